@@ -1,0 +1,1 @@
+//! Request bodies: JSON text to typed requests, with DynamoDB's `SerializationException` texts.

@@ -1,0 +1,1 @@
+//! The legacy parameters of the same API version, translated into expression trees.
