@@ -1,0 +1,35 @@
+# Thin: each target is a line or two; what they do is in scripts/ and tests/.
+# Everything that may be kept between clones lives under PARTITA_CACHE (default ~/.cache/partita).
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run build test lint fix bench torture clean
+
+# The environment of the build (prebuilt RocksDB, target folder); scripts/setup installs what is missing first.
+ENV := eval "$$(scripts/setup | sed 's/^/export /')" &&
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## standalone on 127.0.0.1:8000 with examples/ and ./data
+	@$(ENV) cargo build --locked --release -p partita && exec "$$CARGO_TARGET_DIR/release/partita" standalone --manifests examples --data data
+
+build: ## the binary that ships
+	@$(ENV) cargo build --locked --release -p partita && echo "$$CARGO_TARGET_DIR/release/partita"
+
+test: ## everything that CI runs; it only reads the tree
+	@$(ENV) scripts/test
+
+lint: ## formatting, clippy, licences: the part of `make test` that needs no build of the binary
+	@$(ENV) scripts/lint
+
+fix: ## format, regenerate what is generated
+	@$(ENV) scripts/fix
+
+bench: ## ours against peers and ceilings, interleaved; prints ratios
+	@$(ENV) tests/bench/run
+
+torture: ## the long runs: 1,000 kills, long fuzzing
+	@$(ENV) scripts/torture
+
+clean: ## remove ./data and this clone's build output (the cache stays)
+	rm -rf data
