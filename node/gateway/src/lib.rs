@@ -7,4 +7,6 @@
 //! 3. `api`: one file per operation: parse, validate in DynamoDB's order, route through the backend, render.
 
 pub mod api;
+pub mod auth;
 pub mod backend;
+pub mod metrics;

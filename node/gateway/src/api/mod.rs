@@ -1,9 +1,22 @@
-//! The operations: one file each. [`dispatch`] finds the one that `X-Amz-Target` names.
+//! The operations: one file each.
+//!
+//! 1. [`Operation::from_target`] reads `X-Amz-Target`;
+//! 2. [`dispatch`] calls the operation's `handle` with the call's context and the body;
+//! 3. the handler answers a finished JSON body, or an error that [`crate::http`] renders.
+//!
+//! To add an operation: its file, its `mod` line, and its line in the table at the end of this page.
+
+mod describe_endpoints;
 
 use std::sync::Arc;
 
-use crate::backend::Account;
-use partita_model::error::ApiError;
+use partita_model::capacity::HalfUnits;
+use partita_model::error::{ApiError, ErrorCode};
+use partita_model::schema::TableSchema;
+
+use crate::auth::Permission;
+use crate::backend::{Account, Backend};
+use crate::metrics::Metrics;
 
 /// What an operation's handler knows besides its body.
 pub struct Call<'a, B> {
@@ -13,7 +26,84 @@ pub struct Call<'a, B> {
     pub account: &'a Account,
     /// For ARNs.
     pub region: &'a str,
+    /// Where the units used are counted.
+    pub metrics: &'a Metrics,
+}
+
+impl<B> Call<'_, B> {
+    /// Counts the read units that a request used on a table and its indexes.
+    pub fn count_read(&self, table: &TableSchema, units: HalfUnits) {
+        self.metrics.count_units(table, units, HalfUnits(0));
+    }
+
+    /// Counts the write units that a request used on a table and its indexes.
+    pub fn count_write(&self, table: &TableSchema, units: HalfUnits) {
+        self.metrics.count_units(table, HalfUnits(0), units);
+    }
 }
 
 /// A finished JSON body.
 pub type Answer = Result<Vec<u8>, ApiError>;
+
+/// The prefix of `X-Amz-Target`: the API's name and version.
+const TARGET_PREFIX: &str = "DynamoDB_20120810.";
+
+impl Operation {
+    /// The operation that `X-Amz-Target` names.
+    pub fn from_target(target: &str) -> Option<Self> {
+        Self::from_name(target.strip_prefix(TARGET_PREFIX)?)
+    }
+}
+
+/// Makes the operations' enum, their names and the dispatch from one table.
+macro_rules! operations {
+    ($($operation:ident => $handler:path, $permission:ident;)*) => {
+        /// What a request asks for.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Operation {
+            $(#[doc = concat!("`", stringify!($operation), "`")] $operation,)*
+        }
+
+        impl Operation {
+            /// Every operation, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$operation),*];
+
+            /// Its name in the API, in metrics and in logs.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$operation => stringify!($operation),)*
+                }
+            }
+
+            /// What an access key must be allowed to do to call it.
+            pub const fn permission(self) -> Permission {
+                match self {
+                    $(Self::$operation => Permission::$permission,)*
+                }
+            }
+
+            fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $(stringify!($operation) => Some(Self::$operation),)*
+                    _ => None,
+                }
+            }
+        }
+
+        /// Calls the operation's handler.
+        pub async fn dispatch<B: Backend>(call: &Call<'_, B>, operation: Operation, body: &[u8]) -> Answer {
+            match operation {
+                $(Operation::$operation => $handler(call, body).await,)*
+            }
+        }
+    };
+}
+
+operations! {
+    DescribeEndpoints => describe_endpoints::handle, Data;
+}
+
+/// What `X-Amz-Target` got when it named no operation of ours.
+pub fn unknown_operation() -> ApiError {
+    ApiError::new(ErrorCode::UnknownOperation, "")
+}
