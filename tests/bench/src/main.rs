@@ -1,1 +1,49 @@
-fn main() {}
+//! `make bench`: ours, its peers and its ceilings, interleaved in one run.
+//!
+//! 1. [`rounds`] starts every server, fills it, and in each round measures every workload on each of them in turn;
+//! 2. [`load`] makes the load, [`work`] says what the requests are, [`ceilings`] measures disk and RocksDB alone;
+//! 3. [`report`] prints medians, and the ratios that the project promises with "met" or "MISSED" beside each.
+//!
+//! `BENCH_ROUNDS` (5), `BENCH_SECONDS` (2, of each measurement), `BENCH_KEYS` (100000; 10000 to 1000000),
+//! `BENCH_CONNECTIONS` (64), `BENCH_FOLDER` (a temporary folder: put it on the disk that counts), `PARTITA_BIN`.
+
+mod ceilings;
+mod load;
+mod null;
+mod peers;
+mod report;
+mod rounds;
+mod work;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+/// As in our binary, so that a peer does not lose by its allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        [] => rounds::run(&rounds::Settings::from_environment()?),
+        ["peer", "null"] => {
+            tokio::runtime::Runtime::new()?.block_on(null::serve())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ["peer", "dynoxide", folder] => {
+            tokio::runtime::Runtime::new()?.block_on(peers::serve_dynoxide(&PathBuf::from(folder)))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        other => bail!("unknown arguments {other:?}"),
+    }
+}
+
+/// A number from the environment.
+fn setting(name: &str, default: usize) -> Result<usize> {
+    std::env::var(name).map_or(Ok(default), |text| {
+        text.parse().with_context(|| format!("{name}={text:?} is no number"))
+    })
+}

@@ -1,0 +1,194 @@
+//! Medians of the rounds, the promises of the project, and whether each is met.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use crate::load::Outcome;
+use crate::work::Kind;
+
+/// Names of the columns.
+pub struct Series;
+
+impl Series {
+    pub const OURS: &str = "partita";
+    pub const OURS_OPEN: &str = "partita, open loop at half load";
+    pub const OURS_ALONE: &str = "partita, one connection";
+    pub const DYNOXIDE: &str = "dynoxide";
+    pub const DYNOXIDE_ALONE: &str = "dynoxide, one connection";
+    pub const NULL: &str = "null server";
+    pub const ROCKS: &str = "RocksDB alone";
+    pub const SYNC: &str = "fdatasync alone";
+}
+
+/// Idle memory may be this much.
+const IDLE_MEMORY_LIMIT_BYTES: u64 = 60 * 1024 * 1024;
+
+#[derive(Default)]
+struct Measured {
+    rates: Vec<f64>,
+    item_rates: Vec<f64>,
+    p50: Vec<f64>,
+    p99: Vec<f64>,
+    p999: Vec<f64>,
+}
+
+/// Everything measured.
+#[derive(Default)]
+pub struct Report {
+    loads: BTreeMap<(&'static str, &'static str), Measured>,
+    figures: BTreeMap<(&'static str, &'static str), Vec<f64>>,
+    /// Resident bytes of a fresh server with one empty table.
+    pub idle_memory: u64,
+    /// Resident bytes after the last round.
+    pub loaded_memory: u64,
+}
+
+impl Report {
+    /// One measurement of a server.
+    pub fn add_load(&mut self, series: &'static str, workload: &'static str, outcome: &Outcome) {
+        println!(
+            "  {series:32} {workload:24} {:>9.0} requests/s  p50 {:>8.0} µs  p99 {:>8.0} µs",
+            outcome.rate(),
+            outcome.micros(0.5),
+            outcome.micros(0.99)
+        );
+        let measured = self.loads.entry((series, workload)).or_default();
+        measured.rates.push(outcome.rate());
+        measured.item_rates.push(outcome.item_rate());
+        measured.p50.push(outcome.micros(0.5));
+        measured.p99.push(outcome.micros(0.99));
+        measured.p999.push(outcome.micros(0.999));
+    }
+
+    /// One measurement of a ceiling.
+    pub fn add(&mut self, series: &'static str, what: &'static str, figure: f64) {
+        println!("  {series:32} {what:24} {figure:>12.6}");
+        self.figures.entry((series, what)).or_default().push(figure);
+    }
+
+    fn rate(&self, series: &'static str, kind: Kind) -> f64 {
+        self.loads
+            .get(&(series, kind.name()))
+            .map_or(f64::NAN, |measured| median(&measured.rates))
+    }
+
+    fn item_rate(&self, series: &'static str, kind: Kind) -> f64 {
+        self.loads
+            .get(&(series, kind.name()))
+            .map_or(f64::NAN, |measured| median(&measured.item_rates))
+    }
+
+    /// Prints the medians and the promises.
+    pub fn print(&self, connections: usize) -> ExitCode {
+        println!("\nMedians ({connections} connections unless said otherwise)");
+        println!(
+            "{:32} {:24} {:>11} {:>11} {:>9} {:>9} {:>9}",
+            "", "", "requests/s", "items/s", "p50 µs", "p99 µs", "p99.9 µs"
+        );
+        for ((series, workload), measured) in &self.loads {
+            println!(
+                "{series:32} {workload:24} {:>11.0} {:>11.0} {:>9.0} {:>9.0} {:>9.0}",
+                median(&measured.rates),
+                median(&measured.item_rates),
+                median(&measured.p50),
+                median(&measured.p99),
+                median(&measured.p999)
+            );
+        }
+        for ((series, what), figures) in &self.figures {
+            println!("{series:32} {what:32} {:.6}", median(figures));
+        }
+        println!("memory after the last round: {:.1} MB", self.loaded_memory as f64 / 1e6);
+
+        let missed = self.promises().iter().filter(|promise| !promise.print()).count();
+        for kind in [Kind::Query, Kind::Batch, Kind::Scan] {
+            println!(
+                "          {:44} {:>10.0} items/s, {:.2} × dynoxide",
+                format!("{}, per item served", kind.name()),
+                self.item_rate(Series::OURS, kind),
+                self.item_rate(Series::OURS, kind) / self.item_rate(Series::DYNOXIDE, kind)
+            );
+        }
+        println!(
+            "bench: {} of {} promises met",
+            self.promises().len() - missed,
+            self.promises().len()
+        );
+        if missed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+
+    fn promises(&self) -> Vec<Promise> {
+        let get = self.rate(Series::OURS, Kind::Get);
+        let put = self.rate(Series::OURS, Kind::Put);
+        let sync = self
+            .figures
+            .iter()
+            .find(|((series, _), _)| *series == Series::SYNC)
+            .map_or(f64::NAN, |(_, f)| median(f));
+        let put_floor = (0.4 * get).min(0.7 * 64.0 / sync);
+        let alone = self
+            .loads
+            .get(&(Series::OURS_ALONE, Kind::Put.name()))
+            .map_or(f64::NAN, |m| median(&m.p50));
+        let at_least = |what, value: f64, reference: f64, factor: f64| Promise {
+            what,
+            shown: format!("{:.2} (at least {factor:.2})", value / reference),
+            met: value >= factor * reference,
+        };
+        vec![
+            at_least("GetItem ÷ null server", get, self.rate(Series::NULL, Kind::Get), 0.45),
+            at_least("GetItem ÷ dynoxide", get, self.rate(Series::DYNOXIDE, Kind::Get), 2.0),
+            at_least("PutItem ÷ dynoxide", put, self.rate(Series::DYNOXIDE, Kind::Put), 5.0),
+            at_least("PutItem ÷ min(0.4 GetItem, 0.7 × 64 per sync)", put, put_floor, 1.0),
+            at_least(
+                "UpdateItem ADD on one key ÷ PutItem",
+                self.rate(Series::OURS, Kind::Add),
+                put,
+                0.5,
+            ),
+            Promise {
+                what: "PutItem p50, one connection, µs",
+                shown: format!("{alone:.0} (at most 2 × {:.0} + 150)", sync * 1e6),
+                met: alone <= 2.0 * sync * 1e6 + 150.0,
+            },
+            Promise {
+                what: "idle memory, MB",
+                shown: format!("{:.1} (at most 60)", self.idle_memory as f64 / (1024.0 * 1024.0)),
+                met: self.idle_memory <= IDLE_MEMORY_LIMIT_BYTES,
+            },
+        ]
+    }
+}
+
+struct Promise {
+    what: &'static str,
+    shown: String,
+    met: bool,
+}
+
+impl Promise {
+    fn print(&self) -> bool {
+        println!(
+            "{:9} {:48} {}",
+            if self.met { "met" } else { "MISSED" },
+            self.what,
+            self.shown
+        );
+        self.met
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => sorted[middle],
+        _ => (sorted[middle - 1] + sorted[middle]) / 2.0,
+    }
+}

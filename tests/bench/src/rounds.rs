@@ -1,0 +1,208 @@
+//! The run: every server stays up all the time, and each round measures everything once, so that a slow minute of the
+//! machine falls on all of them alike.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use partita_test_client::server::wait_until_active;
+use partita_test_client::{Connection, Server, ServerOptions};
+use serde_json::{Value, json};
+
+use crate::ceilings::{Rocks, Syncs};
+use crate::load::{Generator, Outcome, Pace};
+use crate::peers::Peer;
+use crate::report::{Report, Series};
+use crate::setting;
+use crate::work::{ITEMS_PER_COLLECTION, Kind, RANGE_TABLE, Requests, TABLE};
+
+/// Enough to keep both cores busy while a table is filled.
+const LOAD_CONNECTIONS: usize = 16;
+/// A step of the load between two looks at whether it is finished.
+const LOAD_STEP: Duration = Duration::from_millis(500);
+/// The open loop runs at this share of what the closed loop has just reached.
+const OPEN_SHARE: f64 = 0.5;
+/// A share of the measured time that is run before it, unmeasured.
+const WARM_UP_SHARE: f64 = 0.1;
+
+/// What `BENCH_*` say.
+pub struct Settings {
+    rounds: usize,
+    seconds: f64,
+    keys: usize,
+    connections: usize,
+    folder: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Reads them.
+    pub fn from_environment() -> Result<Self> {
+        let keys = setting("BENCH_KEYS", 100_000)?;
+        ensure!(
+            (1_000..=10_000_000).contains(&keys),
+            "BENCH_KEYS should be from 1000 to 10000000"
+        );
+        Ok(Settings {
+            rounds: setting("BENCH_ROUNDS", 5)?,
+            seconds: setting("BENCH_SECONDS", 2)? as f64,
+            keys,
+            connections: setting("BENCH_CONNECTIONS", 64)?,
+            folder: std::env::var_os("BENCH_FOLDER").map(PathBuf::from),
+        })
+    }
+}
+
+/// A server with its tables filled.
+struct Subject {
+    series: &'static str,
+    address: SocketAddr,
+    kinds: &'static [Kind],
+}
+
+/// Runs it all; fails the process when a promise is missed.
+pub fn run(settings: &Settings) -> Result<ExitCode> {
+    let folder = match &settings.folder {
+        Some(path) => {
+            std::fs::create_dir_all(path)?;
+            tempfile::tempdir_in(path)?
+        }
+        None => tempfile::tempdir()?,
+    };
+    let mut report = Report::default();
+    println!(
+        "{} keys of 1 KiB, {} connections, {} rounds of {} s each, in {}",
+        settings.keys,
+        settings.connections,
+        settings.rounds,
+        settings.seconds,
+        folder.path().display()
+    );
+
+    let idle = Server::start(&ServerOptions::at(&folder.path().join("idle")))?;
+    idle.create_table(&table_spec(TABLE, false))?;
+    report.idle_memory = idle.resident()?;
+    idle.stop()?;
+
+    let ours = Server::start(&ServerOptions::at(&folder.path().join("ours")))?;
+    let dynoxide = Peer::start("dynoxide", Some(folder.path()))?;
+    let null = Peer::start("null", None)?;
+    let all = &[Kind::Get, Kind::Put, Kind::Add, Kind::Query, Kind::Batch, Kind::Scan];
+    let subjects = [
+        Subject {
+            series: Series::OURS,
+            address: ours.address,
+            kinds: all,
+        },
+        Subject {
+            series: Series::DYNOXIDE,
+            address: dynoxide.address,
+            kinds: all,
+        },
+        Subject {
+            series: Series::NULL,
+            address: null.address,
+            kinds: &[Kind::Get],
+        },
+    ];
+    for subject in &subjects[..2] {
+        fill(subject, settings)?;
+    }
+    let mut rocks = Rocks::open(folder.path(), settings.keys)?;
+    let mut syncs = Syncs::open(folder.path())?;
+
+    let time = Duration::from_secs_f64(settings.seconds);
+    for round in 1..=settings.rounds {
+        println!("round {round} of {}", settings.rounds);
+        for kind in all {
+            for subject in subjects.iter().filter(|subject| subject.kinds.contains(kind)) {
+                let outcome = measure(subject, *kind, settings, settings.connections, Pace::Closed, round)?;
+                report.add_load(subject.series, kind.name(), &outcome);
+                if subject.series == Series::OURS && matches!(kind, Kind::Get | Kind::Put) {
+                    let pace = Pace::Open {
+                        per_second: outcome.rate() * OPEN_SHARE,
+                    };
+                    let open = measure(subject, *kind, settings, settings.connections, pace, round)?;
+                    report.add_load(Series::OURS_OPEN, kind.name(), &open);
+                }
+            }
+        }
+        report.add(Series::SYNC, "one page written and synced, s", syncs.median(time)?);
+        for subject in &subjects[..2] {
+            let outcome = measure(subject, Kind::Put, settings, 1, Pace::Closed, round)?;
+            report.add_load(
+                if subject.series == Series::OURS {
+                    Series::OURS_ALONE
+                } else {
+                    Series::DYNOXIDE_ALONE
+                },
+                Kind::Put.name(),
+                &outcome,
+            );
+        }
+        report.add(Series::ROCKS, "get, one thread", rocks.gets(time)?);
+        report.add(Series::ROCKS, "put without log, one thread", rocks.puts(time)?);
+    }
+    report.loaded_memory = ours.resident()?;
+    ours.stop()?;
+    Ok(report.print(settings.connections))
+}
+
+fn measure(
+    subject: &Subject,
+    kind: Kind,
+    settings: &Settings,
+    connections: usize,
+    pace: Pace,
+    round: usize,
+) -> Result<Outcome> {
+    let mut generator = Generator::connect(subject.address, connections)?;
+    let mut work = Requests::new(kind, settings.keys, &subject.address.to_string(), round as u64);
+    let time = Duration::from_secs_f64(settings.seconds);
+    generator.run(&mut work, pace, time.mul_f64(WARM_UP_SHARE))?;
+    generator.run(&mut work, pace, time)
+}
+
+/// Makes and fills both tables.
+fn fill(subject: &Subject, settings: &Settings) -> Result<()> {
+    let mut connection = Connection::open(subject.address)?;
+    for (table, range, kind) in [(TABLE, false, Kind::Load), (RANGE_TABLE, true, Kind::LoadRange)] {
+        let reply = connection.call("CreateTable", &table_spec(table, range))?;
+        ensure!(
+            reply.status == 200,
+            "CreateTable: {}",
+            String::from_utf8_lossy(&reply.body)
+        );
+        wait_until_active(&mut connection, table)?;
+        let keys = if range {
+            settings.keys.min(20_000) / ITEMS_PER_COLLECTION * ITEMS_PER_COLLECTION
+        } else {
+            settings.keys
+        };
+        let began = std::time::Instant::now();
+        let mut generator = Generator::connect(subject.address, LOAD_CONNECTIONS)?;
+        let mut work = Requests::new(kind, keys, &subject.address.to_string(), 0);
+        while !work.finished() {
+            generator.run(&mut work, Pace::Closed, LOAD_STEP)?;
+        }
+        println!(
+            "{}: {keys} items into {table} in {:.1} s",
+            subject.series,
+            began.elapsed().as_secs_f64()
+        );
+    }
+    Ok(())
+}
+
+fn table_spec(name: &str, range: bool) -> Value {
+    let mut definitions = vec![json!({"AttributeName": "id", "AttributeType": "S"})];
+    let mut keys = vec![json!({"AttributeName": "id", "KeyType": "HASH"})];
+    if range {
+        definitions.push(json!({"AttributeName": "at", "AttributeType": "N"}));
+        keys.push(json!({"AttributeName": "at", "KeyType": "RANGE"}));
+    }
+    json!({
+        "TableName": name, "AttributeDefinitions": definitions, "KeySchema": keys, "BillingMode": "PAY_PER_REQUEST"
+    })
+}
