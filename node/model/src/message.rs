@@ -2,6 +2,8 @@
 //!
 //! A text without arguments is a constant; one with arguments is a function that returns the finished text.
 
+pub mod data;
+
 /// `GetItem` and friends on a table that does not exist.
 pub const TABLE_NOT_FOUND: &str = "Requested resource not found";
 /// A condition that did not hold.
@@ -10,4 +12,100 @@ pub const CONDITION_FAILED: &str = "The conditional request failed";
 /// DescribeTable, UpdateTable and DeleteTable on a table that does not exist.
 pub fn table_not_found(name: &str) -> String {
     format!("Requested resource not found: Table: {name} not found")
+}
+
+// ---- JSON that does not have the API's shape: SerializationException (json, wire) ----
+
+/// The body is not JSON.
+pub const BODY_NOT_JSON: &str = "The request body is not valid JSON";
+/// Two members, attributes or map entries of the same name.
+pub const DUPLICATE_ATTRIBUTE: &str = "Duplicate field found in the request body";
+/// A scalar (or a wrong one) where a structure is expected.
+pub const UNEXPECTED_VALUE: &str = "Unexpected value type in payload";
+/// A scalar where a list or map is expected.
+pub const UNEXPECTED_FIELD: &str = "Unexpected field type";
+/// A string where a boolean is expected.
+pub const UNEXPECTED_TOKEN: &str = "Unexpected token received from parser";
+/// An object where a scalar or list is expected.
+pub const UNEXPECTED_MAP: &str = "Start of structure or map found where not expected";
+/// Something that is not a string where a binary is expected.
+pub const BASE64_WANTED: &str = "only base-64-encoded strings are convertible to bytes";
+/// Base64 whose last character has bits that mean nothing. (The spelling is DynamoDB's.)
+pub const BASE64_LAST: &str = "Invalid last non-pad Base64 character dectected";
+/// A character that base64 does not have.
+pub const BASE64_CHARACTER: &str = "Invalid Base64 character";
+
+/// A list where `class` is expected.
+pub fn unexpected_list(class: &str) -> String {
+    format!("Unrecognized collection type {class}")
+}
+
+/// A scalar of one kind where another is expected.
+pub fn cannot_be_converted(token: &str, class: &str) -> String {
+    format!("{token} cannot be converted to {class}")
+}
+
+/// Base64 of a length that is not a multiple of four.
+pub fn base64_length(length: usize) -> String {
+    format!("Base64 encoded length is expected a multiple of 4 bytes but found: {length}")
+}
+
+// ---- Attribute values (wire, number, value) ----
+
+/// An attribute value without a type.
+pub const VALUE_EMPTY: &str = "Supplied AttributeValue is empty, must contain exactly one of the supported datatypes";
+/// An attribute value with several types.
+pub const VALUE_AMBIGUOUS: &str =
+    "Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes";
+/// `{"NULL": false}`.
+pub const NULL_NOT_TRUE: &str =
+    "One or more parameter values were invalid: Null attribute value types must have the value of true";
+/// `{"SS": []}`.
+pub const STRING_SET_EMPTY: &str = "One or more parameter values were invalid: An string set  may not be empty";
+/// `{"NS": []}`.
+pub const NUMBER_SET_EMPTY: &str = "One or more parameter values were invalid: An number set  may not be empty";
+/// `{"BS": []}`.
+pub const BINARY_SET_EMPTY: &str = "One or more parameter values were invalid: Binary sets should not be empty";
+/// A number set with equal numbers.
+pub const NUMBER_SET_DUPLICATES: &str = "Input collection contains duplicates";
+/// More than 32 lists and maps inside each other.
+pub const NESTING_TOO_DEEP: &str = "Nesting Levels have exceeded supported limits: Attributes in the item have nested \
+     levels beyond supported limit";
+/// An attribute without a name.
+pub const ATTRIBUTE_NAME_EMPTY: &str = "One or more parameter values were invalid: Attribute name must not be empty";
+/// An attribute's name of 64 KB or more.
+pub const ATTRIBUTE_NAME_TOO_LONG: &str =
+    "One or more parameter values were invalid: Attribute name is too large, must be less than 65536 bytes";
+/// `{"N": ""}`.
+pub const NUMBER_EMPTY: &str = "The parameter cannot be converted to a numeric value";
+/// Beyond ±9.99…e125.
+pub const NUMBER_OVERFLOW: &str =
+    "Number overflow. Attempting to store a number with magnitude larger than supported range";
+/// Closer to zero than 1e-130.
+pub const NUMBER_UNDERFLOW: &str =
+    "Number underflow. Attempting to store a number with magnitude smaller than supported range";
+/// More than 38 significant digits.
+pub const NUMBER_PRECISION: &str = "Attempting to store more than 38 significant digits in a Number";
+
+/// `{"N": "text"}`.
+pub fn not_a_number(text: &str) -> String {
+    format!("The parameter cannot be converted to a numeric value: {text}")
+}
+
+/// A string set with equal strings.
+pub fn string_set_duplicates(elements: impl Iterator<Item = String>) -> String {
+    let elements: Vec<String> = elements.collect();
+    format!(
+        "One or more parameter values were invalid: Input collection [{}] contains duplicates.",
+        elements.join(", ")
+    )
+}
+
+/// A binary set with equal binaries, as base64.
+pub fn binary_set_duplicates(elements: impl Iterator<Item = String>) -> String {
+    let elements: Vec<String> = elements.collect();
+    format!(
+        "One or more parameter values were invalid: Input collection [{}]of type BS contains duplicates.",
+        elements.join(", ")
+    )
 }

@@ -1,1 +1,0 @@
-//! Request bodies: JSON text to typed requests, with DynamoDB's `SerializationException` texts.
