@@ -109,3 +109,72 @@ pub fn binary_set_duplicates(elements: impl Iterator<Item = String>) -> String {
         elements.join(", ")
     )
 }
+
+// ---- Keys (schema, key) ----
+
+/// A `Key` that has not exactly the key attributes with their types.
+pub const KEY_DOES_NOT_MATCH: &str = "The provided key element does not match the schema";
+/// A partition key of more than 2048 bytes. (The missing space is DynamoDB's.)
+pub const PARTITION_KEY_TOO_LARGE: &str =
+    "One or more parameter values were invalid: Size of hashkey has exceeded the maximum size limit of2048 bytes";
+/// A sort key of more than 1024 bytes.
+pub const SORT_KEY_TOO_LARGE: &str = "One or more parameter values were invalid: Aggregated size of all range keys has exceeded the size limit of 1024 bytes";
+/// PutItem of more than 400 KB.
+pub const ITEM_TOO_LARGE: &str = "Item size has exceeded the maximum allowed size";
+/// An update that makes an item larger than 400 KB.
+pub const UPDATED_ITEM_TOO_LARGE: &str = "Item size to update has exceeded the maximum allowed size";
+/// An update that gives an index's key attribute another type.
+pub const INDEX_KEY_UPDATED_TYPE: &str =
+    "The update expression attempted to update the secondary index key to unsupported type";
+
+/// PutItem without a key attribute.
+pub fn key_missing(name: &str) -> String {
+    format!("One or more parameter values were invalid: Missing the key {name} in the item")
+}
+
+/// PutItem with a key attribute of another type.
+pub fn key_type_mismatch(name: &str, expected: &str, actual: &str) -> String {
+    format!(
+        "One or more parameter values were invalid: Type mismatch for key {name} expected: {expected} actual: {actual}"
+    )
+}
+
+/// An empty key attribute; `kind` is `string` or `binary`.
+pub fn key_empty(kind: &str, name: &str) -> String {
+    format!(
+        "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty \
+         {kind} value. Key: {name}"
+    )
+}
+
+/// PutItem with an index's key attribute of another type.
+pub fn index_key_type_mismatch(name: &str, expected: &str, actual: &str, index: &str) -> String {
+    format!(
+        "One or more parameter values were invalid: Type mismatch for Index Key {name} Expected: {expected} \
+         Actual: {actual} IndexName: {index}"
+    )
+}
+
+/// PutItem with an empty key attribute of an index; `kind` is `string` or `binary`.
+pub fn index_key_empty(kind: &str, index: &str, name: &str) -> String {
+    format!(
+        "One or more parameter values are not valid. A value specified for a secondary index key is not supported. The \
+         AttributeValue for a key attribute cannot contain an empty {kind} value. IndexName: {index}, IndexKey: {name}"
+    )
+}
+
+/// An update that gives an index's key attribute an empty value; `kind` is `string` or `binary`.
+pub fn index_key_updated_empty(kind: &str) -> String {
+    format!(
+        "One or more parameter values are not valid. The update expression attempted to update a secondary index key to \
+         a value that is not supported. The AttributeValue for a key attribute cannot contain an empty {kind} value."
+    )
+}
+
+/// An index's key attribute that is too large.
+pub fn index_key_too_large(name: &str, actual: u64, max: u64, index: &str) -> String {
+    format!(
+        "One or more parameter values were invalid: Size limit exceeded for Index Key {name} Actual Size: {actual} bytes \
+         Max Size: {max} bytes IndexName: {index}"
+    )
+}

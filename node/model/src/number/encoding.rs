@@ -89,10 +89,10 @@ impl Number {
 
 /// How many of `bytes` are the stored number they start with.
 pub fn encoded_len(bytes: &[u8]) -> Option<usize> {
-    let end = match bytes.first()? {
-        &ZERO => return Some(1),
-        &POSITIVE => END,
-        &NEGATIVE => !END,
+    let end = match *bytes.first()? {
+        ZERO => return Some(1),
+        POSITIVE => END,
+        NEGATIVE => !END,
         _ => return None,
     };
     let pairs = bytes.get(2..)?.iter().take(PAIRS_MAX + 1).position(|b| *b == end)?;

@@ -1,6 +1,14 @@
 //! A table's keys and indexes: what a request is validated against and what a partition's leader evaluates with.
+//!
+//! 1. [`check`] validates items and keys against the schema, with DynamoDB's words.
+//! 2. [`row`] derives what an index holds of an item.
+
+pub mod check;
+pub mod row;
 
 use serde::{Deserialize, Serialize};
+
+use crate::value::ValueType;
 
 /// A table's (or a global index's) random 64-bit id: the prefix of its rows on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,6 +31,17 @@ pub enum ScalarType {
     N,
     /// Binary.
     B,
+}
+
+impl ScalarType {
+    /// The same as a type of values.
+    pub fn value_type(self) -> ValueType {
+        match self {
+            Self::S => ValueType::S,
+            Self::N => ValueType::N,
+            Self::B => ValueType::B,
+        }
+    }
 }
 
 /// One attribute of a key.
@@ -135,3 +154,18 @@ pub struct TableSchema {
     /// What change records keep for stream readers.
     pub stream: Option<StreamView>,
 }
+
+impl TableSchema {
+    /// The local index of that number.
+    pub fn local_index(&self, id: IndexId) -> Option<&LocalIndex> {
+        self.local.iter().find(|index| index.id == id)
+    }
+
+    /// The global index of that number.
+    pub fn global_index(&self, id: IndexId) -> Option<&GlobalIndex> {
+        self.global.iter().find(|index| index.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests;

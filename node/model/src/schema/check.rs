@@ -1,0 +1,183 @@
+//! Items and keys against the schema, with DynamoDB's words and in its order.
+
+use super::{KeyAttribute, KeySchema, TableSchema};
+use crate::error::ApiError;
+use crate::item::{ITEM_SIZE_MAX, ItemRef};
+use crate::key::{self, KeyBytes};
+use crate::message;
+use crate::value::{Tag, ValueRef};
+
+/// The largest partition key, in bytes of its value (of all its attributes' values together).
+pub const PARTITION_KEY_BYTES_MAX: u64 = 2048;
+/// The largest sort key, in bytes of its value (of all its attributes' values together).
+pub const SORT_KEY_BYTES_MAX: u64 = 1024;
+
+/// Why a value cannot be the key attribute of an index.
+enum IndexKeyFault {
+    /// Another type than the index wants.
+    Type,
+    /// An empty string or binary.
+    Empty,
+    /// Too large; the bytes it has and may have.
+    Size(u64, u64),
+}
+
+impl TableSchema {
+    /// The checks of PutItem: the key attributes are there and valid, so are those of indexes that the item has.
+    /// Returns the primary key bytes.
+    pub fn check_put(&self, item: ItemRef<'_>) -> Result<KeyBytes, ApiError> {
+        for attribute in self.keys.attributes() {
+            let value = item
+                .get(&attribute.name)
+                .ok_or_else(|| ApiError::validation(message::key_missing(&attribute.name)))?;
+            if value.kind() != attribute.kind.value_type() {
+                return Err(ApiError::validation(message::key_type_mismatch(
+                    &attribute.name,
+                    attribute.kind.value_type().name(),
+                    value.kind().name(),
+                )));
+            }
+        }
+        check_key_values(&self.keys, item)?;
+        self.check_index_keys(item)?;
+        if item.size() > ITEM_SIZE_MAX {
+            return Err(ApiError::validation(message::ITEM_TOO_LARGE));
+        }
+        self.primary_key(item)
+    }
+
+    /// The checks of the `Key` of GetItem, UpdateItem, DeleteItem: exactly the key attributes, valid. Returns the
+    /// primary key bytes.
+    pub fn check_key(&self, key: ItemRef<'_>) -> Result<KeyBytes, ApiError> {
+        let fits = |attribute: &KeyAttribute| {
+            key.get(&attribute.name)
+                .is_some_and(|value| value.kind() == attribute.kind.value_type())
+        };
+        if key.iter().count() != self.keys.attributes().count() || !self.keys.attributes().all(fits) {
+            return Err(ApiError::validation(message::KEY_DOES_NOT_MATCH));
+        }
+        check_key_values(&self.keys, key)?;
+        self.primary_key(key)
+    }
+
+    /// The checks of an item that an update has made of `old`: the key attributes of indexes that it changed are valid,
+    /// the size is within limits. (An item may be older than an index that its attributes do not fit.)
+    pub fn check_updated(&self, old: Option<ItemRef<'_>>, item: ItemRef<'_>) -> Result<(), ApiError> {
+        for (index, attribute, value, hash) in self.index_keys(item) {
+            if old.is_some_and(|old| old.get(&attribute.name) == Some(value)) {
+                continue;
+            }
+            match index_key_fault(attribute, value, hash) {
+                None => {}
+                Some(IndexKeyFault::Type) => return Err(ApiError::validation(message::INDEX_KEY_UPDATED_TYPE)),
+                Some(IndexKeyFault::Empty) => {
+                    return Err(ApiError::validation(message::index_key_updated_empty(kind_word(value))));
+                }
+                Some(IndexKeyFault::Size(actual, max)) => {
+                    let text = message::index_key_too_large(&attribute.name, actual, max, index);
+                    return Err(ApiError::validation(text));
+                }
+            }
+        }
+        if item.size() > ITEM_SIZE_MAX {
+            return Err(ApiError::validation(message::UPDATED_ITEM_TOO_LARGE));
+        }
+        Ok(())
+    }
+
+    /// The key attributes of indexes that the item has are valid.
+    pub fn check_index_keys(&self, item: ItemRef<'_>) -> Result<(), ApiError> {
+        for (index, attribute, value, hash) in self.index_keys(item) {
+            let text = match index_key_fault(attribute, value, hash) {
+                None => continue,
+                Some(IndexKeyFault::Type) => message::index_key_type_mismatch(
+                    &attribute.name,
+                    attribute.kind.value_type().name(),
+                    value.kind().name(),
+                    index,
+                ),
+                Some(IndexKeyFault::Empty) => message::index_key_empty(kind_word(value), index, &attribute.name),
+                Some(IndexKeyFault::Size(actual, max)) => {
+                    message::index_key_too_large(&attribute.name, actual, max, index)
+                }
+            };
+            return Err(ApiError::validation(text));
+        }
+        Ok(())
+    }
+
+    /// Every index key attribute that the item has: index name, attribute, value, whether it is in the partition key.
+    fn index_keys<'a>(
+        &'a self,
+        item: ItemRef<'a>,
+    ) -> impl Iterator<Item = (&'a str, &'a KeyAttribute, ValueRef<'a>, bool)> {
+        let local = self.local.iter().map(|index| (index.name.as_str(), &index.keys));
+        let global = self.global.iter().map(|index| (index.name.as_str(), &index.keys));
+        local.chain(global).flat_map(move |(name, keys)| {
+            let hash = keys.hash.iter().map(|attribute| (attribute, true));
+            let range = keys.range.iter().map(|attribute| (attribute, false));
+            hash.chain(range)
+                .filter(|(attribute, _)| !self.keys.contains(&attribute.name))
+                .filter_map(move |(attribute, hash)| Some((name, attribute, item.get(&attribute.name)?, hash)))
+        })
+    }
+
+    fn primary_key(&self, item: ItemRef<'_>) -> Result<KeyBytes, ApiError> {
+        key::primary(&self.keys, self.seed, item).ok_or_else(|| ApiError::validation(message::KEY_DOES_NOT_MATCH))
+    }
+}
+
+/// Key attributes, of which presence and type have been checked, are not empty and not too large.
+pub fn check_key_values(keys: &KeySchema, item: ItemRef<'_>) -> Result<(), ApiError> {
+    let values = |attributes: &'_ [KeyAttribute]| -> Result<u64, ApiError> {
+        let mut bytes = 0;
+        for attribute in attributes {
+            let Some(value) = item.get(&attribute.name) else {
+                continue;
+            };
+            if is_empty_key(value) {
+                return Err(ApiError::validation(message::key_empty(
+                    kind_word(value),
+                    &attribute.name,
+                )));
+            }
+            bytes += value.size();
+        }
+        Ok(bytes)
+    };
+    let (hash, range) = (values(&keys.hash)?, values(&keys.range)?);
+    if hash > PARTITION_KEY_BYTES_MAX {
+        return Err(ApiError::validation(message::PARTITION_KEY_TOO_LARGE));
+    }
+    if range > SORT_KEY_BYTES_MAX {
+        return Err(ApiError::validation(message::SORT_KEY_TOO_LARGE));
+    }
+    Ok(())
+}
+
+fn index_key_fault(attribute: &KeyAttribute, value: ValueRef<'_>, hash: bool) -> Option<IndexKeyFault> {
+    let max = if hash {
+        PARTITION_KEY_BYTES_MAX
+    } else {
+        SORT_KEY_BYTES_MAX
+    };
+    if value.kind() != attribute.kind.value_type() {
+        Some(IndexKeyFault::Type)
+    } else if is_empty_key(value) {
+        Some(IndexKeyFault::Empty)
+    } else if value.size() > max {
+        Some(IndexKeyFault::Size(value.size(), max))
+    } else {
+        None
+    }
+}
+
+/// Whether a value of a key's type is one that keys must not have.
+pub fn is_empty_key(value: ValueRef<'_>) -> bool {
+    matches!(value.tag(), Tag::String | Tag::Binary) && value.payload().is_empty()
+}
+
+/// How messages about empty keys call a value's type.
+pub fn kind_word(value: ValueRef<'_>) -> &'static str {
+    if value.tag() == Tag::Binary { "binary" } else { "string" }
+}
