@@ -1,15 +1,56 @@
 //! Condition, filter, key condition, projection and update expressions.
+//!
+//! The life of an expression:
+//!
+//! 1. [`check_parameters`] refuses a request that mixes expressions with the older parameters, or that has names or
+//!    values without an expression that could use them.
+//! 2. [`Placeholders`] holds `ExpressionAttributeNames` and `ExpressionAttributeValues`, and remembers which were used.
+//! 3. `lexer` cuts the text into tokens; one parser for each kind ([`Condition::parse`], [`KeyCondition::parse`],
+//!    [`Projection::parse`], [`Update::parse`]) turns them into a flat, resolved program.
+//! 4. [`Placeholders::finish`], after all expressions of the request, reports what nobody used.
+//! 5. The programs are evaluated over items in stored form: [`Condition::matches`], [`Projection::apply`],
+//!    [`Update::apply`]. They cross processes (serde), so nothing in them nests.
+//!
+//! Source of the grammar: "Using expressions in DynamoDB", Amazon DynamoDB Developer Guide.
 
-use serde::{Deserialize, Serialize};
+mod condition;
+mod key_condition;
+mod path;
+mod placeholders;
+mod projection;
+mod update;
 
-/// A condition or filter, resolved: it can be evaluated against an item in stored form.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Condition {}
+pub use condition::Condition;
+pub use key_condition::{KeyCondition, KeyQuery, RangeCondition};
+pub use path::{Path, Step};
+pub use placeholders::{Parameter, Placeholders, check_parameters};
+pub use projection::Projection;
+pub use update::Update;
 
-/// A list of document paths, merged into a tree.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Projection {}
+/// Which parameter an expression came in: the first words of its errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `ConditionExpression`.
+    Condition,
+    /// `FilterExpression`.
+    Filter,
+    /// `KeyConditionExpression`.
+    KeyCondition,
+    /// `ProjectionExpression`.
+    Projection,
+    /// `UpdateExpression`.
+    Update,
+}
 
-/// An update expression, resolved.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Update {}
+impl Kind {
+    /// The parameter's name.
+    pub fn parameter(self) -> &'static str {
+        match self {
+            Self::Condition => "ConditionExpression",
+            Self::Filter => "FilterExpression",
+            Self::KeyCondition => "KeyConditionExpression",
+            Self::Projection => "ProjectionExpression",
+            Self::Update => "UpdateExpression",
+        }
+    }
+}
