@@ -9,4 +9,5 @@
 pub mod api;
 pub mod auth;
 pub mod backend;
+pub mod http;
 pub mod metrics;

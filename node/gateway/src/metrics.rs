@@ -3,16 +3,41 @@
 //! The handles of the hot path are looked up once: operations by their place in the table, tables by id.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use partita_model::capacity::HalfUnits;
+use partita_model::error::ErrorCode;
 use partita_model::schema::{TableId, TableSchema};
-use prometheus::core::{AtomicF64, GenericCounter, GenericCounterVec};
-use prometheus::{Opts, Registry};
+use prometheus::core::{AtomicF64, Collector, GenericCounter, GenericCounterVec};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::api::Operation;
+
+/// Upper bounds of the latency histogram, in seconds: from a cached read to a stuck write.
+const LATENCY_BUCKETS: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+/// Room for each operation's result codes: `OK` and every [`ErrorCode`].
+const CODES_MAX: usize = 32;
+/// The label of requests that name no operation of ours.
+const NO_OPERATION: &str = "unknown";
 
 /// Counters and histograms of one gateway.
 pub struct Metrics {
+    requests: IntCounterVec,
+    /// Handles of `requests` by operation and code, made when first used.
+    results: Vec<OnceLock<IntCounter>>,
+    latency: Vec<Histogram>,
+    bytes_in: IntCounter,
+    bytes_out: IntCounter,
+    running: IntGauge,
+    connections: IntGauge,
+    throttles: IntCounter,
+    user_errors: IntCounter,
+    system_errors: IntCounter,
+    panics: IntCounter,
     read_units: GenericCounterVec<AtomicF64>,
     write_units: GenericCounterVec<AtomicF64>,
     tables: RwLock<HashMap<TableId, Arc<TableUnits>>>,
@@ -25,42 +50,131 @@ struct TableUnits {
     write: GenericCounter<AtomicF64>,
 }
 
+/// Something that is there as long as this value: a connection, a request.
+pub struct Present(IntGauge);
+
+impl Present {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Metrics {
     /// Registers everything the gateway counts.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let read_units = GenericCounterVec::new(
-            Opts::new(
+        let latency = registered(
+            registry,
+            HistogramVec::new(
+                HistogramOpts::new(
+                    "partita_request_duration_seconds",
+                    "Time from a request's last byte to its finished answer, by operation",
+                )
+                .buckets(LATENCY_BUCKETS.to_vec()),
+                &["operation"],
+            )?,
+        )?;
+        let counter = |name, help| registered(registry, IntCounter::new(name, help)?);
+        let gauge = |name, help| registered(registry, IntGauge::new(name, help)?);
+        let units = |name, help| registered(registry, GenericCounterVec::new(Opts::new(name, help), &["table"])?);
+        Ok(Self {
+            requests: registered(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("partita_requests_total", "Requests, by operation and result code"),
+                    &["operation", "code"],
+                )?,
+            )?,
+            results: (0..(Operation::ALL.len() + 1) * CODES_MAX)
+                .map(|_| OnceLock::new())
+                .collect(),
+            latency: Operation::ALL
+                .iter()
+                .map(|operation| latency.with_label_values(&[operation.name()]))
+                .chain([latency.with_label_values(&[NO_OPERATION])])
+                .collect(),
+            bytes_in: counter("partita_request_bytes_total", "Bytes of request bodies, as received")?,
+            bytes_out: counter("partita_response_bytes_total", "Bytes of answers, before compression")?,
+            running: gauge("partita_requests_running", "Requests being worked on")?,
+            connections: gauge("partita_connections", "Open client connections")?,
+            throttles: counter(
+                "partita_throttled_requests_total",
+                "Requests refused for lack of capacity",
+            )?,
+            user_errors: counter(
+                "partita_user_errors_total",
+                "Requests refused with a 4xx status, without throttles",
+            )?,
+            system_errors: counter("partita_system_errors_total", "Requests answered with a 5xx status")?,
+            panics: counter("partita_panics_total", "Operations that panicked: each one is a bug")?,
+            read_units: units(
                 "partita_consumed_read_units_total",
                 "Read capacity units used, by table (with its indexes)",
-            ),
-            &["table"],
-        )?;
-        let write_units = GenericCounterVec::new(
-            Opts::new(
+            )?,
+            write_units: units(
                 "partita_consumed_write_units_total",
                 "Write capacity units used, by table (with its indexes)",
-            ),
-            &["table"],
-        )?;
-        registry.register(Box::new(read_units.clone()))?;
-        registry.register(Box::new(write_units.clone()))?;
-        Ok(Self {
-            read_units,
-            write_units,
+            )?,
             tables: RwLock::new(HashMap::new()),
         })
     }
 
+    /// Counts a connection while the result lives.
+    pub fn connection(&self) -> Present {
+        Present::new(&self.connections)
+    }
+
+    /// Counts a request that has arrived, as running while the result lives.
+    pub fn request(&self, bytes: usize) -> Present {
+        self.bytes_in.inc_by(bytes as u64);
+        Present::new(&self.running)
+    }
+
+    /// Counts an answer. No operation: the request named none of ours; no code: it succeeded.
+    pub fn answered(&self, operation: Option<Operation>, code: Option<ErrorCode>, took: Duration, bytes: usize) {
+        let place = operation.map_or(Operation::ALL.len(), |operation| operation as usize);
+        self.bytes_out.inc_by(bytes as u64);
+        self.latency[place].observe(took.as_secs_f64());
+        let code_place = code.map_or(0, |code| 1 + code as usize);
+        self.results[place * CODES_MAX + code_place]
+            .get_or_init(|| {
+                let operation = operation.map_or(NO_OPERATION, Operation::name);
+                self.requests.with_label_values(&[operation, code_name(code)])
+            })
+            .inc();
+        if let Some(code) = code {
+            self.count_error(code);
+        }
+    }
+
+    fn count_error(&self, code: ErrorCode) {
+        match code {
+            ErrorCode::ProvisionedThroughputExceeded | ErrorCode::Throttling | ErrorCode::RequestLimitExceeded => {
+                self.throttles.inc();
+            }
+            other if other.http_status() >= 500 => self.system_errors.inc(),
+            _ => self.user_errors.inc(),
+        }
+    }
+
+    /// Counts an operation that panicked.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
     /// Counts the units of one request.
     pub fn count_units(&self, table: &TableSchema, read: HalfUnits, write: HalfUnits) {
-        let known = self.tables.read().get(&table.id).cloned();
-        let units = known.unwrap_or_else(|| self.table_units(table));
-        if read.0 > 0 {
-            units.read.inc_by(read.units());
+        if let Some(units) = self.tables.read().get(&table.id) {
+            units.count(read, write);
+            return;
         }
-        if write.0 > 0 {
-            units.write.inc_by(write.units());
-        }
+        self.table_units(table).count(read, write);
     }
 
     /// Forgets a table that is gone, so that the labels stay bounded by the tables there are.
@@ -68,7 +182,7 @@ impl Metrics {
         let Some(units) = self.tables.write().remove(&id) else {
             return;
         };
-        // A counter that was never made has nothing to remove: not an error.
+        // The label may be gone already when two accounts have a table of this name: not an error.
         let _ = self.read_units.remove_label_values(&[&units.name]);
         let _ = self.write_units.remove_label_values(&[&units.name]);
     }
@@ -82,4 +196,27 @@ impl Metrics {
         self.tables.write().insert(table.id, units.clone());
         units
     }
+}
+
+impl TableUnits {
+    fn count(&self, read: HalfUnits, write: HalfUnits) {
+        if read.0 > 0 {
+            self.read.inc_by(read.units());
+        }
+        if write.0 > 0 {
+            self.write.inc_by(write.units());
+        }
+    }
+}
+
+fn registered<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+/// `OK`, or the error's type without its namespace.
+fn code_name(code: Option<ErrorCode>) -> &'static str {
+    let Some(code) = code else { return "OK" };
+    let name = code.wire_type();
+    name.split_once('#').map_or(name, |(_, name)| name)
 }

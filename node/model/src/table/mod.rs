@@ -1,12 +1,60 @@
 //! What a table is for the control plane: the specification (CreateTable's parameters, also a manifest's) and the
 //! description (what DescribeTable shows).
 //!
-//! One specification serves the API, manifests and, on Kubernetes, the Table resource; `validate` holds the rules
-//! that hold for all of them.
+//! One specification serves the API, manifests and, on Kubernetes, the Table resource:
+//!
+//! 1. a [`Declaration`] is what a person wrote; [`Declaration::resolve`] makes a [`TableSpec`] of it, or says which
+//!    field is wrong, in DynamoDB's words and order;
+//! 2. [`TableDescription::updated`] holds the rules of UpdateTable, and gives the specification after it;
+//! 3. [`TableSpec::changes_to`] finds the changes that lead from one specification to another, or the field that
+//!    cannot change.
+
+mod changes;
+mod declaration;
+mod update;
+
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{ApiError, ErrorCode};
 use crate::schema::{IndexProjection, KeySchema, ScalarType, StreamView, TableId};
+
+pub use changes::TableChange;
+pub use declaration::{
+    Declaration, DeclaredGlobalIndex, DeclaredLocalIndex, DeclaredProjection, KeyElement, KeyKind, ProjectionKind,
+    check_tags, resolve_global_index, table_name_fits,
+};
+
+/// What is wrong with a table's specification, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct SpecError {
+    /// The field's path as manifests write it: `globalSecondaryIndexes[0].keySchema`.
+    pub field: String,
+    /// The error's type in the API.
+    pub code: ErrorCode,
+    /// DynamoDB's words.
+    pub message: String,
+}
+
+impl SpecError {
+    /// A `ValidationException` about a field.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            code: ErrorCode::Validation,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<SpecError> for ApiError {
+    fn from(error: SpecError) -> Self {
+        Self::new(error.code, error.message)
+    }
+}
 
 /// How capacity is paid for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

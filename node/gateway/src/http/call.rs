@@ -1,0 +1,136 @@
+//! `POST /`: one call of the API.
+//!
+//! 1. the content type has to be JSON, or this is no call;
+//! 2. the body is collected; what is wrong with it is answered before anything else;
+//! 3. `X-Amz-Target` names the operation;
+//! 4. the signature says who asks; the access key's permission covers the operation;
+//! 5. a gzip body is inflated, only now: nobody unknown makes us do that;
+//! 6. the operation runs; a panic in it is an error for this client and nobody else.
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use futures::FutureExt;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use hyper::body::Incoming;
+use partita_model::error::{ApiError, ErrorCode};
+
+use super::answer::{AMZ_JSON, Answered, PLAIN_JSON, Wishes};
+use super::body::{self, BodyError, Collected};
+use super::{App, answer};
+use crate::api::{Answer, Call, Operation, dispatch, unknown_operation};
+use crate::auth::{Identity, Permission};
+use crate::backend::Backend;
+
+/// Runs one call.
+pub(super) async fn call<B: Backend>(app: &App<B>, head: Parts, body: Incoming) -> Answered {
+    let Some(content_type) = json_content_type(&head.headers) else {
+        return answer::not_found(&head.headers);
+    };
+    let wishes = Wishes::new(&head.headers, content_type);
+    let gzip = head
+        .headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"gzip"));
+    let received = match body::collect(body, &app.limits, &app.bodies, gzip).await {
+        Ok(received) => received,
+        Err(error) => return answer::bad_body(wishes, error),
+    };
+    let start = Instant::now();
+    let operation = named_operation(&head.headers);
+    let _running = app.metrics.request(received.bytes.len());
+    let answered = match answered(app, &head, received, gzip, operation).await {
+        Ok(answered) => answered,
+        Err(error) => return answer::bad_body(wishes, error),
+    };
+    let code = answered.as_ref().err().map(|error| error.code);
+    let bytes_out = answered.as_ref().map_or(0, Vec::len);
+    app.metrics.answered(operation, code, start.elapsed(), bytes_out);
+    match answered {
+        Ok(body) => answer::finished(wishes, StatusCode::OK, body),
+        Err(error) => answer::failed(wishes, &error),
+    }
+}
+
+/// The outer error is about the body, the inner one the API's.
+async fn answered<B: Backend>(
+    app: &App<B>,
+    head: &Parts,
+    received: Collected,
+    gzip: bool,
+    operation: Option<Operation>,
+) -> Result<Answer, BodyError> {
+    let (operation, identity) = match admitted(app, head, &received.bytes, operation) {
+        Ok(admitted) => admitted,
+        Err(error) => return Ok(Err(error)),
+    };
+    let received = if gzip {
+        let inflated = body::inflate(&received.bytes, app.limits.body_bytes_max)?;
+        received.replaced(inflated)
+    } else {
+        received
+    };
+    let call = Call {
+        backend: &app.backend,
+        account: &identity.account,
+        region: &app.region,
+        metrics: &app.metrics,
+    };
+    let running = AssertUnwindSafe(dispatch(&call, operation, &received.bytes)).catch_unwind();
+    Ok(running.await.unwrap_or_else(|_| {
+        app.metrics.panicked();
+        tracing::error!(operation = operation.name(), "an operation panicked");
+        Err(ApiError::new(ErrorCode::InternalServerError, "Internal server error"))
+    }))
+}
+
+/// Who asks for what, if both are known and the one may do the other.
+fn admitted<B>(
+    app: &App<B>,
+    head: &Parts,
+    body: &[u8],
+    operation: Option<Operation>,
+) -> Result<(Operation, Identity), ApiError> {
+    let operation = operation.ok_or_else(unknown_operation)?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let identity = app
+        .auth
+        .identify(head, body, &app.region, i64::try_from(now).unwrap_or(i64::MAX))?;
+    if identity.permission < operation.permission() {
+        return Err(denied(operation, &identity));
+    }
+    Ok((operation, identity))
+}
+
+fn denied(operation: Operation, identity: &Identity) -> ApiError {
+    let allowed = match identity.permission {
+        Permission::Data => "data",
+        Permission::Tables => "tables",
+    };
+    ApiError::new(
+        ErrorCode::AccessDenied,
+        format!(
+            "User: arn:aws:iam::{}:root is not authorized to perform: dynamodb:{} because the permissions of its \
+             access key are: {allowed}",
+            identity.account.id,
+            operation.name()
+        ),
+    )
+}
+
+fn named_operation(headers: &HeaderMap) -> Option<Operation> {
+    Operation::from_target(headers.get("x-amz-target")?.to_str().ok()?)
+}
+
+/// The content type of the answer, if the request's is one that DynamoDB takes.
+fn json_content_type(headers: &HeaderMap) -> Option<&'static str> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let name = value.split(';').next().unwrap_or(value).trim();
+    [AMZ_JSON, PLAIN_JSON]
+        .into_iter()
+        .find(|known| name.eq_ignore_ascii_case(known))
+}

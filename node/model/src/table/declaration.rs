@@ -1,0 +1,567 @@
+//! From what a person declared to a [`TableSpec`]: the rules of CreateTable, in DynamoDB's order.
+//!
+//! 1. name and tags; 2. units against the billing mode; 3. attribute definitions; 4. the table's keys; 5. local
+//!    indexes; 6. global indexes; 7. definitions that nothing uses.
+//!
+//! Source: "CreateTable", Amazon DynamoDB API Reference; "Service, account, and table quotas", Developer Guide;
+//! "Multi-attribute keys", Developer Guide.
+
+use crate::message::table as message;
+use crate::schema::{IndexProjection, KeyAttribute, KeySchema, ScalarType, StreamView};
+
+use super::{
+    BillingMode, GlobalIndexSpec, LocalIndexSpec, OnDemandThroughput, SpecError, SseSpec, TableClass, TableSpec,
+    Throughput,
+};
+
+const LOCAL_INDEXES_MAX: usize = 5;
+const GLOBAL_INDEXES_MAX: usize = 20;
+/// Over all indexes of a table.
+const PROJECTED_ATTRIBUTES_MAX: usize = 100;
+/// Hash attributes, and range attributes, of a global index.
+const GLOBAL_INDEX_KEYS_MAX: usize = 4;
+/// DynamoDB's own bound on units that no account's quota reaches.
+const UNITS_MAX: u64 = 1_000_000_000_000;
+const TABLE_NAME_CHARS: std::ops::RangeInclusive<usize> = 3..=255;
+const TAGS_MAX: usize = 50;
+const TAG_PREFIX_RESERVED: &str = "aws:";
+
+/// `HASH` or `RANGE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// Of the partition key.
+    Hash,
+    /// Of the sort key.
+    Range,
+}
+
+/// `KeySchemaElement`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyElement {
+    /// The attribute.
+    pub name: String,
+    /// What it is.
+    pub kind: KeyKind,
+}
+
+/// `ProjectionType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProjectionKind {
+    /// Everything.
+    All,
+    /// Nothing but keys.
+    KeysOnly,
+    /// Some attributes.
+    Include,
+}
+
+/// `Projection` as declared.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeclaredProjection {
+    /// `ProjectionType`.
+    pub kind: Option<ProjectionKind>,
+    /// `NonKeyAttributes`.
+    pub attributes: Option<Vec<String>>,
+}
+
+/// A local index as declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeclaredLocalIndex {
+    /// Its name.
+    pub name: String,
+    /// Its keys.
+    pub keys: Vec<KeyElement>,
+    /// What its rows hold.
+    pub projection: DeclaredProjection,
+}
+
+/// A global index as declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeclaredGlobalIndex {
+    /// Its name.
+    pub name: String,
+    /// Its keys.
+    pub keys: Vec<KeyElement>,
+    /// What its rows hold.
+    pub projection: DeclaredProjection,
+    /// Its units.
+    pub throughput: Option<Throughput>,
+    /// Its ceilings when on demand.
+    pub on_demand: Option<OnDemandThroughput>,
+    /// `WarmThroughput`.
+    pub warm: Option<Throughput>,
+}
+
+/// A table as declared by a person: CreateTable's parameters, or a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Declaration {
+    /// The table's name.
+    pub name: String,
+    /// `AttributeDefinitions`.
+    pub attributes: Vec<(String, ScalarType)>,
+    /// `KeySchema`.
+    pub keys: Vec<KeyElement>,
+    /// `LocalSecondaryIndexes`.
+    pub local: Option<Vec<DeclaredLocalIndex>>,
+    /// `GlobalSecondaryIndexes`.
+    pub global: Option<Vec<DeclaredGlobalIndex>>,
+    /// `BillingMode`.
+    pub billing: Option<BillingMode>,
+    /// `ProvisionedThroughput`.
+    pub throughput: Option<Throughput>,
+    /// `OnDemandThroughput`.
+    pub on_demand: Option<OnDemandThroughput>,
+    /// `WarmThroughput`.
+    pub warm: Option<Throughput>,
+    /// `StreamSpecification`, when enabled.
+    pub stream: Option<StreamView>,
+    /// `TableClass`.
+    pub class: TableClass,
+    /// `DeletionProtectionEnabled`.
+    pub deletion_protection: bool,
+    /// `SSESpecification`.
+    pub sse: Option<SseSpec>,
+    /// The attribute of `TimeToLiveSpecification`, when enabled.
+    pub time_to_live: Option<String>,
+    /// `Tags`.
+    pub tags: Vec<(String, String)>,
+}
+
+impl Declaration {
+    /// The specification, if every rule holds; else the first that does not.
+    pub fn resolve(self) -> Result<TableSpec, SpecError> {
+        if !table_name_fits(&self.name) {
+            return Err(SpecError::new("tableName", message::TABLE_NAME_INVALID));
+        }
+        let billing = self.billing.unwrap_or_default();
+        check_units("", billing, self.throughput, self.on_demand)?;
+        for (place, (name, _)) in self.attributes.iter().enumerate() {
+            if self.attributes[..place].iter().any(|(earlier, _)| earlier == name) {
+                let field = format!("attributeDefinitions[{place}]");
+                return Err(SpecError::new(field, message::definition_duplicate(name)));
+            }
+        }
+        let keys = resolve_keys(&self.keys, &self.attributes, "keySchema")?;
+        if self.local.is_none() && self.global.is_none() && self.attributes.len() != self.keys.len() {
+            return Err(SpecError::new(
+                "attributeDefinitions",
+                message::KEYS_AND_DEFINITIONS_DIFFER,
+            ));
+        }
+        let local = resolve_local(self.local.as_deref(), &keys, &self.attributes)?;
+        let global = resolve_global(self.global.as_deref(), billing, &self.attributes)?;
+        let mut tags = self.tags;
+        tags.sort();
+        let spec = TableSpec {
+            name: self.name,
+            attributes: self.attributes,
+            keys,
+            local,
+            global,
+            billing,
+            throughput: self.throughput.unwrap_or_default(),
+            on_demand: self.on_demand,
+            warm: self.warm,
+            stream: self.stream,
+            class: self.class,
+            deletion_protection: self.deletion_protection,
+            sse: self.sse,
+            time_to_live: self.time_to_live,
+            tags,
+        };
+        check_whole(&spec)?;
+        Ok(spec)
+    }
+}
+
+impl TableSpec {
+    /// Checks every rule of [`Declaration::resolve`] again, for specifications that were put together by hand.
+    pub fn validate(&self) -> Result<(), SpecError> {
+        let on_demand = self.billing == BillingMode::PayPerRequest;
+        let units = |throughput: Throughput| (!on_demand || throughput != Throughput::default()).then_some(throughput);
+        let declaration = Declaration {
+            name: self.name.clone(),
+            attributes: self.attributes.clone(),
+            keys: declared_keys(&self.keys),
+            local: (!self.local.is_empty()).then(|| {
+                let declared = |index: &LocalIndexSpec| DeclaredLocalIndex {
+                    name: index.name.clone(),
+                    keys: declared_keys(&index.keys),
+                    projection: declared_projection(&index.projection),
+                };
+                self.local.iter().map(declared).collect()
+            }),
+            global: (!self.global.is_empty()).then(|| {
+                let declared = |index: &GlobalIndexSpec| DeclaredGlobalIndex {
+                    name: index.name.clone(),
+                    keys: declared_keys(&index.keys),
+                    projection: declared_projection(&index.projection),
+                    throughput: units(index.throughput),
+                    on_demand: index.on_demand,
+                    warm: index.warm,
+                };
+                self.global.iter().map(declared).collect()
+            }),
+            billing: Some(self.billing),
+            throughput: units(self.throughput),
+            on_demand: self.on_demand,
+            warm: self.warm,
+            stream: self.stream,
+            class: self.class,
+            deletion_protection: self.deletion_protection,
+            sse: self.sse.clone(),
+            time_to_live: self.time_to_live.clone(),
+            tags: self.tags.clone(),
+        };
+        declaration.resolve().map(drop)
+    }
+
+    /// Names of the key attributes of table and indexes, each once, in the order of the definitions' first use.
+    pub(super) fn keys_used(&self) -> Vec<&str> {
+        let indexes = self
+            .local
+            .iter()
+            .map(|index| &index.keys)
+            .chain(self.global.iter().map(|index| &index.keys));
+        let mut used: Vec<&str> = Vec::new();
+        for attribute in std::iter::once(&self.keys)
+            .chain(indexes)
+            .flat_map(KeySchema::attributes)
+        {
+            if !used.contains(&attribute.name.as_str()) {
+                used.push(&attribute.name);
+            }
+        }
+        used
+    }
+}
+
+/// Whether a table (or an index) may have this name.
+pub fn table_name_fits(name: &str) -> bool {
+    TABLE_NAME_CHARS.contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+}
+
+/// Rules about a table's tags, all of them together.
+pub fn check_tags(tags: &[(String, String)]) -> Result<(), SpecError> {
+    for (place, (key, _)) in tags.iter().enumerate() {
+        let field = format!("tags[{place}]");
+        if key.starts_with(TAG_PREFIX_RESERVED) {
+            return Err(SpecError::new(field, message::TAG_RESERVED));
+        }
+        if tags[..place].iter().any(|(earlier, _)| earlier == key) {
+            return Err(SpecError::new(field, message::tag_duplicate(key)));
+        }
+    }
+    if tags.len() > TAGS_MAX {
+        return Err(SpecError::new("tags", message::TAGS_TOO_MANY));
+    }
+    Ok(())
+}
+
+/// Rules that look at a whole specification: also after an update.
+pub(super) fn check_whole(spec: &TableSpec) -> Result<(), SpecError> {
+    if spec.local.len() > LOCAL_INDEXES_MAX {
+        return Err(SpecError::new("localSecondaryIndexes", message::LOCAL_INDEXES_TOO_MANY));
+    }
+    if spec.global.len() > GLOBAL_INDEXES_MAX {
+        return Err(SpecError::new(
+            "globalSecondaryIndexes",
+            message::GLOBAL_INDEXES_TOO_MANY,
+        ));
+    }
+    let names = |spec: &'_ TableSpec| -> Vec<(String, String)> {
+        let local = spec.local.iter().enumerate();
+        let local =
+            local.map(|(place, index)| (format!("localSecondaryIndexes[{place}].indexName"), index.name.clone()));
+        let global = spec.global.iter().enumerate();
+        let global =
+            global.map(|(place, index)| (format!("globalSecondaryIndexes[{place}].indexName"), index.name.clone()));
+        local.chain(global).collect()
+    };
+    let names = names(spec);
+    for (place, (field, name)) in names.iter().enumerate() {
+        if !table_name_fits(name) {
+            return Err(SpecError::new(field, message::TABLE_NAME_INVALID));
+        }
+        if names[..place].iter().any(|(_, earlier)| earlier == name) {
+            return Err(SpecError::new(field, message::index_duplicate(name)));
+        }
+    }
+    let projections = spec
+        .local
+        .iter()
+        .map(|index| &index.projection)
+        .chain(spec.global.iter().map(|index| &index.projection));
+    let projected = |projection: &IndexProjection| match projection {
+        IndexProjection::Include(attributes) => attributes.len(),
+        IndexProjection::All | IndexProjection::KeysOnly => 0,
+    };
+    if projections.map(projected).sum::<usize>() > PROJECTED_ATTRIBUTES_MAX {
+        return Err(SpecError::new("globalSecondaryIndexes", message::PROJECTED_TOO_MANY));
+    }
+    let used = spec.keys_used();
+    if spec.attributes.iter().any(|(name, _)| !used.contains(&name.as_str())) {
+        let defined = spec.attributes.iter().map(|(name, _)| name.as_str());
+        return Err(SpecError::new(
+            "attributeDefinitions",
+            message::definitions_not_used(defined, used),
+        ));
+    }
+    check_tags(&spec.tags)
+}
+
+/// Units against the billing mode. `index` is empty for the table itself.
+fn check_units(
+    field: &str,
+    billing: BillingMode,
+    throughput: Option<Throughput>,
+    on_demand: Option<OnDemandThroughput>,
+) -> Result<(), SpecError> {
+    let field = |member: &str| format!("{field}{member}");
+    match (billing, throughput) {
+        (BillingMode::Provisioned, None) => {
+            return Err(SpecError::new(field("provisionedThroughput"), message::UNITS_REQUIRED));
+        }
+        (BillingMode::PayPerRequest, Some(_)) => {
+            return Err(SpecError::new(
+                field("provisionedThroughput"),
+                message::UNITS_WITH_ON_DEMAND,
+            ));
+        }
+        (BillingMode::Provisioned, Some(throughput)) => check_bounds(&field("provisionedThroughput"), throughput)?,
+        (BillingMode::PayPerRequest, None) => {}
+    }
+    if billing == BillingMode::Provisioned && on_demand.is_some() {
+        return Err(SpecError::new(
+            field("onDemandThroughput"),
+            message::CEILINGS_WITH_PROVISIONED,
+        ));
+    }
+    Ok(())
+}
+
+/// Whether an index's units fit the billing mode.
+pub(super) fn check_index_units(
+    field: &str,
+    name: &str,
+    billing: BillingMode,
+    throughput: Option<Throughput>,
+) -> Result<(), SpecError> {
+    match (billing, throughput) {
+        (BillingMode::Provisioned, None) => Err(SpecError::new(field, message::index_units_required(name))),
+        (BillingMode::PayPerRequest, Some(_)) => Err(SpecError::new(field, message::index_units_with_on_demand(name))),
+        (BillingMode::Provisioned, Some(throughput)) => check_bounds(field, throughput),
+        (BillingMode::PayPerRequest, None) => Ok(()),
+    }
+}
+
+pub(super) fn check_bounds(field: &str, throughput: Throughput) -> Result<(), SpecError> {
+    for (value, member) in [
+        (throughput.read, "ReadCapacityUnits"),
+        (throughput.write, "WriteCapacityUnits"),
+    ] {
+        if !(1..=UNITS_MAX).contains(&value) {
+            return Err(SpecError::new(field, message::units_out_of_bounds(value, member)));
+        }
+    }
+    Ok(())
+}
+
+/// The types of a key schema's attributes.
+fn resolve_keys(
+    elements: &[KeyElement],
+    attributes: &[(String, ScalarType)],
+    field: &str,
+) -> Result<KeySchema, SpecError> {
+    let keys = typed(elements, attributes, field)?;
+    let error = |message: &str| Err(SpecError::new(field, message));
+    if elements.first().is_none_or(|element| element.kind != KeyKind::Hash) {
+        return error(message::FIRST_KEY_NOT_HASH);
+    }
+    if elements.len() > 1 && elements[0].name == elements[1].name {
+        return error(message::SAME_KEY_TWICE);
+    }
+    if keys.hash.len() > 1 || keys.range.len() > 1 {
+        return error(message::SECOND_KEY_NOT_RANGE);
+    }
+    Ok(keys)
+}
+
+fn typed(elements: &[KeyElement], attributes: &[(String, ScalarType)], field: &str) -> Result<KeySchema, SpecError> {
+    let mut keys = KeySchema {
+        hash: Vec::new(),
+        range: Vec::new(),
+    };
+    for element in elements {
+        let Some((name, kind)) = attributes.iter().find(|(name, _)| *name == element.name) else {
+            return Err(SpecError::new(field, not_defined(elements, attributes)));
+        };
+        let attribute = KeyAttribute {
+            name: name.clone(),
+            kind: *kind,
+        };
+        match element.kind {
+            KeyKind::Hash => keys.hash.push(attribute),
+            KeyKind::Range => keys.range.push(attribute),
+        }
+    }
+    Ok(keys)
+}
+
+/// DynamoDB has two sentences for it: one when there are fewer definitions than key attributes, one when they differ.
+fn not_defined(elements: &[KeyElement], attributes: &[(String, ScalarType)]) -> String {
+    if attributes.len() < elements.len() {
+        return message::KEY_NOT_DEFINED.to_owned();
+    }
+    let keys = elements.iter().map(|element| element.name.as_str());
+    message::keys_not_defined(keys, attributes.iter().map(|(name, _)| name.as_str()))
+}
+
+fn resolve_local(
+    declared: Option<&[DeclaredLocalIndex]>,
+    table: &KeySchema,
+    attributes: &[(String, ScalarType)],
+) -> Result<Vec<LocalIndexSpec>, SpecError> {
+    let Some(declared) = declared else {
+        return Ok(Vec::new());
+    };
+    if declared.is_empty() {
+        return Err(SpecError::new("localSecondaryIndexes", message::LOCAL_INDEXES_EMPTY));
+    }
+    let mut resolved = Vec::with_capacity(declared.len());
+    for (place, index) in declared.iter().enumerate() {
+        let field = format!("localSecondaryIndexes[{place}]");
+        if table.range.is_empty() {
+            return Err(SpecError::new(field, message::LOCAL_INDEX_WITHOUT_TABLE_RANGE));
+        }
+        let keys = resolve_keys(&index.keys, attributes, &format!("{field}.keySchema"))?;
+        if keys.range.is_empty() {
+            return Err(SpecError::new(
+                format!("{field}.keySchema"),
+                message::index_without_range(&index.name),
+            ));
+        }
+        let (index_hash, table_hash) = (&keys.hash[0].name, &table.hash[0].name);
+        if index_hash != table_hash {
+            let message = message::index_with_other_hash(&index.name, index_hash, table_hash);
+            return Err(SpecError::new(format!("{field}.keySchema"), message));
+        }
+        resolved.push(LocalIndexSpec {
+            name: index.name.clone(),
+            keys,
+            projection: resolve_projection(&index.projection, &field)?,
+        });
+    }
+    Ok(resolved)
+}
+
+fn resolve_global(
+    declared: Option<&[DeclaredGlobalIndex]>,
+    billing: BillingMode,
+    attributes: &[(String, ScalarType)],
+) -> Result<Vec<GlobalIndexSpec>, SpecError> {
+    let Some(declared) = declared else {
+        return Ok(Vec::new());
+    };
+    if declared.is_empty() {
+        return Err(SpecError::new("globalSecondaryIndexes", message::GLOBAL_INDEXES_EMPTY));
+    }
+    let mut resolved = Vec::with_capacity(declared.len());
+    for (place, index) in declared.iter().enumerate() {
+        let field = format!("globalSecondaryIndexes[{place}]");
+        resolved.push(resolve_global_index(index, attributes, &field)?);
+        check_index_units(
+            &format!("{field}.provisionedThroughput"),
+            &index.name,
+            billing,
+            index.throughput,
+        )?;
+    }
+    Ok(resolved)
+}
+
+/// One global index: of a new table, or added to one that is there. Whether its units fit the billing mode is for the
+/// caller to say.
+pub fn resolve_global_index(
+    index: &DeclaredGlobalIndex,
+    attributes: &[(String, ScalarType)],
+    field: &str,
+) -> Result<GlobalIndexSpec, SpecError> {
+    let keys_field = format!("{field}.keySchema");
+    let keys = typed(&index.keys, attributes, &keys_field)?;
+    let error = |message: String| Err(SpecError::new(&keys_field, message));
+    if index.keys.first().is_none_or(|element| element.kind != KeyKind::Hash) {
+        return error(message::FIRST_KEY_NOT_HASH.to_owned());
+    }
+    for (place, element) in index.keys.iter().enumerate() {
+        if index.keys[..place].iter().any(|earlier| earlier.name == element.name) {
+            return error(message::SAME_KEY_TWICE.to_owned());
+        }
+    }
+    // Hash attributes first, then range attributes.
+    if index
+        .keys
+        .windows(2)
+        .any(|pair| pair[0].kind == KeyKind::Range && pair[1].kind == KeyKind::Hash)
+    {
+        return error(message::SECOND_KEY_NOT_RANGE.to_owned());
+    }
+    for (count, kind) in [(keys.hash.len(), "HASH"), (keys.range.len(), "RANGE")] {
+        if count > GLOBAL_INDEX_KEYS_MAX {
+            return error(message::index_keys_too_many(&index.name, kind, GLOBAL_INDEX_KEYS_MAX));
+        }
+    }
+    Ok(GlobalIndexSpec {
+        name: index.name.clone(),
+        keys,
+        projection: resolve_projection(&index.projection, field)?,
+        throughput: index.throughput.unwrap_or_default(),
+        on_demand: index.on_demand,
+        warm: index.warm,
+    })
+}
+
+fn resolve_projection(declared: &DeclaredProjection, field: &str) -> Result<IndexProjection, SpecError> {
+    let error = |message: String| Err(SpecError::new(format!("{field}.projection"), message));
+    match (
+        declared.kind,
+        declared
+            .attributes
+            .as_deref()
+            .filter(|attributes| !attributes.is_empty()),
+    ) {
+        (None, _) => error(message::projection_unknown()),
+        (Some(ProjectionKind::All), Some(_)) => error(message::projection_with_attributes("ALL")),
+        (Some(ProjectionKind::KeysOnly), Some(_)) => error(message::projection_with_attributes("KEYS_ONLY")),
+        (Some(ProjectionKind::Include), None) => error(message::projection_without_attributes()),
+        (Some(ProjectionKind::All), None) => Ok(IndexProjection::All),
+        (Some(ProjectionKind::KeysOnly), None) => Ok(IndexProjection::KeysOnly),
+        (Some(ProjectionKind::Include), Some(attributes)) => Ok(IndexProjection::Include(attributes.to_vec())),
+    }
+}
+
+fn declared_keys(keys: &KeySchema) -> Vec<KeyElement> {
+    let element = |kind| {
+        move |attribute: &KeyAttribute| KeyElement {
+            name: attribute.name.clone(),
+            kind,
+        }
+    };
+    let hash = keys.hash.iter().map(element(KeyKind::Hash));
+    hash.chain(keys.range.iter().map(element(KeyKind::Range))).collect()
+}
+
+fn declared_projection(projection: &IndexProjection) -> DeclaredProjection {
+    let (kind, attributes) = match projection {
+        IndexProjection::All => (ProjectionKind::All, None),
+        IndexProjection::KeysOnly => (ProjectionKind::KeysOnly, None),
+        IndexProjection::Include(attributes) => (ProjectionKind::Include, Some(attributes.clone())),
+    };
+    DeclaredProjection {
+        kind: Some(kind),
+        attributes,
+    }
+}

@@ -1,0 +1,267 @@
+//! The rules of UpdateTable, in DynamoDB's order, and the specification after an update.
+//!
+//! Source: "UpdateTable", Amazon DynamoDB API Reference.
+
+use super::declaration::{check_bounds, check_index_units, check_whole};
+use super::{
+    BillingMode, GlobalIndexSpec, GlobalIndexUpdate, OnDemandThroughput, SpecError, Status, TableDescription,
+    TableSpec, TableUpdate, Throughput,
+};
+use crate::error::ErrorCode;
+use crate::message;
+use crate::message::table as text;
+
+impl TableUpdate {
+    /// Whether it changes nothing at all.
+    pub fn is_empty(&self) -> bool {
+        *self
+            == Self {
+                attributes: self.attributes.clone(),
+                ..Self::default()
+            }
+    }
+}
+
+impl TableDescription {
+    /// The specification after an update, if the update is allowed on the table as it is. An index that is to be
+    /// deleted is still in it: it is the description's to take it out when it is gone.
+    pub fn updated(&self, update: &TableUpdate) -> Result<TableSpec, SpecError> {
+        self.check_changeable()?;
+        let mut spec = self.spec.clone();
+        apply_billing(&mut spec, update)?;
+        apply_streams(&mut spec, update)?;
+        if let Some(class) = update.class {
+            spec.class = class;
+        }
+        if let Some(protected) = update.deletion_protection {
+            spec.deletion_protection = protected;
+        }
+        if let Some(sse) = &update.sse {
+            spec.sse = Some(sse.clone());
+        }
+        if let Some(warm) = update.warm {
+            spec.warm = Some(warm);
+        }
+        self.apply_index_updates(&mut spec, update)?;
+        check_index_billing(&spec, update)?;
+        keep_used_definitions(&mut spec, update)?;
+        check_whole(&spec)?;
+        Ok(spec)
+    }
+
+    /// Changes and deletion wait until the table is active.
+    pub fn check_changeable(&self) -> Result<(), SpecError> {
+        let being = match self.status {
+            Status::Active => return Ok(()),
+            Status::Creating => "created",
+            Status::Updating => "updated",
+            Status::Deleting => "deleted",
+        };
+        Err(SpecError {
+            field: "tableName".to_owned(),
+            code: ErrorCode::ResourceInUse,
+            message: text::table_in_use(&self.spec.name, being),
+        })
+    }
+
+    fn apply_index_updates(&self, spec: &mut TableSpec, update: &TableUpdate) -> Result<(), SpecError> {
+        let field = "globalSecondaryIndexUpdates";
+        for (place, change) in update.global.iter().enumerate() {
+            let name = change.index_name();
+            if update.global[..place]
+                .iter()
+                .any(|earlier| earlier.index_name() == name)
+            {
+                return Err(SpecError::new(field, text::index_changed_twice(name)));
+            }
+        }
+        let online = |change: &&GlobalIndexUpdate| !matches!(change, GlobalIndexUpdate::Update { .. });
+        let busy = self
+            .global
+            .iter()
+            .any(|state| matches!(state.status, Status::Creating | Status::Deleting));
+        let changes = update.global.iter().filter(online).count();
+        if changes > 1 || (busy && changes > 0) {
+            return Err(SpecError {
+                field: field.to_owned(),
+                code: ErrorCode::LimitExceeded,
+                message: text::ONE_INDEX_AT_A_TIME.to_owned(),
+            });
+        }
+        for change in &update.global {
+            match change {
+                GlobalIndexUpdate::Create(index) => create_index(spec, index)?,
+                GlobalIndexUpdate::Update {
+                    name,
+                    throughput,
+                    on_demand,
+                    warm,
+                } => update_index(existing(spec, name)?, *throughput, *on_demand, *warm)?,
+                GlobalIndexUpdate::Delete(name) => {
+                    existing(spec, name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl GlobalIndexUpdate {
+    /// The index it is about.
+    pub fn index_name(&self) -> &str {
+        match self {
+            Self::Create(index) => &index.name,
+            Self::Update { name, .. } | Self::Delete(name) => name,
+        }
+    }
+}
+
+fn apply_billing(spec: &mut TableSpec, update: &TableUpdate) -> Result<(), SpecError> {
+    let field = "provisionedThroughput";
+    let billing = update.billing.unwrap_or(spec.billing);
+    let switched = billing != spec.billing;
+    match (billing, update.throughput) {
+        (BillingMode::PayPerRequest, Some(_)) => return Err(SpecError::new(field, text::UNITS_WITH_ON_DEMAND)),
+        (BillingMode::PayPerRequest, None) if switched => {
+            spec.throughput = Throughput::default();
+            for index in &mut spec.global {
+                index.throughput = Throughput::default();
+            }
+        }
+        (BillingMode::Provisioned, None) if switched => return Err(SpecError::new(field, text::UNITS_REQUIRED)),
+        (BillingMode::Provisioned, Some(units)) => {
+            check_bounds(field, units)?;
+            if units == spec.throughput && !switched && update.global.is_empty() {
+                return Err(SpecError::new(
+                    field,
+                    text::units_unchanged("table", "table", units.read, units.write),
+                ));
+            }
+            spec.throughput = units;
+        }
+        (BillingMode::PayPerRequest | BillingMode::Provisioned, None) => {}
+    }
+    if switched && billing == BillingMode::Provisioned {
+        spec.on_demand = None;
+        for index in &mut spec.global {
+            index.on_demand = None;
+        }
+    }
+    if let Some(ceilings) = update.on_demand {
+        if billing == BillingMode::Provisioned {
+            return Err(SpecError::new("onDemandThroughput", text::CEILINGS_WITH_PROVISIONED));
+        }
+        spec.on_demand = merged(spec.on_demand, ceilings);
+    }
+    spec.billing = billing;
+    Ok(())
+}
+
+/// A member that is not given stays as it was.
+fn merged(current: Option<OnDemandThroughput>, update: OnDemandThroughput) -> Option<OnDemandThroughput> {
+    let current = current.unwrap_or_default();
+    Some(OnDemandThroughput {
+        read_max: update.read_max.or(current.read_max),
+        write_max: update.write_max.or(current.write_max),
+    })
+}
+
+fn apply_streams(spec: &mut TableSpec, update: &TableUpdate) -> Result<(), SpecError> {
+    let field = "streamSpecification";
+    match (update.stream, spec.stream) {
+        (None, _) => {}
+        (Some(Some(_)), Some(_)) => return Err(SpecError::new(field, text::stream_already_on(&spec.name))),
+        (Some(None), None) => return Err(SpecError::new(field, text::stream_already_off(&spec.name))),
+        (Some(wanted), _) => spec.stream = wanted,
+    }
+    Ok(())
+}
+
+fn create_index(spec: &mut TableSpec, index: &GlobalIndexSpec) -> Result<(), SpecError> {
+    let field = "globalSecondaryIndexUpdates";
+    let taken = spec.global.iter().any(|known| known.name == index.name)
+        || spec.local.iter().any(|known| known.name == index.name);
+    if taken {
+        return Err(SpecError::new(field, text::INDEX_EXISTS));
+    }
+    let units = (index.throughput != Throughput::default()).then_some(index.throughput);
+    check_index_units(field, &index.name, spec.billing, units)?;
+    spec.global.push(index.clone());
+    Ok(())
+}
+
+fn update_index(
+    index: &mut GlobalIndexSpec,
+    throughput: Option<Throughput>,
+    on_demand: Option<OnDemandThroughput>,
+    warm: Option<Throughput>,
+) -> Result<(), SpecError> {
+    let field = "globalSecondaryIndexUpdates";
+    if let Some(units) = throughput {
+        check_bounds(field, units)?;
+        if units == index.throughput {
+            let what = format!("index {}", index.name);
+            return Err(SpecError::new(
+                field,
+                text::units_unchanged(&what, "index", units.read, units.write),
+            ));
+        }
+        index.throughput = units;
+    }
+    if let Some(ceilings) = on_demand {
+        index.on_demand = merged(index.on_demand, ceilings);
+    }
+    index.warm = warm.or(index.warm);
+    Ok(())
+}
+
+fn existing<'a>(spec: &'a mut TableSpec, name: &str) -> Result<&'a mut GlobalIndexSpec, SpecError> {
+    spec.global
+        .iter_mut()
+        .find(|index| index.name == name)
+        .ok_or_else(|| SpecError {
+            field: "globalSecondaryIndexUpdates".to_owned(),
+            code: ErrorCode::ResourceNotFound,
+            message: message::TABLE_NOT_FOUND.to_owned(),
+        })
+}
+
+/// Every index has units on a provisioned table, and none on an on-demand one.
+fn check_index_billing(spec: &TableSpec, update: &TableUpdate) -> Result<(), SpecError> {
+    for index in &spec.global {
+        let deleted = update
+            .global
+            .iter()
+            .any(|change| matches!(change, GlobalIndexUpdate::Delete(name) if *name == index.name));
+        if !deleted {
+            let units = (index.throughput != Throughput::default()).then_some(index.throughput);
+            check_index_units("globalSecondaryIndexUpdates", &index.name, spec.billing, units)?;
+        }
+    }
+    Ok(())
+}
+
+/// Definitions of the update are added as far as keys use them; the others are no error: tools send a table's whole
+/// list.
+fn keep_used_definitions(spec: &mut TableSpec, update: &TableUpdate) -> Result<(), SpecError> {
+    for (name, kind) in &update.attributes {
+        match spec.attributes.iter().find(|(known, _)| known == name) {
+            Some((_, known)) if known != kind => {
+                return Err(SpecError::new("attributeDefinitions", text::definition_conflict(name)));
+            }
+            Some(_) => {}
+            None if spec.keys_used().contains(&name.as_str()) => spec.attributes.push((name.clone(), *kind)),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+impl TableSpec {
+    /// Takes a global index out, and the definitions that only it used.
+    pub fn remove_global_index(&mut self, name: &str) {
+        self.global.retain(|index| index.name != name);
+        let used: Vec<String> = self.keys_used().into_iter().map(str::to_owned).collect();
+        self.attributes.retain(|(name, _)| used.contains(name));
+    }
+}
