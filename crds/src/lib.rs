@@ -1,1 +1,21 @@
-//! Skeleton.
+//! Partita's custom resources as Rust types, and their CustomResourceDefinitions.
+//!
+//! 1. [`table`]: the Table's specification: CreateTable's parameters in camelCase, plus how it is deployed;
+//! 2. [`status`]: what the operator writes back;
+//! 3. [`yaml`]: the CustomResourceDefinitions as they stand in `crds/yaml/`, which `cargo run -p partita-crds --bin
+//!    crds` writes and a test compares.
+//!
+//! The types know shapes, bounds and immutability (what an API server checks). What makes a table valid for DynamoDB
+//! stands in `partita-model`; this crate does not depend on it.
+
+pub mod status;
+pub mod table;
+pub mod yaml;
+
+pub use status::TableStatus;
+pub use table::{Table, TableSpec};
+
+/// The API group of every resource here.
+pub const GROUP: &str = "partita.dev";
+/// `apiVersion` of the resources here.
+pub const API_VERSION: &str = "partita.dev/v1alpha1";
