@@ -201,4 +201,4 @@ fn strip_trailing_zeros(mut coefficient: u128) -> (u128, u32) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
