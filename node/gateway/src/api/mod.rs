@@ -6,7 +6,17 @@
 //!
 //! To add an operation: its file, its `mod` line, and its line in the table at the end of this page.
 
+mod batch_get_item;
+mod batch_write_item;
+mod constraint;
+mod data;
+mod delete_item;
 mod describe_endpoints;
+mod get_item;
+mod put_item;
+mod query;
+mod scan;
+mod update_item;
 
 use std::sync::Arc;
 
@@ -100,6 +110,14 @@ macro_rules! operations {
 }
 
 operations! {
+    BatchGetItem => batch_get_item::handle, Data;
+    BatchWriteItem => batch_write_item::handle, Data;
+    DeleteItem => delete_item::handle, Data;
+    GetItem => get_item::handle, Data;
+    PutItem => put_item::handle, Data;
+    Query => query::handle, Data;
+    Scan => scan::handle, Data;
+    UpdateItem => update_item::handle, Data;
     DescribeEndpoints => describe_endpoints::handle, Data;
 }
 

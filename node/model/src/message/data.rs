@@ -34,11 +34,6 @@ pub fn batch_empty(operation: &str) -> String {
     format!("The requestItems parameter is required for {operation}")
 }
 
-/// `null` as a table's list of a BatchWriteItem.
-pub fn batch_list_null(table: &str) -> String {
-    format!("The batch write request list for a table cannot be null or empty: {table}")
-}
-
 /// No index of that name.
 pub fn index_not_found(name: &str) -> String {
     format!("The table does not have the specified index: {name}")

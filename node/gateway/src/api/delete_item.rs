@@ -1,0 +1,109 @@
+//! DeleteItem: removes one item by its primary key, if it is there.
+
+use partita_model::error::ApiError;
+use partita_model::expression::{Condition, Kind, Parameter, check_parameters};
+use partita_model::item::Item;
+use partita_model::json::{self, Text};
+use partita_model::request::{Action, Origin, WriteRequest};
+use partita_model::wire::WireItem;
+use serde::Deserialize;
+
+use super::constraint::Constraints;
+use super::data::expressions::{self, ExpectedMap, Names, Values};
+use super::data::refusal::Failure;
+use super::data::write::{self, Collection, Returned};
+use super::data::{anew, find_table, parameters};
+use super::{Answer, Call};
+use crate::backend::Backend;
+
+/// The request.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DeleteItemInput {
+    table_name: Option<Text>,
+    key: Option<WireItem>,
+    expected: ExpectedMap,
+    return_values: Option<Text>,
+    return_consumed_capacity: Option<Text>,
+    return_item_collection_metrics: Option<Text>,
+    conditional_operator: Option<Text>,
+    condition_expression: Option<Text>,
+    expression_attribute_names: Names,
+    expression_attribute_values: Values,
+    return_values_on_condition_check_failure: Option<Text>,
+}
+
+/// Answers a request.
+pub async fn handle<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Answer {
+    anew(|| attempt(call, body)).await
+}
+
+async fn attempt<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Result<Vec<u8>, Failure> {
+    let Parsed {
+        name,
+        key,
+        condition,
+        returned,
+    } = parse(body)?;
+    let schema = find_table(call, &name)?;
+    let collection = Collection::of(&schema, key.as_ref(), returned.metrics);
+    let request = WriteRequest {
+        table: schema.id,
+        schema_version: schema.version,
+        key: schema.check_key(key.as_ref())?,
+        action: Action::Delete { key },
+        condition,
+        return_values: returned.values,
+        return_item_on_failure: returned.on_failure,
+        origin: Origin::Client,
+    };
+    write::send(call, &schema, &name, returned, collection, request).await
+}
+
+/// What is valid without knowing the table.
+struct Parsed {
+    name: String,
+    key: Item,
+    condition: Option<Condition>,
+    returned: Returned,
+}
+
+fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
+    let input: DeleteItemInput = json::decode(body)?;
+    let mut constraints = Constraints::new();
+    let returned = Returned::check(
+        &mut constraints,
+        &input.return_consumed_capacity,
+        &input.return_item_collection_metrics,
+        &input.return_values,
+        &input.return_values_on_condition_check_failure,
+    );
+    let operator = parameters::conditional_operator(&mut constraints, &input.conditional_operator);
+    expressions::check_expected(&mut constraints, &input.expected);
+    let name = parameters::table_name(&mut constraints, input.table_name);
+    let key = constraints.required("key", input.key);
+    let (name, key) = constraints.finish_with(name.zip(key))?;
+
+    check_parameters(
+        &[Parameter::new("ConditionExpression", &input.condition_expression)],
+        &[
+            Parameter::new("Expected", &input.expected),
+            Parameter::new("ConditionalOperator", &operator),
+        ],
+        input.expression_attribute_names.is_some(),
+        input.expression_attribute_values.is_some(),
+    )?;
+    let key = key.into_item()?;
+    returned.check_old_only()?;
+    let older = expressions::expected(&input.expected, operator)?;
+    let placeholders =
+        expressions::placeholders(&input.expression_attribute_names, &input.expression_attribute_values)?;
+    let condition = expressions::condition(Kind::Condition, &input.condition_expression, &placeholders)?.or(older);
+    placeholders.finish()?;
+    Ok(Parsed {
+        name,
+        key,
+        condition,
+        returned,
+    })
+}
