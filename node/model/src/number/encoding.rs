@@ -9,7 +9,7 @@
 //! The magnitude is the power of ten of the first digit. Pairs start at the first digit; the last one is filled with
 //! a zero and is never two zeros. The end mark makes the form self-delimiting: none is a prefix of another.
 
-use super::{DIGITS_MAX, MAGNITUDE_MIN, Number};
+use super::{DIGITS_MAX, MAGNITUDE_MIN, Number, digit_count};
 
 const ZERO: u8 = 0x80;
 const POSITIVE: u8 = 0xC0;
@@ -162,7 +162,7 @@ pub(super) fn unpack(stored: &[u8]) -> Option<Unpacked> {
 /// The decimal digits of a coefficient, first one first, and their count.
 fn split_digits(coefficient: u128, out: &mut [u8; 2 * PAIRS_MAX]) -> usize {
     const HALF: u128 = 10u128.pow(19);
-    let count = (coefficient.ilog10() + 1) as usize;
+    let count = digit_count(coefficient) as usize;
     // Two 64-bit halves: 128-bit division is slow.
     let (high, low) = match u64::try_from(coefficient) {
         Ok(small) => (0, small),

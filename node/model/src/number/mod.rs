@@ -13,6 +13,9 @@ mod text;
 
 use std::cmp::Ordering;
 
+use crate::error::ApiError;
+use crate::message;
+
 pub use encoding::{ENCODED_BYTES_MAX, Encoded, encoded_len, significant_digits};
 pub use text::write_text;
 
@@ -38,22 +41,36 @@ pub struct Number {
 
 /// Why a number cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum NumberError {
     /// The text is empty.
-    #[error("The parameter cannot be converted to a numeric value")]
     Empty,
-    /// The text is not a number (the API's message quotes it: see `message::not_a_number`).
-    #[error("The parameter cannot be converted to a numeric value")]
+    /// The text is not a number (where DynamoDB quotes it: `message::not_a_number`).
     NotANumber,
     /// Beyond ±9.99…e125.
-    #[error("Number overflow. Attempting to store a number with magnitude larger than supported range")]
     Overflow,
     /// Closer to zero than 1e-130.
-    #[error("Number underflow. Attempting to store a number with magnitude smaller than supported range")]
     Underflow,
     /// More than 38 significant digits.
-    #[error("Attempting to store more than 38 significant digits in a Number")]
     Precision,
+}
+
+impl NumberError {
+    /// DynamoDB's words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Empty | Self::NotANumber => message::NUMBER_EMPTY,
+            Self::Overflow => message::NUMBER_OVERFLOW,
+            Self::Underflow => message::NUMBER_UNDERFLOW,
+            Self::Precision => message::NUMBER_PRECISION,
+        }
+    }
+}
+
+impl From<NumberError> for ApiError {
+    fn from(error: NumberError) -> Self {
+        Self::validation(error.text())
+    }
 }
 
 impl Number {
@@ -179,7 +196,11 @@ impl Ord for Number {
 
 /// Decimal digits of a coefficient; 1 for zero.
 fn digit_count(coefficient: u128) -> u32 {
-    coefficient.checked_ilog10().unwrap_or(0) + 1
+    let log = match u64::try_from(coefficient) {
+        Ok(small) => small.checked_ilog10(),
+        Err(_) => coefficient.checked_ilog10(),
+    };
+    log.unwrap_or(0) + 1
 }
 
 /// The coefficient without its trailing zeros, and how many there were.

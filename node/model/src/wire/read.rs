@@ -130,14 +130,11 @@ impl Reader {
         true
     }
 
-    fn write_number(&mut self, text: &str) -> Number {
+    fn number(&mut self, text: &str) -> Number {
         Number::parse(text).unwrap_or_else(|error| {
             self.fail(match error {
                 NumberError::NotANumber => Cow::Owned(message::not_a_number(text)),
-                NumberError::Empty => Cow::Borrowed(message::NUMBER_EMPTY),
-                NumberError::Overflow => Cow::Borrowed(message::NUMBER_OVERFLOW),
-                NumberError::Underflow => Cow::Borrowed(message::NUMBER_UNDERFLOW),
-                NumberError::Precision => Cow::Borrowed(message::NUMBER_PRECISION),
+                other => Cow::Borrowed(other.text()),
             });
             Number::ZERO
         })
@@ -352,7 +349,7 @@ impl<'de> Visitor<'de> for ContentSeed<'_> {
         match self.tag {
             Tag::String => self.reader.writer().string(text),
             Tag::Number => {
-                let number = self.reader.write_number(text);
+                let number = self.reader.number(text);
                 self.reader.writer().number(number);
             }
             Tag::Binary => {
@@ -468,7 +465,7 @@ impl<'de> Visitor<'de> for ElementSeed<'_> {
         let reader = self.reader;
         let entry = match self.tag {
             Tag::NumberSet => {
-                let number = reader.write_number(text);
+                let number = reader.number(text);
                 reader.begin_entry(number.encode().as_bytes())
             }
             Tag::BinarySet => {
