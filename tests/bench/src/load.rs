@@ -311,3 +311,51 @@ fn content_length(head: &[u8]) -> Option<usize> {
         std::str::from_utf8(value).ok()?.trim().parse().ok()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::work::{Kind, Requests};
+
+    /// The null server in a thread of its own.
+    fn null_server() -> SocketAddr {
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                sender.send(listener.local_addr().unwrap()).unwrap();
+                crate::null::serve_on(listener).await.unwrap();
+            });
+        });
+        receiver.recv().unwrap()
+    }
+
+    #[test]
+    fn a_closed_loop_counts_every_answer_once() {
+        let address = null_server();
+        let mut work = Requests::new(Kind::Get, 1000, &address.to_string(), 1);
+        let mut generator = Generator::connect(address, 8).unwrap();
+        let outcome = generator
+            .run(&mut work, Pace::Closed, Duration::from_millis(200))
+            .unwrap();
+        assert!(outcome.requests > 100, "{} requests", outcome.requests);
+        assert_eq!(outcome.requests, outcome.items);
+        assert_eq!(outcome.requests, outcome.latency.len());
+    }
+
+    #[test]
+    fn an_open_loop_keeps_its_rate() {
+        let address = null_server();
+        let mut work = Requests::new(Kind::Get, 1000, &address.to_string(), 1);
+        let mut generator = Generator::connect(address, 8).unwrap();
+        let pace = Pace::Open { per_second: 500.0 };
+        let outcome = generator.run(&mut work, pace, Duration::from_millis(400)).unwrap();
+        assert!((190..=210).contains(&outcome.requests), "{} requests", outcome.requests);
+    }
+}

@@ -21,6 +21,11 @@ use crate::work::PAYLOAD_BYTES;
 pub async fn serve() -> Result<()> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     println!("{}", listener.local_addr()?);
+    serve_on(listener).await
+}
+
+/// Serves a listener until the process ends.
+pub async fn serve_on(listener: TcpListener) -> Result<()> {
     let text = "x".repeat(PAYLOAD_BYTES);
     let body = format!(r#"{{"Item":{{"id":{{"S":"key-0000000000"}},"half":{{"N":"1"}},"text":{{"S":"{text}"}}}}}}"#);
     let body = Bytes::from(body);

@@ -103,6 +103,13 @@ impl Server {
         Ok((status, starting.log_tail()))
     }
 
+    /// Starts it and kills it after a while, ready or not.
+    pub fn kill_within(options: &ServerOptions, patience: Duration) -> Result<()> {
+        let starting = Self::spawn(options)?;
+        std::thread::sleep(patience);
+        starting.kill()
+    }
+
     fn spawn(options: &ServerOptions) -> Result<Self> {
         let ready_file = options.home.join("ready.json");
         let manifests = options.home.join("manifests");

@@ -1,0 +1,59 @@
+//! Kill -9 in a write storm, and everything that was not synced is gone, whole or torn.
+
+use std::fs;
+
+use anyhow::{Result, bail};
+use partita_test_client::ServerOptions;
+use rand::Rng;
+
+use crate::Order;
+use crate::disk::{self, Loss, Lost};
+use crate::scenarios::{Outcome, kill};
+
+/// A server that never syncs must be caught within so many rounds.
+const LIE_ROUNDS: usize = 10;
+
+/// Nothing acknowledged may be lost.
+pub fn run(order: &Order) -> Outcome {
+    let lost = rounds(order, order.rounds, false)?;
+    println!(
+        "  {} bytes in {} files were written, not synced, and lost",
+        lost.bytes, lost.files
+    );
+    if lost.bytes == 0 {
+        bail!("no kill has lost anything: the interposer sees no writes, so this proves nothing");
+    }
+    Ok(None)
+}
+
+/// The same with syncs that do nothing: the test must fail, or it proves nothing.
+pub fn lie(order: &Order) -> Outcome {
+    match rounds(order, LIE_ROUNDS, true) {
+        Ok(_) => bail!("a server whose syncs do nothing went through {LIE_ROUNDS} kills unnoticed"),
+        Err(error) => {
+            println!(
+                "  noticed, as it should be: {}",
+                error.to_string().lines().next().unwrap_or("")
+            );
+            Ok(None)
+        }
+    }
+}
+
+fn rounds(order: &Order, count: usize, lie: bool) -> Result<Lost> {
+    let folder = disk::fast_folder()?;
+    let mut options = ServerOptions::at(folder.path());
+    let (data, shadow) = (options.data(), folder.path().join("shadow"));
+    fs::create_dir(&data)?;
+    fs::create_dir(&shadow)?;
+    options.environment = disk::environment(&data, &shadow, lie)?;
+    let mut total = Lost::default();
+    kill::rounds(order, &options, count, |rng| {
+        let loss = if rng.random_bool(0.5) { Loss::All } else { Loss::Torn };
+        let lost = disk::lose_power(&data, &shadow, loss, rng)?;
+        total.files += lost.files;
+        total.bytes += lost.bytes;
+        Ok(())
+    })?;
+    Ok(total)
+}
