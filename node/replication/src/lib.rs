@@ -1,1 +1,35 @@
-//! to be written.
+//! Replication groups: many in one process, one log, one sync for all of them.
+//!
+//! The life of a write, from here on:
+//!
+//! 1. [`group::Group::write`] takes the group's lock on the caller's thread, evaluates the request and puts its effect
+//!    into the group's open entry ([`frame`]).
+//! 2. `writer`: the store's one log writer gathers the open entries of all groups, proposes them ([`driver`] wraps
+//!    raft-rs) and makes all of them durable with one write and one sync ([`log`]).
+//! 3. What is committed is applied: one batch for the state's storage, its own write-ahead log off.
+//! 4. All waiters of the batch are answered.
+//!
+//! [`store::Store`] is the data directory: it opens and recovers, makes and destroys groups. Reads never come here:
+//! [`group::Group::get`] and [`group::Group::page`] go straight to the state's storage.
+
+mod core;
+mod driver;
+mod fate;
+mod folder;
+mod frame;
+pub mod group;
+pub mod log;
+mod pool;
+mod queue;
+mod recovery;
+mod replica;
+mod space;
+pub mod stats;
+pub mod store;
+mod tail;
+mod writer;
+
+pub use core::{Clock, OnFatal};
+pub use group::Group;
+pub use space::FreeSpace;
+pub use store::{OpenError, Store, StoreOptions};

@@ -1,0 +1,74 @@
+//! What all groups of a store share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::RwLock;
+use partita_model::request::Refusal;
+use partita_partition::descriptor::GroupId;
+use partita_partition::storage::Storage;
+
+use crate::folder::Folder;
+use crate::group::Group;
+use crate::log::LogEngine;
+use crate::pool::ReadPool;
+use crate::queue::Queue;
+use crate::space::Space;
+use crate::stats::Recorder;
+
+/// Ends the process: called with the reason when an append, a sync or an apply failed or an entry cannot be read. It
+/// returns in tests only.
+pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// The wall clock in epoch milliseconds.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What all groups of a store share.
+pub(crate) struct Core<S: Storage> {
+    pub(crate) storage: Arc<S>,
+    pub(crate) log: Arc<dyn LogEngine>,
+    /// The groups that serve. They point back here: emptied when the store closes.
+    pub(crate) groups: RwLock<HashMap<GroupId, Arc<Group<S>>>>,
+    pub(crate) queue: Queue<S>,
+    pub(crate) pool: ReadPool,
+    pub(crate) space: Space,
+    pub(crate) recorder: Recorder,
+    pub(crate) now_ms: Clock,
+    pub(crate) on_fatal: OnFatal,
+    pub(crate) failed: AtomicBool,
+    /// Locked for as long as anything of the store is in use.
+    pub(crate) _folder: Option<Folder>,
+}
+
+impl<S: Storage> Core<S> {
+    /// Something that must not fail has failed. Nothing is known about the disk any more: no further write may be
+    /// answered, and a restart finds out what is there.
+    pub(crate) fn fail(&self, reason: &str) {
+        self.failed.store(true, Ordering::SeqCst);
+        (self.on_fatal)(reason);
+        for group in self.groups() {
+            group.end(Refusal::Stopping);
+        }
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    /// Ends all groups and the pool and lets go of what points back here.
+    pub(crate) fn close(&self) {
+        for group in self.groups() {
+            group.end(Refusal::Stopping);
+        }
+        self.groups.write().clear();
+        self.pool.stop();
+        self.log.close();
+    }
+
+    pub(crate) fn groups(&self) -> Vec<Arc<Group<S>>> {
+        let mut groups: Vec<_> = self.groups.read().values().cloned().collect();
+        groups.sort_by_key(|group| group.id());
+        groups
+    }
+}

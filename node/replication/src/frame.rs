@@ -1,0 +1,167 @@
+//! What an entry of a group's log holds: a header, and effects.
+//!
+//! `format | kind | term | range epoch | (length | effect)*`, numbers little-endian. Many writes share one entry. The
+//! header names the term and the range epoch in which its effects were evaluated; apply skips an entry for which
+//! either is no longer true. Checksums are the log's (and later the transport's) business.
+
+/// The format written and the newest one read.
+const FORMAT: u8 = 1;
+/// An entry full of effects: the only kind so far.
+const KIND_EFFECTS: u8 = 1;
+const HEADER_BYTES: usize = 18;
+const LENGTH_BYTES: usize = 4;
+
+/// Under which conditions an entry's effects were evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Evaluated {
+    /// The leader's term.
+    pub(crate) term: u64,
+    /// The partition's range epoch.
+    pub(crate) range_epoch: u64,
+}
+
+/// An entry that this version cannot read. The replica must stop: skipping it would make it differ from the others.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FrameError {
+    #[error("entry format {0} is newer than this software")]
+    Newer(u8),
+    #[error("unknown entry kind {0}")]
+    UnknownKind(u8),
+    #[error("an entry ends early")]
+    Short,
+}
+
+/// An entry being filled.
+#[derive(Debug)]
+pub(crate) struct FrameBuilder {
+    bytes: Vec<u8>,
+    effects: usize,
+}
+
+impl FrameBuilder {
+    pub(crate) fn new(evaluated: Evaluated) -> Self {
+        let mut bytes = Vec::with_capacity(4096);
+        bytes.extend_from_slice(&[FORMAT, KIND_EFFECTS]);
+        bytes.extend_from_slice(&evaluated.term.to_le_bytes());
+        bytes.extend_from_slice(&evaluated.range_epoch.to_le_bytes());
+        Self { bytes, effects: 0 }
+    }
+
+    pub(crate) fn push(&mut self, effect: &[u8]) {
+        // An effect is bounded by DynamoDB's limits on items: a few megabytes at most.
+        self.bytes.extend_from_slice(&(effect.len() as u32).to_le_bytes());
+        self.bytes.extend_from_slice(effect);
+        self.effects += 1;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn effects(&self) -> usize {
+        self.effects
+    }
+
+    /// The bytes of all effects pushed.
+    pub(crate) fn effect_bytes(&self) -> usize {
+        self.bytes.len() - HEADER_BYTES - self.effects * LENGTH_BYTES
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// An entry being read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Frame<'a> {
+    evaluated: Evaluated,
+    effects: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
+        let (header, effects) = bytes.split_at_checked(HEADER_BYTES).ok_or(FrameError::Short)?;
+        match header {
+            [FORMAT, KIND_EFFECTS, numbers @ ..] => {
+                let (numbers, _) = numbers.as_chunks::<8>();
+                let [term, range_epoch] = numbers else {
+                    return Err(FrameError::Short);
+                };
+                Ok(Self {
+                    evaluated: Evaluated {
+                        term: u64::from_le_bytes(*term),
+                        range_epoch: u64::from_le_bytes(*range_epoch),
+                    },
+                    effects,
+                })
+            }
+            [FORMAT, kind, ..] => Err(FrameError::UnknownKind(*kind)),
+            [format, ..] => Err(FrameError::Newer(*format)),
+            [] => Err(FrameError::Short),
+        }
+    }
+
+    pub(crate) fn evaluated(&self) -> Evaluated {
+        self.evaluated
+    }
+
+    pub(crate) fn effects(&self) -> impl Iterator<Item = Result<&'a [u8], FrameError>> + use<'a> {
+        let mut rest = self.effects;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let next = rest
+                .split_first_chunk::<LENGTH_BYTES>()
+                .and_then(|(length, behind)| behind.split_at_checked(u32::from_le_bytes(*length) as usize));
+            match next {
+                Some((effect, behind)) => {
+                    rest = behind;
+                    Some(Ok(effect))
+                }
+                None => {
+                    rest = &[];
+                    Some(Err(FrameError::Short))
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVALUATED: Evaluated = Evaluated {
+        term: 7,
+        range_epoch: 3,
+    };
+
+    #[test]
+    fn what_is_pushed_comes_back() {
+        let mut builder = FrameBuilder::new(EVALUATED);
+        for effect in [b"one".as_slice(), b"", b"three"] {
+            builder.push(effect);
+        }
+        assert_eq!(builder.effects(), 3);
+        let bytes = builder.into_bytes();
+        let frame = Frame::parse(&bytes).unwrap();
+        assert_eq!(frame.evaluated(), EVALUATED);
+        let effects: Vec<_> = frame.effects().map(Result::unwrap).collect();
+        assert_eq!(effects, [b"one".as_slice(), b"", b"three"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_so() {
+        let mut bytes = FrameBuilder::new(EVALUATED).into_bytes();
+        bytes.extend_from_slice(&[9, 0, 0, 0, 1]);
+        let cut: Vec<_> = Frame::parse(&bytes).unwrap().effects().collect();
+        assert_eq!(cut, [Err(FrameError::Short)]);
+        bytes[1] = 99;
+        assert_eq!(Frame::parse(&bytes).unwrap_err(), FrameError::UnknownKind(99));
+        bytes[0] = 2;
+        assert_eq!(Frame::parse(&bytes).unwrap_err(), FrameError::Newer(2));
+        assert_eq!(Frame::parse(&[1]).unwrap_err(), FrameError::Short);
+    }
+}

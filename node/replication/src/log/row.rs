@@ -1,0 +1,203 @@
+//! The rows of the log, as bytes.
+//!
+//! Keys are `kind | group | index`, big-endian, so that small rows of all groups stand together and a group's entries
+//! are one run. Values are `format version | CRC-32 of what follows | content`.
+
+use partita_partition::descriptor::GroupId;
+use raft::eraftpb::{Entry, EntryType, HardState};
+
+use super::{GroupRecord, LogError, Truncated};
+
+/// The format written and the newest one read.
+const FORMAT: u8 = 1;
+/// Format version and checksum.
+const HEADER_BYTES: usize = 5;
+/// Term and entry type in front of an entry's data.
+const ENTRY_HEADER_BYTES: usize = 9;
+
+const KIND_RECORD: u8 = 1;
+const KIND_HARD_STATE: u8 = 2;
+const KIND_TRUNCATED: u8 = 3;
+const KIND_ENTRY: u8 = 4;
+
+/// The kinds of rows there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    Record(GroupId),
+    HardState(GroupId),
+    Truncated(GroupId),
+    Entry(GroupId, u64),
+}
+
+/// Length of a key of any kind (the index is 0 where there is none).
+pub(super) const KEY_BYTES: usize = 17;
+
+impl Key {
+    pub(super) fn encode(self) -> [u8; KEY_BYTES] {
+        let (kind, group, index) = match self {
+            Self::Record(group) => (KIND_RECORD, group, 0),
+            Self::HardState(group) => (KIND_HARD_STATE, group, 0),
+            Self::Truncated(group) => (KIND_TRUNCATED, group, 0),
+            Self::Entry(group, index) => (KIND_ENTRY, group, index),
+        };
+        let mut key = [0; KEY_BYTES];
+        key[0] = kind;
+        key[1..9].copy_from_slice(&group.0.to_be_bytes());
+        key[9..].copy_from_slice(&index.to_be_bytes());
+        key
+    }
+
+    /// `None` for bytes that are no key of this version.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; KEY_BYTES] = bytes.try_into().ok()?;
+        let group = GroupId(u64::from_be_bytes(bytes[1..9].try_into().ok()?));
+        let index = u64::from_be_bytes(bytes[9..].try_into().ok()?);
+        match bytes[0] {
+            KIND_RECORD => Some(Self::Record(group)),
+            KIND_HARD_STATE => Some(Self::HardState(group)),
+            KIND_TRUNCATED => Some(Self::Truncated(group)),
+            KIND_ENTRY => Some(Self::Entry(group, index)),
+            _ => None,
+        }
+    }
+
+    fn group(self) -> GroupId {
+        match self {
+            Self::Record(group) | Self::HardState(group) | Self::Truncated(group) | Self::Entry(group, _) => group,
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::Record(_) => "record",
+            Self::HardState(_) => "hard state",
+            Self::Truncated(_) => "truncation",
+            Self::Entry(..) => "entry",
+        }
+    }
+
+    pub(super) fn corrupt(self, reason: impl Into<String>) -> LogError {
+        LogError::Corrupt {
+            what: self.what(),
+            group: self.group().0,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Writes `version | checksum | content` into `into` (which is cleared first).
+fn seal(into: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
+    into.clear();
+    into.extend_from_slice(&[FORMAT, 0, 0, 0, 0]);
+    content(into);
+    let checksum = crc32fast::hash(&into[HEADER_BYTES..]);
+    into[1..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// The content of a row, once its version and checksum have been checked.
+fn unseal(key: Key, row: &[u8]) -> Result<&[u8], LogError> {
+    let (header, content) = row
+        .split_at_checked(HEADER_BYTES)
+        .ok_or_else(|| key.corrupt("shorter than its header"))?;
+    if header[0] != FORMAT {
+        return Err(LogError::Newer {
+            what: key.what(),
+            group: key.group().0,
+            version: header[0],
+        });
+    }
+    if header[1..] != crc32fast::hash(content).to_le_bytes() {
+        return Err(key.corrupt("checksum mismatch"));
+    }
+    Ok(content)
+}
+
+pub(super) fn encode_entry(into: &mut Vec<u8>, entry: &Entry) {
+    into.clear();
+    into.reserve(HEADER_BYTES + ENTRY_HEADER_BYTES + entry.data.len());
+    seal(into, |row| {
+        row.extend_from_slice(&entry.term.to_le_bytes());
+        row.push(match entry.get_entry_type() {
+            EntryType::EntryNormal => 0,
+            EntryType::EntryConfChange => 1,
+            EntryType::EntryConfChangeV2 => 2,
+        });
+        row.extend_from_slice(&entry.data);
+    });
+}
+
+/// The term of a stored entry; the whole row is checked.
+pub(super) fn entry_term(key: Key, row: &[u8]) -> Result<u64, LogError> {
+    let content = unseal(key, row)?;
+    let term = content.first_chunk().ok_or_else(|| key.corrupt("no term"))?;
+    Ok(u64::from_le_bytes(*term))
+}
+
+pub(super) fn decode_entry(group: GroupId, index: u64, row: &[u8]) -> Result<Entry, LogError> {
+    let key = Key::Entry(group, index);
+    let content = unseal(key, row)?;
+    let (header, data) = content
+        .split_at_checked(ENTRY_HEADER_BYTES)
+        .ok_or_else(|| key.corrupt("no header"))?;
+    let mut entry = Entry::default();
+    entry.index = index;
+    entry.term = header.first_chunk().map_or(0, |term| u64::from_le_bytes(*term));
+    entry.set_entry_type(match header[ENTRY_HEADER_BYTES - 1] {
+        0 => EntryType::EntryNormal,
+        1 => EntryType::EntryConfChange,
+        2 => EntryType::EntryConfChangeV2,
+        other => return Err(key.corrupt(format!("unknown type {other}"))),
+    });
+    entry.data = data.to_vec().into();
+    Ok(entry)
+}
+
+pub(super) fn encode_record(into: &mut Vec<u8>, record: &GroupRecord) -> Result<(), LogError> {
+    let content = postcard::to_stdvec(record).map_err(|e| LogError::Engine(format!("encoding a record: {e}")))?;
+    seal(into, |row| row.extend_from_slice(&content));
+    Ok(())
+}
+
+pub(super) fn decode_record(group: GroupId, row: &[u8]) -> Result<GroupRecord, LogError> {
+    let key = Key::Record(group);
+    postcard::from_bytes(unseal(key, row)?).map_err(|e| key.corrupt(e.to_string()))
+}
+
+pub(super) fn encode_hard_state(into: &mut Vec<u8>, state: &HardState) {
+    seal(into, |row| {
+        for number in [state.term, state.vote, state.commit] {
+            row.extend_from_slice(&number.to_le_bytes());
+        }
+    });
+}
+
+pub(super) fn decode_hard_state(group: GroupId, row: &[u8]) -> Result<HardState, LogError> {
+    let [term, vote, commit] = numbers(Key::HardState(group), row)?;
+    let mut state = HardState::default();
+    state.term = term;
+    state.vote = vote;
+    state.commit = commit;
+    Ok(state)
+}
+
+pub(super) fn encode_truncated(into: &mut Vec<u8>, truncated: Truncated) {
+    seal(into, |row| {
+        row.extend_from_slice(&truncated.index.to_le_bytes());
+        row.extend_from_slice(&truncated.term.to_le_bytes());
+    });
+}
+
+pub(super) fn decode_truncated(group: GroupId, row: &[u8]) -> Result<Truncated, LogError> {
+    let [index, term] = numbers(Key::Truncated(group), row)?;
+    Ok(Truncated { index, term })
+}
+
+fn numbers<const N: usize>(key: Key, row: &[u8]) -> Result<[u64; N], LogError> {
+    let content = unseal(key, row)?;
+    let (chunks, rest) = content.as_chunks::<8>();
+    let chunks: &[[u8; 8]; N] = chunks.try_into().map_err(|_| key.corrupt("wrong length"))?;
+    if !rest.is_empty() {
+        return Err(key.corrupt("wrong length"));
+    }
+    Ok(chunks.map(u64::from_le_bytes))
+}

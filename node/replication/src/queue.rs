@@ -1,0 +1,82 @@
+//! The groups that have something for the log writer.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use parking_lot::{Condvar, Mutex};
+use partita_partition::storage::Storage;
+
+use crate::group::Group;
+
+/// Groups to be written, and what the log writer is asked besides.
+pub(crate) struct Queue<S: Storage> {
+    inner: Mutex<Turn<S>>,
+    work: Condvar,
+}
+
+/// What the log writer takes at once.
+pub(crate) struct Turn<S: Storage> {
+    /// Each group once.
+    pub(crate) groups: Vec<Arc<Group<S>>>,
+    /// To be told when everything taken so far is applied.
+    pub(crate) fences: Vec<Sender<()>>,
+    /// The log writer is to end after this turn.
+    pub(crate) stop: bool,
+}
+
+impl<S: Storage> Default for Turn<S> {
+    fn default() -> Self {
+        Self {
+            groups: Vec::new(),
+            fences: Vec::new(),
+            stop: false,
+        }
+    }
+}
+
+impl<S: Storage> Default for Queue<S> {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::default(),
+            work: Condvar::new(),
+        }
+    }
+}
+
+impl<S: Storage> Queue<S> {
+    /// The caller has made sure that the group is not queued already.
+    pub(crate) fn push(&self, group: Arc<Group<S>>) {
+        self.inner.lock().groups.push(group);
+        self.work.notify_one();
+    }
+
+    /// Answers when everything queued before is applied; hangs up when the log writer has ended.
+    pub(crate) fn fence(&self) -> Receiver<()> {
+        let (sender, receiver) = channel();
+        let mut inner = self.inner.lock();
+        if !inner.stop {
+            inner.fences.push(sender);
+            drop(inner);
+            self.work.notify_one();
+        }
+        receiver
+    }
+
+    pub(crate) fn stop(&self) {
+        self.inner.lock().stop = true;
+        self.work.notify_one();
+    }
+
+    /// Waits until there is something to do.
+    pub(crate) fn take(&self) -> Turn<S> {
+        let mut inner = self.inner.lock();
+        while inner.groups.is_empty() && inner.fences.is_empty() && !inner.stop {
+            self.work.wait(&mut inner);
+        }
+        Turn {
+            groups: std::mem::take(&mut inner.groups),
+            fences: std::mem::take(&mut inner.fences),
+            stop: inner.stop,
+        }
+    }
+}

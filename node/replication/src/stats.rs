@@ -1,0 +1,103 @@
+//! What a store and its groups count, for metrics.
+
+use std::time::Duration;
+
+use partita_partition::descriptor::LogPosition;
+use partita_partition::reader::Counters;
+
+/// Upper bounds of the buckets of [`Histogram`], in microseconds: from half a bare sync on a fast disk to a stalled
+/// one.
+pub const LATENCY_BOUNDS_US: [u64; 14] = [
+    50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 409_600, 1_638_400,
+];
+
+/// A distribution of latencies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Histogram {
+    /// Observations at or below each of [`LATENCY_BOUNDS_US`], and above all of them; not cumulative.
+    pub buckets: [u64; LATENCY_BOUNDS_US.len() + 1],
+    /// Sum of all observations, in microseconds.
+    pub sum_us: u64,
+    /// Number of observations.
+    pub count: u64,
+}
+
+/// A store's counters since it was opened, and its gauges.
+#[derive(Debug, Clone, Default)]
+pub struct StoreStats {
+    /// How long each write and sync of the log took.
+    pub log_sync: Histogram,
+    /// Bytes written to the log.
+    pub log_bytes: u64,
+    /// Log entries written.
+    pub log_entries: u64,
+    /// Effects in those entries: divided by the count of syncs it is the size of a group commit.
+    pub log_effects: u64,
+    /// How long each apply of a batch took.
+    pub apply: Histogram,
+    /// Bytes of entries that the log still holds.
+    pub log_held_bytes: u64,
+    /// Groups that serve.
+    pub groups: u64,
+    /// Free space of the volume, as last looked at.
+    pub free_bytes: u64,
+    /// Whether writes are refused for lack of space.
+    pub out_of_space: bool,
+    /// Size of the state's files.
+    pub state_bytes: u64,
+    /// Memory of the state's memtables.
+    pub memtable_bytes: u64,
+    /// Use of the block cache.
+    pub block_cache_bytes: u64,
+    /// Memory of index and filter blocks of the state's open files.
+    pub table_reader_bytes: u64,
+}
+
+/// What a group says of itself.
+#[derive(Debug, Clone)]
+pub struct GroupStats {
+    /// Its raft term.
+    pub term: u64,
+    /// Whether this replica leads.
+    pub leader: bool,
+    /// The last applied entry.
+    pub applied: LogPosition,
+    /// Items, bytes, clock.
+    pub counters: Counters,
+    /// Writes evaluated and not yet applied.
+    pub in_flight: u64,
+}
+
+/// Counts what the log writer does.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    counted: parking_lot::Mutex<StoreStats>,
+}
+
+impl Recorder {
+    pub(crate) fn log_written(&self, took: Duration, bytes: u64, entries: u64, effects: u64) {
+        let mut counted = self.counted.lock();
+        counted.log_sync.observe(took);
+        counted.log_bytes += bytes;
+        counted.log_entries += entries;
+        counted.log_effects += effects;
+    }
+
+    pub(crate) fn applied(&self, took: Duration) {
+        self.counted.lock().apply.observe(took);
+    }
+
+    /// The counters; gauges are the caller's to fill in.
+    pub(crate) fn counted(&self) -> StoreStats {
+        self.counted.lock().clone()
+    }
+}
+
+impl Histogram {
+    fn observe(&mut self, took: Duration) {
+        let us = took.as_micros() as u64;
+        self.buckets[LATENCY_BOUNDS_US.partition_point(|bound| *bound < us)] += 1;
+        self.sum_us += us;
+        self.count += 1;
+    }
+}
