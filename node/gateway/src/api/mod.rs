@@ -9,14 +9,27 @@
 mod batch_get_item;
 mod batch_write_item;
 mod constraint;
+mod control;
+mod create_table;
 mod data;
 mod delete_item;
+mod delete_table;
+mod describe_continuous_backups;
 mod describe_endpoints;
+mod describe_limits;
+mod describe_table;
+mod describe_time_to_live;
 mod get_item;
+mod list_tables;
+mod list_tags_of_resource;
 mod put_item;
 mod query;
 mod scan;
+mod tag_resource;
+mod untag_resource;
 mod update_item;
+mod update_table;
+mod update_time_to_live;
 
 use std::sync::Arc;
 
@@ -118,7 +131,19 @@ operations! {
     Query => query::handle, Data;
     Scan => scan::handle, Data;
     UpdateItem => update_item::handle, Data;
+    CreateTable => create_table::handle, Tables;
+    DeleteTable => delete_table::handle, Tables;
+    DescribeContinuousBackups => describe_continuous_backups::handle, Data;
     DescribeEndpoints => describe_endpoints::handle, Data;
+    DescribeLimits => describe_limits::handle, Data;
+    DescribeTable => describe_table::handle, Data;
+    DescribeTimeToLive => describe_time_to_live::handle, Data;
+    ListTables => list_tables::handle, Data;
+    ListTagsOfResource => list_tags_of_resource::handle, Data;
+    TagResource => tag_resource::handle, Tables;
+    UntagResource => untag_resource::handle, Tables;
+    UpdateTable => update_table::handle, Tables;
+    UpdateTimeToLive => update_time_to_live::handle, Tables;
 }
 
 /// What `X-Amz-Target` got when it named no operation of ours.

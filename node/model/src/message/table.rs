@@ -80,6 +80,17 @@ pub const TABLE_NAME_INVALID: &str = "Invalid table/index name.  Table/index nam
                                       characters long, and may contain only the characters a-z, A-Z, 0-9, '_', '-', \
                                       and '.'";
 
+/// An index update with no or several actions.
+pub const INDEX_UPDATE_NOT_ONE: &str = "One or more parameter values were invalid: One of \
+                                        GlobalSecondaryIndexUpdate's Create, Update or Delete must be specified";
+/// A token that was never given out.
+pub const NEXT_TOKEN_INVALID: &str = "The provided NextToken is invalid";
+
+/// A tagged resource that does not exist. (The spelling is DynamoDB's.)
+pub fn resource_not_found(arn: &str) -> String {
+    format!("Requested resource not found: ResourcArn: {arn} not found")
+}
+
 /// CreateTable of a name that is taken.
 pub fn table_exists(name: &str) -> String {
     format!("Table already exists: {name}")

@@ -42,7 +42,8 @@ impl TableSpec {
         Ok(changes)
     }
 
-    fn check_unchangeable(&self, wanted: &Self) -> Result<(), SpecError> {
+    /// Refuses what is fixed when a table or an index is made, with its field.
+    pub fn check_unchangeable(&self, wanted: &Self) -> Result<(), SpecError> {
         let refuse = |field: String, reason: &str| Err(SpecError::new(field, reason));
         if self.name != wanted.name {
             return refuse("tableName".into(), "a table's name cannot change");

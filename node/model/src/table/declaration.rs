@@ -160,7 +160,7 @@ impl Declaration {
             global,
             billing,
             throughput: self.throughput.unwrap_or_default(),
-            on_demand: self.on_demand,
+            on_demand: self.on_demand.map(OnDemandThroughput::kept),
             warm: self.warm,
             stream: self.stream,
             class: self.class,
@@ -519,7 +519,7 @@ pub fn resolve_global_index(
         keys,
         projection: resolve_projection(&index.projection, field)?,
         throughput: index.throughput.unwrap_or_default(),
-        on_demand: index.on_demand,
+        on_demand: index.on_demand.map(OnDemandThroughput::kept),
         warm: index.warm,
     })
 }

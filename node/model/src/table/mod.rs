@@ -94,6 +94,20 @@ pub struct OnDemandThroughput {
     pub write_max: Option<u64>,
 }
 
+impl OnDemandThroughput {
+    /// In an update: takes the ceiling away (the API's -1). A member that is `None` there stays as it was.
+    pub const UNLIMITED: u64 = u64::MAX;
+
+    /// As kept: no ceiling is `None`.
+    pub(crate) fn kept(self) -> Self {
+        let kept = |ceiling: Option<u64>| ceiling.filter(|ceiling| *ceiling != Self::UNLIMITED);
+        Self {
+            read_max: kept(self.read_max),
+            write_max: kept(self.write_max),
+        }
+    }
+}
+
 /// A local index as declared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalIndexSpec {

@@ -160,10 +160,11 @@ fn apply_billing(spec: &mut TableSpec, update: &TableUpdate) -> Result<(), SpecE
 /// A member that is not given stays as it was.
 fn merged(current: Option<OnDemandThroughput>, update: OnDemandThroughput) -> Option<OnDemandThroughput> {
     let current = current.unwrap_or_default();
-    Some(OnDemandThroughput {
+    let merged = OnDemandThroughput {
         read_max: update.read_max.or(current.read_max),
         write_max: update.write_max.or(current.write_max),
-    })
+    };
+    Some(merged.kept())
 }
 
 fn apply_streams(spec: &mut TableSpec, update: &TableUpdate) -> Result<(), SpecError> {
