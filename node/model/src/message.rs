@@ -9,6 +9,8 @@ pub mod table;
 pub const TABLE_NOT_FOUND: &str = "Requested resource not found";
 /// A condition that did not hold.
 pub const CONDITION_FAILED: &str = "The conditional request failed";
+/// An item collection of a table with local indexes would grow over its limit.
+pub const COLLECTION_TOO_LARGE: &str = "Item collection size limit of 10 gigabytes exceeded.";
 
 /// DescribeTable, UpdateTable and DeleteTable on a table that does not exist.
 pub fn table_not_found(name: &str) -> String {

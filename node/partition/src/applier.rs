@@ -1,43 +1,78 @@
-//! Application of committed effects.
+//! Application of committed effects: `apply`* per entry, `finish` once per batch, `Storage::write`, `publish`.
 
 use std::sync::Arc;
 
 use crate::descriptor::LogPosition;
+use crate::effect::{Operation, operations};
 use crate::error::PartitionError;
 use crate::reader::PartitionReader;
-use crate::storage::Storage;
+use crate::row::{self, MetaKind, StoreKey};
+use crate::state::{self, Applied};
+use crate::storage::{Batch, Family, Storage};
 
-/// Stores the rows of committed effects, in the order of the log:
-/// `apply`* per entry, `finish` once per batch, `Storage::write`, `publish`.
+/// Stores the rows of committed effects, in the order of the log.
 #[derive(Debug)]
 pub struct Applier<S: Storage> {
     reader: Arc<PartitionReader<S>>,
-    at: LogPosition,
+    /// As of the last `finish`, or in the middle of a batch.
+    applied: Applied,
+    state_key: StoreKey,
 }
 
 impl<S: Storage> Applier<S> {
-    #[expect(dead_code, reason = "opening follows")]
-    pub(crate) fn new(reader: Arc<PartitionReader<S>>, at: LogPosition) -> Self {
-        Self { reader, at }
+    pub(crate) fn new(reader: Arc<PartitionReader<S>>) -> Self {
+        let applied = reader.applied();
+        let state_key = row::meta(applied.descriptor.table, applied.descriptor.group, MetaKind::State);
+        Self {
+            reader,
+            applied,
+            state_key,
+        }
     }
 
     /// The last entry applied (finished).
     pub fn at(&self) -> LogPosition {
-        self.at
+        self.applied.at
     }
 
-    /// Adds one effect's rows to the batch.
-    pub fn apply(&mut self, _batch: &mut S::Batch, _effect: &[u8]) -> Result<(), PartitionError> {
-        Err(PartitionError::NotCached)
+    /// Adds one effect's rows to the batch. An error is the end of this replica: the batch must not be written.
+    pub fn apply(&mut self, batch: &mut S::Batch, effect: &[u8]) -> Result<(), PartitionError> {
+        let mut operations = operations(effect)?;
+        while let Some(operation) = operations.next()? {
+            let counters = &mut self.applied.counters;
+            match operation {
+                Operation::Put(family, key, value) => batch.put(family, key, value),
+                Operation::Delete(family, key) => batch.delete(family, key),
+                Operation::DeleteRange(family, from, to) => batch.delete_range(family, from, to),
+                Operation::Clock(time) => counters.clock = counters.clock.max(time),
+                Operation::Count(items, bytes) => {
+                    counters.items = counters.items.saturating_add_signed(items);
+                    counters.bytes = counters.bytes.saturating_add_signed(bytes);
+                }
+                Operation::CountLocal(index, rows, bytes) => counters.count_local(index, rows, bytes),
+                Operation::Descriptor(descriptor) => {
+                    let key = row::meta(descriptor.table, descriptor.group, MetaKind::Descriptor);
+                    batch.put(Family::Meta, &key, &descriptor.encode()?);
+                    self.applied.descriptor = Arc::from(descriptor);
+                }
+                Operation::Trimmed(time) => counters.trimmed = counters.trimmed.max(time),
+            }
+        }
+        Ok(())
     }
 
     /// Adds the counters and the position of the last entry (also of one that was skipped) to the batch.
-    pub fn finish(&mut self, _batch: &mut S::Batch, at: LogPosition) {
-        self.at = at;
+    pub fn finish(&mut self, batch: &mut S::Batch, at: LogPosition) {
+        self.applied.at = at;
+        batch.put(
+            Family::Meta,
+            &self.state_key,
+            &state::encode(at, &self.applied.counters),
+        );
     }
 
     /// The batch has been written: what it changed becomes visible in `PartitionReader::applied`.
     pub fn publish(&mut self) {
-        let _ = &self.reader;
+        self.reader.publish(&self.applied);
     }
 }

@@ -6,6 +6,12 @@ use partita_model::key::KeyBytes;
 use partita_model::schema::{GlobalIndex, KeySchema, TableId, TableSchema};
 use serde::{Deserialize, Serialize};
 
+use crate::codec::Reader;
+use crate::error::PartitionError;
+
+/// The version of a descriptor's stored form: its first byte. Postcard follows.
+const VERSION: u8 = 1;
+
 /// A replication group's id, unique in the cluster for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct GroupId(pub u64);
@@ -116,4 +122,32 @@ impl PartitionDescriptor {
             PartitionKind::Index { .. } => None,
         }
     }
+
+    /// The stored form.
+    pub fn encode(&self) -> Result<Vec<u8>, PartitionError> {
+        encode(VERSION, self)
+    }
+
+    /// From the stored form.
+    pub fn decode(bytes: &[u8]) -> Result<Self, PartitionError> {
+        decode(VERSION, bytes, "descriptor")
+    }
+}
+
+/// A version byte, then postcard.
+pub(crate) fn encode<T: Serialize>(version: u8, value: &T) -> Result<Vec<u8>, PartitionError> {
+    postcard::to_extend(value, vec![version]).map_err(|error| PartitionError::UnknownFormat(error.to_string()))
+}
+
+/// What [`encode`] wrote.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(
+    version: u8,
+    bytes: &'a [u8],
+    what: &'static str,
+) -> Result<T, PartitionError> {
+    let mut reader = Reader::new(bytes, what);
+    if reader.byte()? != version {
+        return Err(reader.unknown());
+    }
+    postcard::from_bytes(&bytes[1..]).map_err(|error| PartitionError::UnknownFormat(format!("{what}: {error}")))
 }

@@ -2,6 +2,7 @@
 
 use partita_model::error::{ApiError, ErrorCode};
 use partita_model::request::Refusal;
+use partita_model::value::Corrupt;
 
 use crate::storage::StorageError;
 
@@ -30,6 +31,15 @@ impl From<StorageError> for PartitionError {
             StorageError::NotCached => Self::NotCached,
             other => Self::Storage(other),
         }
+    }
+}
+
+impl From<Corrupt> for PartitionError {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Storage(StorageError::Corrupt {
+            file: "a row".to_owned(),
+            message: corrupt.to_string(),
+        })
     }
 }
 
