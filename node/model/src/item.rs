@@ -13,7 +13,7 @@ use crate::value::check::{Corrupt, check_entries};
 use crate::value::json::write_entries;
 use crate::value::walk::{find_entry, split_entry};
 use crate::value::write::write_varint;
-use crate::value::{DEPTH_MAX, Map, ValueRef};
+use crate::value::{LEVELS_MAX, Map, ValueRef};
 
 /// The format's version: the first byte of every item.
 pub const VERSION: u8 = 1;
@@ -120,7 +120,7 @@ impl<'a> ItemRef<'a> {
     /// An item that fills `bytes` and is valid to its last byte.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Corrupt> {
         let item = Self::from_stored(bytes)?;
-        check_entries(item.entries(), DEPTH_MAX)?;
+        check_entries(item.entries(), LEVELS_MAX)?;
         if attributes_size(item.entries()) != item.size() {
             return Err(Corrupt("item size"));
         }
@@ -192,7 +192,7 @@ impl<'a> ItemRef<'a> {
     /// Appends the item as DynamoDB JSON: `{"name":{"S":"text"},…}`.
     pub fn write_json(self, out: &mut Vec<u8>) {
         out.reserve(self.0.len() + self.0.len() / 4);
-        write_entries(self.iter(), out, DEPTH_MAX);
+        write_entries(self.iter(), out, LEVELS_MAX);
     }
 
     /// The attributes' bytes.

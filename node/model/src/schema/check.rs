@@ -1,5 +1,7 @@
 //! Items and keys against the schema, with DynamoDB's words and in its order.
 
+use std::borrow::Cow;
+
 use super::{KeyAttribute, KeySchema, TableSchema};
 use crate::error::ApiError;
 use crate::item::{ITEM_SIZE_MAX, ItemRef};
@@ -63,21 +65,15 @@ impl TableSchema {
     /// The checks of an item that an update has made of `old`: the key attributes of indexes that it changed are valid,
     /// the size is within limits. (An item may be older than an index that its attributes do not fit.)
     pub fn check_updated(&self, old: Option<ItemRef<'_>>, item: ItemRef<'_>) -> Result<(), ApiError> {
-        for (index, attribute, value, hash) in self.index_keys(item) {
-            if old.is_some_and(|old| old.get(&attribute.name) == Some(value)) {
-                continue;
-            }
-            match index_key_fault(attribute, value, hash) {
-                None => {}
-                Some(IndexKeyFault::Type) => return Err(ApiError::validation(message::INDEX_KEY_UPDATED_TYPE)),
-                Some(IndexKeyFault::Empty) => {
-                    return Err(ApiError::validation(message::index_key_updated_empty(kind_word(value))));
+        let changed = |name: &str| old.is_none_or(|old| old.get(name) != item.get(name));
+        if let Some((index, attribute, value, fault)) = self.index_key_fault(item, changed) {
+            return Err(ApiError::validation(match fault {
+                IndexKeyFault::Type => message::INDEX_KEY_UPDATED_TYPE.into(),
+                IndexKeyFault::Empty => Cow::Owned(message::index_key_updated_empty(kind_word(value))),
+                IndexKeyFault::Size(actual, max) => {
+                    message::index_key_too_large(&attribute.name, actual, max, index).into()
                 }
-                Some(IndexKeyFault::Size(actual, max)) => {
-                    let text = message::index_key_too_large(&attribute.name, actual, max, index);
-                    return Err(ApiError::validation(text));
-                }
-            }
+            }));
         }
         if item.size() > ITEM_SIZE_MAX {
             return Err(ApiError::validation(message::UPDATED_ITEM_TOO_LARGE));
@@ -87,23 +83,34 @@ impl TableSchema {
 
     /// The key attributes of indexes that the item has are valid.
     pub fn check_index_keys(&self, item: ItemRef<'_>) -> Result<(), ApiError> {
-        for (index, attribute, value, hash) in self.index_keys(item) {
-            let text = match index_key_fault(attribute, value, hash) {
-                None => continue,
-                Some(IndexKeyFault::Type) => message::index_key_type_mismatch(
-                    &attribute.name,
-                    attribute.kind.value_type().name(),
-                    value.kind().name(),
-                    index,
-                ),
-                Some(IndexKeyFault::Empty) => message::index_key_empty(kind_word(value), index, &attribute.name),
-                Some(IndexKeyFault::Size(actual, max)) => {
-                    message::index_key_too_large(&attribute.name, actual, max, index)
-                }
-            };
-            return Err(ApiError::validation(text));
-        }
-        Ok(())
+        let Some((index, attribute, value, fault)) = self.index_key_fault(item, |_| true) else {
+            return Ok(());
+        };
+        Err(ApiError::validation(match fault {
+            IndexKeyFault::Type => message::index_key_type_mismatch(
+                &attribute.name,
+                attribute.kind.value_type().name(),
+                value.kind().name(),
+                index,
+            ),
+            IndexKeyFault::Empty => message::index_key_empty(kind_word(value), index, &attribute.name),
+            IndexKeyFault::Size(actual, max) => message::index_key_too_large(&attribute.name, actual, max, index),
+        }))
+    }
+
+    /// What is wrong with the wanted ones of the item's index key attributes; of several indexes, the one whose name
+    /// comes first.
+    fn index_key_fault<'a>(
+        &'a self,
+        item: ItemRef<'a>,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Option<(&'a str, &'a KeyAttribute, ValueRef<'a>, IndexKeyFault)> {
+        self.index_keys(item)
+            .filter_map(|(index, attribute, value, hash)| {
+                Some((index, attribute, value, index_key_fault(attribute, value, hash)?))
+            })
+            .filter(|(_, attribute, ..)| wanted(&attribute.name))
+            .min_by_key(|(index, ..)| *index)
     }
 
     /// Every index key attribute that the item has: index name, attribute, value, whether it is in the partition key.

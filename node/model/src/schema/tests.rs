@@ -112,7 +112,7 @@ fn put_checks_keys_of_indexes_and_size() {
     assert_eq!(with(r#""lk":{"N":"1"},"gk":{"S":"x"}"#), "fine");
     assert_eq!(
         with(r#""lk":{"S":"1"}"#),
-        "One or more parameter values were invalid: Type mismatch for Index Key lk Expected: N Actual: S IndexName: local"
+        "One or more parameter values were invalid: Type mismatch for Index Key lk Expected: N Actual: S IndexName: global"
     );
     assert_eq!(
         with(r#""gk":{"S":""}"#),

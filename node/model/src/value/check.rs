@@ -1,7 +1,7 @@
 //! Complete validation of stored bytes whose origin is not this process.
 
 use super::walk::{split_entry, split_sized, split_value};
-use super::{DEPTH_MAX, Tag, ValueRef};
+use super::{LEVELS_MAX, Tag, ValueRef};
 use crate::number::Number;
 
 /// Stored bytes that are not what this crate writes.
@@ -16,22 +16,24 @@ impl<'a> ValueRef<'a> {
         if !rest.is_empty() {
             return Err(Corrupt("bytes after a value"));
         }
-        check_value(value, DEPTH_MAX)?;
+        check_value(value, LEVELS_MAX)?;
         Ok(value)
     }
 }
 
-/// Validates what is inside a value; `depth` more lists and maps may be inside each other.
+/// Validates what is inside a value; it and the values in it may have `depth` levels.
 fn check_value(value: ValueRef<'_>, depth: usize) -> Result<(), Corrupt> {
+    let Some(below) = depth.checked_sub(1) else {
+        return Err(Corrupt("depth"));
+    };
     let payload = value.payload();
     match value.tag {
         Tag::String => std::str::from_utf8(payload).map(drop).map_err(|_| Corrupt("string")),
         Tag::Number => Number::decode(payload).map(drop).ok_or(Corrupt("number")),
         Tag::Binary => Ok(()),
         Tag::False | Tag::True | Tag::Null => payload.is_empty().then_some(()).ok_or(Corrupt("constant")),
-        Tag::List | Tag::Map if depth == 0 => Err(Corrupt("depth")),
-        Tag::List => check_list(payload, depth - 1),
-        Tag::Map => check_entries(payload, depth - 1),
+        Tag::List => check_list(payload, below),
+        Tag::Map => check_entries(payload, below),
         Tag::StringSet => check_set(payload, |e| std::str::from_utf8(e).is_ok()),
         Tag::NumberSet => check_set(payload, |e| Number::decode(e).is_some()),
         Tag::BinarySet => check_set(payload, |_| true),

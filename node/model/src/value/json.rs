@@ -3,18 +3,20 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{DEPTH_MAX, Tag, ValueRef};
+use super::{LEVELS_MAX, Tag, ValueRef};
 use crate::number;
 
 impl ValueRef<'_> {
     /// Appends the value.
     pub fn write_json(self, out: &mut Vec<u8>) {
-        write_value(self, out, DEPTH_MAX);
+        write_value(self, out, LEVELS_MAX);
     }
 }
 
-/// Appends one value with its type; lists and maps deeper than `depth` come out empty (no valid value has them).
-fn write_value(value: ValueRef<'_>, out: &mut Vec<u8>, depth: usize) {
+/// Appends one value with its type. Below `levels` levels lists and maps come out empty: no valid value has them.
+fn write_value(value: ValueRef<'_>, out: &mut Vec<u8>, levels: usize) {
+    let below = levels.saturating_sub(1);
+    let elements_max = if below == 0 { 0 } else { usize::MAX };
     let payload = value.payload();
     match value.tag {
         Tag::String => {
@@ -34,14 +36,13 @@ fn write_value(value: ValueRef<'_>, out: &mut Vec<u8>, depth: usize) {
         Tag::Null => out.extend_from_slice(b"{\"NULL\":true"),
         Tag::List => {
             out.extend_from_slice(b"{\"L\":[");
-            let elements = value.list().take(if depth == 0 { 0 } else { usize::MAX });
-            separated(elements, out, |element, out| write_value(element, out, depth - 1));
+            let elements = value.list().take(elements_max);
+            separated(elements, out, |element, out| write_value(element, out, below));
             out.push(b']');
         }
         Tag::Map => {
             out.extend_from_slice(b"{\"M\":");
-            let entries = value.map().take(if depth == 0 { 0 } else { usize::MAX });
-            write_entries(entries, out, depth.saturating_sub(1));
+            write_entries(value.map().take(elements_max), out, below);
         }
         Tag::StringSet => write_set(value, b"{\"SS\":[", write_string, out),
         Tag::NumberSet => write_set(value, b"{\"NS\":[", write_number, out),
@@ -54,13 +55,13 @@ fn write_value(value: ValueRef<'_>, out: &mut Vec<u8>, depth: usize) {
 pub(crate) fn write_entries<'a>(
     entries: impl Iterator<Item = (&'a str, ValueRef<'a>)>,
     out: &mut Vec<u8>,
-    depth: usize,
+    levels: usize,
 ) {
     out.push(b'{');
     separated(entries, out, |(name, value), out| {
         write_string(name.as_bytes(), out);
         out.push(b':');
-        write_value(value, out, depth);
+        write_value(value, out, levels);
     });
     out.push(b'}');
 }

@@ -32,8 +32,9 @@ pub use write::ValueWriter;
 
 use crate::number::{self, Number};
 
-/// Lists and maps inside each other: DynamoDB's limit.
-pub const DEPTH_MAX: usize = 32;
+/// Values inside each other, DynamoDB's limit: a value outside is on level 1, the elements of a list or map are one
+/// level below it.
+pub const LEVELS_MAX: usize = 32;
 
 /// What a list or map weighs beside its elements, in bytes of item size.
 const CONTAINER_SIZE: u64 = 3;
@@ -356,7 +357,7 @@ impl<'a> ValueRef<'a> {
     /// digit and one or (negative) two more for numbers, one for booleans and nulls, the elements of sets, and for
     /// lists and maps 3 and one for each element beside the elements (and names) themselves.
     pub fn size(self) -> u64 {
-        self.size_within(DEPTH_MAX)
+        self.size_within(LEVELS_MAX)
     }
 
     fn size_within(self, depth: usize) -> u64 {
@@ -378,20 +379,21 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// Lists and maps inside each other: 0 for a scalar or set.
-    pub fn depth(self) -> usize {
-        self.depth_within(DEPTH_MAX + 1)
+    /// Values inside each other: 1 for scalars, sets and empty lists or maps. Never more than [`LEVELS_MAX`] + 1.
+    pub fn levels(self) -> usize {
+        self.levels_within(LEVELS_MAX)
     }
 
-    fn depth_within(self, bound: usize) -> usize {
-        if bound == 0 {
-            return 0;
+    fn levels_within(self, below: usize) -> usize {
+        if below == 0 {
+            return 1;
         }
-        match self.tag {
-            Tag::List => 1 + self.list().map(|v| v.depth_within(bound - 1)).max().unwrap_or(0),
-            Tag::Map => 1 + self.map().map(|(_, v)| v.depth_within(bound - 1)).max().unwrap_or(0),
-            _ => 0,
-        }
+        let inner = match self.tag {
+            Tag::List => self.list().map(|v| v.levels_within(below - 1)).max(),
+            Tag::Map => self.map().map(|(_, v)| v.levels_within(below - 1)).max(),
+            _ => None,
+        };
+        1 + inner.unwrap_or(0)
     }
 
     /// An owned copy.

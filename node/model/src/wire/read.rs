@@ -19,7 +19,7 @@ use crate::json::shape::{self, Wanted};
 use crate::message;
 use crate::number::{Number, NumberError};
 use crate::value::write::{end_sized, write_varint};
-use crate::value::{DEPTH_MAX, Tag, Value, ValueWriter};
+use crate::value::{LEVELS_MAX, Tag, Value, ValueWriter};
 
 /// Room for a small item without growing.
 const CAPACITY_BYTES: usize = 512;
@@ -118,16 +118,6 @@ impl Reader {
         self.out.truncate(first);
         self.out.extend_from_slice(&sorted);
         distinct
-    }
-
-    /// Starts a list or map inside the value; false when it would be one too deep.
-    fn descend(&mut self) -> bool {
-        if self.depth == DEPTH_MAX {
-            self.fail(message::NESTING_TOO_DEEP);
-            return false;
-        }
-        self.depth += 1;
-        true
     }
 
     fn number(&mut self, text: &str) -> Number {
@@ -231,6 +221,13 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let reader = self.0;
+        if reader.depth == LEVELS_MAX {
+            reader.fail(message::NESTING_TOO_DEEP);
+            // Skipped without recursion, whatever is in it.
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            reader.writer().null();
+            return Ok(());
+        }
         let start = reader.out.len();
         let mut found = false;
         while let Some(member) = map.next_key::<Member>()? {
@@ -373,17 +370,12 @@ impl<'de> Visitor<'de> for ContentSeed<'_> {
         Ok(true)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        let reader = self.reader;
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<bool, A::Error> {
         if self.tag != Tag::Map {
-            return Err(Self { reader, tag: self.tag }.wanted().mismatch(shape::Token::Map));
+            return Err(self.wanted().mismatch(shape::Token::Map));
         }
-        if !reader.descend() {
-            // Deeper than anything valid: skipped without recursion.
-            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            reader.writer().null();
-            return Ok(true);
-        }
+        let reader = self.reader;
+        reader.depth += 1;
         let open = reader.writer().begin(Tag::Map);
         EntriesVisitor { reader, top: false }.visit_map(map)?;
         reader.writer().end(open);
@@ -393,11 +385,7 @@ impl<'de> Visitor<'de> for ContentSeed<'_> {
 }
 
 fn read_list<'de, A: SeqAccess<'de>>(reader: &mut Reader, mut seq: A) -> Result<(), A::Error> {
-    if !reader.descend() {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        reader.writer().null();
-        return Ok(());
-    }
+    reader.depth += 1;
     let open = reader.writer().begin(Tag::List);
     while seq.next_element_seed(ValueSeed(reader))?.is_some() {}
     reader.writer().end(open);

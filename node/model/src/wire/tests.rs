@@ -197,19 +197,24 @@ fn refuses_wrong_shapes_with_dynamodbs_words() {
 
 #[test]
 fn nesting_ends_at_32_levels_whatever_comes() {
-    let nested = |levels: usize, open: &str, close: &str| {
-        format!("{}{{\"S\":\"x\"}}{}", open.repeat(levels), close.repeat(levels))
+    let nested = |lists: usize, inside: &str, open: &str, close: &str| {
+        format!("{}{inside}{}", open.repeat(lists), close.repeat(lists))
     };
     let too_deep = "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond \
                     supported limit";
     for (open, close) in [("{\"L\":[", "]}"), ("{\"M\":{\"a\":", "}}")] {
-        let deepest = serde_json::from_str::<WireValue>(&nested(32, open, close))
-            .unwrap()
-            .into_value()
-            .unwrap();
-        assert_eq!(deepest.as_ref().depth(), 32);
-        for levels in [33, 34, 50, 10_000] {
-            assert_eq!(refusal(&nested(levels, open, close)), too_deep, "{levels}");
+        for (lists, inside) in [(31, "{\"S\":\"x\"}"), (31, "{\"L\":[]}"), (31, "{\"SS\":[\"x\"]}")] {
+            let text = nested(lists, inside, open, close);
+            let deepest = serde_json::from_str::<WireValue>(&text).unwrap().into_value().unwrap();
+            assert_eq!(deepest.as_ref().levels(), 32);
+            assert!(crate::value::ValueRef::parse(deepest.as_ref().bytes()).is_ok());
+        }
+        for lists in [32, 33, 34, 50, 10_000] {
+            assert_eq!(
+                refusal(&nested(lists, "{\"S\":\"x\"}", open, close)),
+                too_deep,
+                "{lists}"
+            );
         }
     }
 }
