@@ -3,6 +3,7 @@
 //! A text without arguments is a constant; one with arguments is a function that returns the finished text.
 
 pub mod data;
+pub mod expression;
 pub mod table;
 
 /// `GetItem` and friends on a table that does not exist.

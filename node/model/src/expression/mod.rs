@@ -13,19 +13,30 @@
 //!
 //! Source of the grammar: "Using expressions in DynamoDB", Amazon DynamoDB Developer Guide.
 
+mod apply;
 mod condition;
+mod condition_parser;
+mod findings;
+mod function;
 mod key_condition;
+mod lexer;
 mod path;
 mod placeholders;
 mod projection;
+mod reserved;
 mod update;
+mod update_parser;
 
 pub use condition::Condition;
+pub(crate) use condition::{Operand, Operation};
+pub(crate) use key_condition::Test;
 pub use key_condition::{KeyCondition, KeyQuery, RangeCondition};
+pub use lexer::Comparator;
 pub use path::{Path, Step};
 pub use placeholders::{Parameter, Placeholders, check_parameters};
 pub use projection::Projection;
 pub use update::Update;
+pub(crate) use update::{Action, Change};
 
 /// Which parameter an expression came in: the first words of its errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
