@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::error::ApiError;
-use crate::item::{HEADER_BYTES, Item};
+use crate::item::{HEADER_BYTES, ITEM_SIZE_MAX, Item};
 use crate::json::shape::{self, Wanted};
 use crate::message;
 use crate::number::{Number, NumberError};
@@ -25,6 +25,10 @@ use crate::value::{LEVELS_MAX, Tag, Value, ValueWriter};
 const CAPACITY_BYTES: usize = 512;
 /// An attribute's name is shorter than 64 KB.
 const NAME_BYTES_END: usize = 65_536;
+
+/// More entries of maps and elements of sets than an item can have: their names and elements differ, so all but one
+/// of each map or set weigh at least a byte.
+const ENTRIES_END: usize = ITEM_SIZE_MAX as usize + 2 * LEVELS_MAX;
 
 /// What is being written.
 #[derive(Default)]
@@ -169,6 +173,11 @@ impl<'de> Visitor<'de> for EntriesVisitor<'_> {
             }
             map.next_value_seed(ValueSeed(reader))?;
             reader.end_entry(entry);
+            if reader.entries.len() >= ENTRIES_END {
+                reader.fail(message::ITEM_TOO_LARGE);
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                break;
+            }
         }
         if !reader.sort_entries(base) {
             return Err(A::Error::custom(message::DUPLICATE_ATTRIBUTE));
@@ -396,7 +405,13 @@ fn read_list<'de, A: SeqAccess<'de>>(reader: &mut Reader, mut seq: A) -> Result<
 fn read_set<'de, A: SeqAccess<'de>>(reader: &mut Reader, tag: Tag, mut seq: A) -> Result<(), A::Error> {
     let open = reader.writer().begin(tag);
     let base = reader.entries.len();
-    while seq.next_element_seed(ElementSeed { reader, tag })?.is_some() {}
+    while seq.next_element_seed(ElementSeed { reader, tag })?.is_some() {
+        if reader.entries.len() >= ENTRIES_END {
+            reader.fail(message::ITEM_TOO_LARGE);
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            break;
+        }
+    }
     if reader.entries.len() == base {
         reader.fail(match tag {
             Tag::StringSet => message::STRING_SET_EMPTY,

@@ -233,3 +233,12 @@ fn names_have_limits() {
     assert!(item(&format!("{{\"{}\":{{\"S\":\"x\"}}}}", "n".repeat(65_535))).is_ok());
     assert!(item(&format!("{{\"{}\":{{\"S\":\"x\"}}}}", "n".repeat(65_536))).is_err());
 }
+
+#[test]
+fn more_entries_than_an_item_can_have_are_not_kept() {
+    let too_large = "Item size has exceeded the maximum allowed size";
+    let set = format!("{{\"SS\":[\"\"{}]}}", ",\"\"".repeat(1_000_000));
+    assert_eq!(refusal(&set), too_large);
+    let entries: Vec<String> = (0..500_000).map(|n| format!("\"{n}\":{{\"S\":\"\"}}")).collect();
+    assert_eq!(refusal(&format!("{{\"M\":{{{}}}}}", entries.join(","))), too_large);
+}
