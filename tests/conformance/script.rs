@@ -88,8 +88,16 @@ pub fn parse(text: &str) -> Result<Vec<Step>, String> {
                 if mark == '>' {
                     open = Some((line, operation, body));
                 } else {
-                    let expected = Expected::Answer { body: Value::Null, unordered: false };
-                    steps.push(Step { line, operation: format!("@{operation}"), body, expected });
+                    let expected = Expected::Answer {
+                        body: Value::Null,
+                        unordered: false,
+                    };
+                    steps.push(Step {
+                        line,
+                        operation: format!("@{operation}"),
+                        body,
+                        expected,
+                    });
                 }
                 continue;
             }
@@ -102,14 +110,26 @@ pub fn parse(text: &str) -> Result<Vec<Step>, String> {
             }
             '!' => {
                 let (kind, message) = block.split_once(": ").unwrap_or((&block, ""));
-                Expected::Error { kind: kind.into(), message: message.into(), extra: Map::new() }
+                Expected::Error {
+                    kind: kind.into(),
+                    message: message.into(),
+                    extra: Map::new(),
+                }
             }
-            _ => Expected::Answer { body: json()?, unordered: mark == '~' },
+            _ => Expected::Answer {
+                body: json()?,
+                unordered: mark == '~',
+            },
         };
         let Some((line, operation, body)) = open.take() else {
             return Err(format!("line {line}: an answer without a request"));
         };
-        steps.push(Step { line, operation, body, expected });
+        steps.push(Step {
+            line,
+            operation,
+            body,
+            expected,
+        });
     }
     match open {
         Some((line, ..)) => Err(format!("line {line}: a request without an answer")),
@@ -176,7 +196,11 @@ fn difference(expected: &Expected, status: u16, body: &[u8]) -> Option<String> {
             let mut others = actual.as_object().cloned().unwrap_or_default();
             others.retain(|name, _| !matches!(name.as_str(), "__type" | "message" | "Message"));
             let same = status >= 400 && *kind == actual_kind && *message == actual_message && *extra == others;
-            let extra = if extra.is_empty() { String::new() } else { Value::Object(extra.clone()).to_string() };
+            let extra = if extra.is_empty() {
+                String::new()
+            } else {
+                Value::Object(extra.clone()).to_string()
+            };
             (!same).then(|| format!("\n  expected {kind}: {message} {extra}\n  answered {status} {text}"))
         }
     }
@@ -185,8 +209,14 @@ fn difference(expected: &Expected, status: u16, body: &[u8]) -> Option<String> {
 /// An error body's type without its namespace, and its message.
 fn error_of(body: &Value) -> (String, String) {
     let kind = body["__type"].as_str().unwrap_or_default();
-    let message = body["message"].as_str().or(body["Message"].as_str()).unwrap_or_default();
-    (kind.rsplit('#').next().unwrap_or_default().to_string(), message.to_string())
+    let message = body["message"]
+        .as_str()
+        .or(body["Message"].as_str())
+        .unwrap_or_default();
+    (
+        kind.rsplit('#').next().unwrap_or_default().to_string(),
+        message.to_string(),
+    )
 }
 
 /// Makes 1 and 1.0 the same, and with `unordered` sorts arrays.
@@ -252,12 +282,20 @@ async fn answer_of<'a>(
     let (status, body) = send(&step.operation, &step.body).await;
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
     if status == 200 {
-        let mark = if matches!(step.expected, Expected::Answer { unordered: true, .. }) { '~' } else { '<' };
+        let mark = if matches!(step.expected, Expected::Answer { unordered: true, .. }) {
+            '~'
+        } else {
+            '<'
+        };
         return format!("{mark} {value}\n");
     }
     let (kind, message) = error_of(&value);
     let mut others = value.as_object().cloned().unwrap_or_default();
     others.retain(|name, _| !matches!(name.as_str(), "__type" | "message" | "Message"));
-    let extra = if others.is_empty() { String::new() } else { format!("+ {}\n", Value::Object(others)) };
+    let extra = if others.is_empty() {
+        String::new()
+    } else {
+        format!("+ {}\n", Value::Object(others))
+    };
     format!("! {kind}: {message}\n{extra}")
 }

@@ -9,6 +9,7 @@ use partita_model::wire::WireItem;
 use serde::Deserialize;
 
 use super::constraint::Constraints;
+use super::control::resource::table_name;
 use super::data::expressions::{self, ExpectedMap, Names, Values};
 use super::data::refusal::Failure;
 use super::data::write::{self, Collection, Returned};
@@ -80,7 +81,7 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
     );
     let operator = parameters::conditional_operator(&mut constraints, &input.conditional_operator);
     expressions::check_expected(&mut constraints, &input.expected);
-    let name = parameters::table_name(&mut constraints, input.table_name);
+    let name = table_name(&mut constraints, input.table_name);
     let key = constraints.required("key", input.key);
     let (name, key) = constraints.finish_with(name.zip(key))?;
 

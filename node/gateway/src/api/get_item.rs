@@ -9,6 +9,7 @@ use partita_model::wire::WireItem;
 use serde::Deserialize;
 
 use super::constraint::Constraints;
+use super::control::resource::table_name;
 use super::data::consumed::{Consumed, ReturnConsumed};
 use super::data::expressions::{self, Names};
 use super::data::refusal::Failure;
@@ -81,7 +82,7 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
     let mut constraints = Constraints::new();
     let consumed = parameters::return_consumed(&mut constraints, &input.return_consumed_capacity);
     parameters::attributes_to_get(&mut constraints, "attributesToGet", &input.attributes_to_get);
-    let name = parameters::table_name(&mut constraints, input.table_name);
+    let name = table_name(&mut constraints, input.table_name);
     let key = constraints.required("key", input.key);
     let (name, key) = constraints.finish_with(name.zip(key))?;
 

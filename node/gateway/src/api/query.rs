@@ -13,6 +13,7 @@ use partita_model::wire::WireItem;
 use serde::Deserialize;
 
 use super::constraint::Constraints;
+use super::control::resource::table_name;
 use super::data::consumed::ReturnConsumed;
 use super::data::expressions::{self, ComparisonMap, Names, Values};
 use super::data::page::{self, Page};
@@ -104,7 +105,7 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
     expressions::check_comparisons(&mut constraints, "queryFilter", &input.query_filter);
     let limit = parameters::limit(&mut constraints, input.limit);
     parameters::index_name(&mut constraints, &input.index_name);
-    let name = parameters::table_name(&mut constraints, input.table_name.take());
+    let name = table_name(&mut constraints, input.table_name.take());
     let name = constraints.finish_with(name)?;
 
     check_mix(&input)?;

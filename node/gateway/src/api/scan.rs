@@ -12,6 +12,7 @@ use partita_model::wire::WireItem;
 use serde::Deserialize;
 
 use super::constraint::Constraints;
+use super::control::resource::table_name;
 use super::data::consumed::ReturnConsumed;
 use super::data::expressions::{self, ComparisonMap, Names, Values};
 use super::data::page::{self, Page};
@@ -111,7 +112,7 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
     let number = input.segment.map(|segment| segment.0);
     constraints.within("segment", number.map(i64::from), 0, SEGMENTS_MAX - 1);
     parameters::index_name(&mut constraints, &input.index_name);
-    let name = parameters::table_name(&mut constraints, input.table_name.take());
+    let name = table_name(&mut constraints, input.table_name.take());
     let name = constraints.finish_with(name)?;
 
     check_mix(&input)?;

@@ -10,6 +10,7 @@ use partita_model::wire::WireItem;
 use serde::Deserialize;
 
 use super::constraint::Constraints;
+use super::control::resource::table_name;
 use super::data::expressions::{self, ExpectedMap, Names, UpdateMap, Values};
 use super::data::refusal::Failure;
 use super::data::write::{self, Collection, Returned};
@@ -88,7 +89,7 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
     let operator = parameters::conditional_operator(&mut constraints, &input.conditional_operator);
     expressions::check_expected(&mut constraints, &input.expected);
     expressions::check_updates(&mut constraints, &input.attribute_updates);
-    let name = parameters::table_name(&mut constraints, input.table_name.take());
+    let name = table_name(&mut constraints, input.table_name.take());
     let key = constraints.required("key", input.key.take());
     let (name, key) = constraints.finish_with(name.zip(key))?;
 

@@ -37,7 +37,7 @@ pub fn check_name(constraints: &mut Constraints, member: &str, name: &str) {
 /// `TableName`: a name or an ARN.
 pub fn table_name(constraints: &mut Constraints, value: Option<Text>) -> Option<String> {
     let name = constraints.required("tableName", value)?.0;
-    if name.starts_with(ARN_PREFIX) {
+    if name.is_empty() || name.starts_with(ARN_PREFIX) {
         constraints.length("tableName", &name, name.len(), 1, TABLE_ARN_CHARS_MAX);
     } else {
         check_name(constraints, "tableName", &name);

@@ -51,12 +51,13 @@ impl Consumed {
         }
     }
 
-    /// Units of a write.
+    /// Units of a write, without indexes that it did not touch.
     pub fn of_write(cost: &WriteCost) -> Self {
+        let touched = |units: &[(IndexId, HalfUnits)]| units.iter().filter(|(_, units)| units.0 > 0).copied().collect();
         Self {
             table: cost.table,
-            local: SmallVec::from_slice(&cost.local),
-            global: SmallVec::from_slice(&cost.global),
+            local: touched(&cost.local),
+            global: touched(&cost.global),
         }
     }
 

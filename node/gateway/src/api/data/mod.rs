@@ -24,6 +24,7 @@ use partita_model::message;
 use partita_model::schema::TableSchema;
 
 use self::refusal::Failure;
+use super::control::resource::named_table;
 use super::{Answer, Call};
 use crate::backend::Backend;
 
@@ -48,7 +49,7 @@ where
 
 /// Finds the table that a request names, by name or by ARN.
 pub fn find_table<B: Backend>(call: &Call<'_, B>, name: &str) -> Result<Arc<TableSchema>, ApiError> {
-    parameters::table_of(name, call.region, &call.account.id)
-        .and_then(|name| call.backend.table(call.account, name))
-        .ok_or_else(|| ApiError::new(ErrorCode::ResourceNotFound, message::TABLE_NOT_FOUND))
+    let name = named_table(call, name)?;
+    let table = call.backend.table(call.account, name);
+    table.ok_or_else(|| ApiError::new(ErrorCode::ResourceNotFound, message::TABLE_NOT_FOUND))
 }

@@ -7,15 +7,7 @@ use partita_model::request::ReturnValues;
 use super::consumed::ReturnConsumed;
 use super::select::Select;
 use crate::api::constraint::Constraints;
-
-/// What `TableName` may hold: a name, or an ARN.
-const TABLE_NAME_CHARS_MAX: usize = 1024;
-/// A plain name.
-const NAME_CHARS_MIN: usize = 3;
-/// A plain name.
-const NAME_CHARS_MAX: usize = 255;
-/// What a table's ARN starts with.
-const ARN_PREFIX: &str = "arn:aws:dynamodb:";
+use crate::api::control::resource::check_name;
 
 /// `ReturnConsumedCapacity`.
 pub fn return_consumed(constraints: &mut Constraints, value: &Option<Text>) -> ReturnConsumed {
@@ -116,31 +108,11 @@ pub fn limit(constraints: &mut Constraints, value: Option<Int>) -> Option<u32> {
     u32::try_from(value).ok()
 }
 
-/// `TableName`.
-pub fn table_name(constraints: &mut Constraints, value: Option<Text>) -> Option<String> {
-    let name = constraints.required("tableName", value)?.0;
-    if name.is_empty() || name.starts_with("arn:") {
-        constraints.length("tableName", &name, name.len(), 1, TABLE_NAME_CHARS_MAX);
-    } else {
-        plain_name(constraints, "tableName", &name);
-    }
-    Some(name)
-}
-
 /// `IndexName`.
 pub fn index_name(constraints: &mut Constraints, value: &Option<Text>) {
     if let Some(name) = value {
-        plain_name(constraints, "indexName", name);
+        check_name(constraints, "indexName", name);
     }
-}
-
-fn plain_name(constraints: &mut Constraints, member: &str, name: &str) {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    if !name.bytes().all(allowed) {
-        let must = "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+";
-        constraints.fail(format_args!("'{name}'"), member, must);
-    }
-    constraints.length(member, name, name.chars().count(), NAME_CHARS_MIN, NAME_CHARS_MAX);
 }
 
 /// `AttributesToGet` at `member`.
@@ -148,15 +120,4 @@ pub fn attributes_to_get(constraints: &mut Constraints, member: &str, value: &Op
     if value.as_ref().is_some_and(|list| list.is_empty()) {
         constraints.length(member, "[]", 0, 1, usize::MAX);
     }
-}
-
-/// The table's name in a `TableName` that may be an ARN; `None` when the ARN is not one of a table of this region and
-/// account.
-pub fn table_of<'a>(name: &'a str, region: &str, account: &str) -> Option<&'a str> {
-    let Some(rest) = name.strip_prefix(ARN_PREFIX) else {
-        return (!name.starts_with("arn:")).then_some(name);
-    };
-    let rest = rest.strip_prefix(region)?.strip_prefix(':')?;
-    let rest = rest.strip_prefix(account)?.strip_prefix(":table/")?;
-    (!rest.contains('/')).then_some(rest)
 }
