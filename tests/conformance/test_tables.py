@@ -1,0 +1,197 @@
+"""Tables: making, changing, describing, listing and removing; tags, time to live, limits, endpoints."""
+
+import time
+import uuid
+
+import pytest
+
+from conftest import index
+
+INVALID = "One or more parameter values were invalid: "
+
+
+def spec(**changes):
+    body = {
+        "TableName": f"conformance-{uuid.uuid4().hex[:12]}", "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}]}
+    body.update(changes)
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def attributes(*names):
+    return [{"AttributeName": name, "AttributeType": "S"} for name in names]
+
+
+def schema(*names):
+    return [{"AttributeName": name, "KeyType": kind} for name, kind in zip(names, ("HASH", "RANGE"))]
+
+
+UNITS = {"ReadCapacityUnits": 5, "WriteCapacityUnits": 5}
+BAD = [
+    (dict(KeySchema=schema("other")), INVALID + "Some index key attributes are not defined in AttributeDefinitions. "
+     "Keys: [other], AttributeDefinitions: [pk]"),
+    (dict(AttributeDefinitions=attributes("pk", "spare")), INVALID + "Number of attributes in KeySchema does not exactly match "
+     "number of attributes defined in AttributeDefinitions"),
+    (dict(KeySchema=[{"AttributeName": "pk", "KeyType": "RANGE"}]),
+     "Invalid KeySchema: The first KeySchemaElement is not a HASH key type"),
+    (dict(KeySchema=schema("pk") * 2), "Invalid KeySchema: The second KeySchemaElement is not a RANGE key type"),
+    (dict(KeySchema=schema("pk", "pk")), "Both the Hash Key and the Range Key element in the KeySchema have the same name"),
+    (dict(BillingMode=None), INVALID + "ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED"),
+    (dict(ProvisionedThroughput=UNITS), INVALID + "Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when "
+     "BillingMode is PAY_PER_REQUEST"),
+    (dict(GlobalSecondaryIndexes=[]), INVALID + "List of GlobalSecondaryIndexes is empty"),
+    (dict(LocalSecondaryIndexes=[]), INVALID + "List of LocalSecondaryIndexes is empty"),
+    (dict(AttributeDefinitions=attributes("pk", "a"), LocalSecondaryIndexes=[index("l", "pk", "a:RANGE")]),
+     INVALID + "Table KeySchema does not have a range key, which is required when specifying a LocalSecondaryIndex"),
+    (dict(AttributeDefinitions=attributes("pk", "a"), GlobalSecondaryIndexes=[index("g", "a"), index("g", "a")]),
+     INVALID + "Duplicate index name: g"),
+    (dict(AttributeDefinitions=attributes("pk", "a"), GlobalSecondaryIndexes=[index("g", "a", projection="INCLUDE")]),
+     INVALID + "ProjectionType is INCLUDE, but NonKeyAttributes is not specified"),
+    (dict(AttributeDefinitions=attributes("pk", "a"), GlobalSecondaryIndexes=[index("g", "a", include=["x"])]),
+     INVALID + "ProjectionType is ALL, but NonKeyAttributes is specified"),
+    (dict(AttributeDefinitions=attributes("pk", "a"),
+          GlobalSecondaryIndexes=[{"IndexName": "g_1", "KeySchema": schema("a"), "Projection": {}}]),
+     INVALID + "Unknown ProjectionType: null"),
+    (dict(TableName="ab"), "1 validation error detected: Value 'ab' at 'tableName' failed to satisfy constraint: "
+     "Member must have length greater than or equal to 3"),
+    (dict(TableName="no/slash"), "1 validation error detected: Value 'no/slash' at 'tableName' failed to satisfy constraint: "
+     "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+"),
+]
+
+
+@pytest.mark.parametrize("changes, message", BAD, ids=[message[:60] for _, message in BAD])
+def test_bad_tables(api, changes, message):
+    body = spec(**changes)
+    name, found = api.error("CreateTable", body)
+    assert name == "ValidationException"
+    # For a table's name AWS has worded two checks, one of them since ARNs are names too.
+    assert found == message or (changes.get("TableName") and "TableName must be at least 3" in found) or \
+        (changes.get("TableName") and "regular expression" in found), found
+
+
+def test_the_life_of_a_table(api):
+    body = spec(BillingMode=None, ProvisionedThroughput=UNITS, Tags=[{"Key": "a", "Value": "1"}])
+    name = body["TableName"]
+    made = api.ok("CreateTable", body)["TableDescription"]
+    assert made["TableStatus"] in ("CREATING", "ACTIVE") and made["TableName"] == name
+    assert api.error("CreateTable", body) == ("ResourceInUseException", f"Table already exists: {name}")
+    table = api.wait(name)
+    assert table["TableArn"].endswith(f":table/{name}") and table["TableArn"].startswith("arn:aws:dynamodb:")
+    assert table["ItemCount"] == 0 and table["TableSizeBytes"] == 0 and table["KeySchema"] == schema("pk")
+    assert abs(table["CreationDateTime"] - time.time()) < 300
+    units = table["ProvisionedThroughput"]
+    assert (units["ReadCapacityUnits"], units["WriteCapacityUnits"], units["NumberOfDecreasesToday"]) == (5, 5, 0)
+    assert table["DeletionProtectionEnabled"] is False and len(table["TableId"]) == 36
+    assert "BillingModeSummary" not in table
+
+    update = {"TableName": name, "ProvisionedThroughput": {"ReadCapacityUnits": 6, "WriteCapacityUnits": 7}}
+    assert api.ok("UpdateTable", update)["TableDescription"]["TableName"] == name
+    assert api.wait(name)["ProvisionedThroughput"]["WriteCapacityUnits"] == 7
+    api.refuses("UpdateTable", update, "The provisioned throughput for the table will not change. The requested value equals the "
+                "current value. Current ReadCapacityUnits provisioned for the table: 6. Requested ReadCapacityUnits: 6. "
+                "Current WriteCapacityUnits provisioned for the table: 7. Requested WriteCapacityUnits: 7. "
+                "Refer to the Amazon DynamoDB Developer Guide for current limits and how to request higher limits.")
+    api.ok("UpdateTable", {"TableName": name, "BillingMode": "PAY_PER_REQUEST"})
+    table = api.wait(name)
+    assert table["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["ProvisionedThroughput"]["ReadCapacityUnits"] == 0
+
+    api.ok("UpdateTable", {"TableName": name, "DeletionProtectionEnabled": True})
+    api.wait(name)
+    kind, message = api.error("DeleteTable", {"TableName": name})
+    assert kind == "ValidationException" and "deletion protection" in message.lower()
+    api.ok("UpdateTable", {"TableName": name, "DeletionProtectionEnabled": False})
+    api.wait(name)
+    assert api.ok("DeleteTable", {"TableName": name})["TableDescription"]["TableStatus"] == "DELETING"
+    api.eventually(lambda: api("DescribeTable", {"TableName": name}).status, 400)
+    assert api.error("DescribeTable", {"TableName": name}) == (
+        "ResourceNotFoundException", f"Requested resource not found: Table: {name} not found")
+    assert api.error("DeleteTable", {"TableName": name}) == (
+        "ResourceNotFoundException", f"Requested resource not found: Table: {name} not found")
+
+
+def test_list_tables(api, make_table):
+    mine = {make_table({"pk": "S"}) for _ in range(3)}
+    found, request, pages = [], {"Limit": 2}, 0
+    while True:
+        answer = api.ok("ListTables", request)
+        found, pages = found + answer["TableNames"], pages + 1
+        assert len(answer["TableNames"]) <= 2
+        if "LastEvaluatedTableName" not in answer:
+            break
+        assert answer["LastEvaluatedTableName"] == answer["TableNames"][-1]
+        request["ExclusiveStartTableName"] = answer["LastEvaluatedTableName"]
+    assert mine <= set(found) and found == sorted(found) and pages >= 2
+    for limit, words in ((0, "greater than or equal to 1"), (101, "less than or equal to 100")):
+        api.refuses("ListTables", {"Limit": limit}, f"1 validation error detected: Value '{limit}' at 'limit' failed to satisfy "
+                    f"constraint: Member must have value {words}")
+
+
+def test_indexes_come_and_go(api, make_table):
+    table = make_table({"pk": "S"})
+    for number in range(60):
+        api.ok("PutItem", {"TableName": table, "Item": {"pk": {"S": f"k{number}"}, "g": {"S": "even" if number % 2 == 0 else "odd"}}})
+    create = {"Create": {**index("g", "g")}}
+    made = api.ok("UpdateTable", {"TableName": table, "AttributeDefinitions": attributes("pk", "g"), "GlobalSecondaryIndexUpdates": [create]})
+    states = [entry["IndexStatus"] for entry in made["TableDescription"]["GlobalSecondaryIndexes"]]
+    assert states in (["CREATING"], ["ACTIVE"])
+    description = api.wait(table)
+    assert description["GlobalSecondaryIndexes"][0]["IndexArn"].endswith(f":table/{table}/index/g")
+    request = {"TableName": table, "IndexName": "g", "KeyConditionExpression": "g = :g", "ExpressionAttributeValues": {":g": {"S": "odd"}}}
+    assert api.ok("Query", request)["Count"] == 30
+    api.refuses("UpdateTable", {"TableName": table, "GlobalSecondaryIndexUpdates": [{"Delete": {"IndexName": "nope"}}]},
+                "Requested resource not found", "ResourceNotFoundException")
+    api.ok("UpdateTable", {"TableName": table, "GlobalSecondaryIndexUpdates": [{"Delete": {"IndexName": "g"}}]})
+    api.eventually(lambda: "GlobalSecondaryIndexes" in api.ok("DescribeTable", {"TableName": table})["Table"], False)
+    api.refuses("Query", request, "The table does not have the specified index: g")
+
+
+def test_tags(api, make_table):
+    table = make_table({"pk": "S"}, Tags=[{"Key": "a", "Value": "1"}])
+    arn = api.ok("DescribeTable", {"TableName": table})["Table"]["TableArn"]
+
+    def tags():
+        return {tag["Key"]: tag["Value"] for tag in api.ok("ListTagsOfResource", {"ResourceArn": arn})["Tags"]}
+    assert tags() == {"a": "1"}
+    assert api("TagResource", {"ResourceArn": arn, "Tags": [{"Key": "a", "Value": "2"}, {"Key": "b", "Value": ""}]}).status == 200
+    assert tags() == {"a": "2", "b": ""}
+    assert api("UntagResource", {"ResourceArn": arn, "TagKeys": ["a", "nope"]}).status == 200
+    assert tags() == {"b": ""}
+    assert api.error("ListTagsOfResource", {"ResourceArn": arn + "x"})[0] == "ResourceNotFoundException"
+    assert api.error("TagResource", {"ResourceArn": "nonsense", "Tags": [{"Key": "a", "Value": "1"}]})[0] == "ValidationException"
+
+
+def test_time_to_live(api, make_table):
+    table = make_table({"pk": "S"})
+    assert api.ok("DescribeTimeToLive", {"TableName": table}) == {"TimeToLiveDescription": {"TimeToLiveStatus": "DISABLED"}}
+    enable = {"TableName": table, "TimeToLiveSpecification": {"Enabled": True, "AttributeName": "expires"}}
+    assert api.ok("UpdateTimeToLive", enable) == {"TimeToLiveSpecification": {"Enabled": True, "AttributeName": "expires"}}
+    api.refuses("UpdateTimeToLive", enable, "TimeToLive is already enabled")
+    found = api.ok("DescribeTimeToLive", {"TableName": table})["TimeToLiveDescription"]
+    assert found["AttributeName"] == "expires" and found["TimeToLiveStatus"] in ("ENABLING", "ENABLED")
+
+
+@pytest.mark.skipif("127.0.0.1" not in __import__("conftest").ENDPOINT, reason="AWS takes up to days to expire an item")
+def test_expired_items_go(api, make_table):
+    table = make_table({"pk": "S", "g": "S"}, GlobalSecondaryIndexes=[index("g", "g")])
+    api.ok("UpdateTimeToLive", {"TableName": table, "TimeToLiveSpecification": {"Enabled": True, "AttributeName": "expires"}})
+    now = int(time.time())
+    values = {"past": {"N": str(now - 10)}, "future": {"N": str(now + 3600)}, "text": {"S": str(now - 10)},
+              "ancient": {"N": str(now - 6 * 365 * 86400)}, "none": None}
+    for name, expires in values.items():
+        item = {"pk": {"S": name}, "g": {"S": "all"}, **({"expires": expires} if expires else {})}
+        api.ok("PutItem", {"TableName": table, "Item": item})
+    def left(**more):
+        return sorted(item["pk"]["S"] for item in api.ok("Scan", {"TableName": table, **more})["Items"])
+    # Older than five years is taken for a mistake and kept.
+    api.eventually(lambda: left(ConsistentRead=True), ["ancient", "future", "none", "text"])
+    api.eventually(lambda: left(IndexName="g"), ["ancient", "future", "none", "text"])
+
+
+def test_limits_and_endpoints(api):
+    limits = api.ok("DescribeLimits", {})
+    assert set(limits) == {"AccountMaxReadCapacityUnits", "AccountMaxWriteCapacityUnits", "TableMaxReadCapacityUnits",
+                           "TableMaxWriteCapacityUnits"}
+    endpoints = api.ok("DescribeEndpoints", {})["Endpoints"]
+    assert len(endpoints) == 1 and endpoints[0]["CachePeriodInMinutes"] == 1440
