@@ -111,11 +111,10 @@ impl<S: Storage> Evaluator<S> {
         let mut clock = self.clock;
         let mut writer = EffectWriter::with_capacity(EFFECT_BYTES);
         let reply = self.walk(after, stride, tier, |_, item| {
-            let Some((key, mut row)) = schema.global_row(index, item) else {
+            let Some((key, row)) = schema.global_row(index, item) else {
                 return;
             };
             let time = clock.next(now_ms);
-            row.set_time(item.time());
             let record = ChangeRecord {
                 time,
                 kind: ChangeKind::Backfill,
