@@ -6,6 +6,7 @@
 //! result and comes out when the operation asks for the item or value.
 
 mod read;
+mod reader;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer};
 
@@ -59,7 +60,7 @@ impl From<Value> for WireValue {
 
 impl<'de> Deserialize<'de> for WireItem {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut reader = read::Reader::default();
+        let mut reader = reader::Reader::default();
         read::ItemSeed(&mut reader).deserialize(deserializer)?;
         Ok(Self(reader.finish_item()))
     }
@@ -67,7 +68,7 @@ impl<'de> Deserialize<'de> for WireItem {
 
 impl<'de> Deserialize<'de> for WireValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut reader = read::Reader::default();
+        let mut reader = reader::Reader::default();
         read::ValueSeed(&mut reader).deserialize(deserializer)?;
         Ok(Self(reader.finish_value()))
     }
