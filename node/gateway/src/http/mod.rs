@@ -13,9 +13,6 @@ mod request_id;
 mod route;
 mod serve;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 use std::time::Duration;
 
