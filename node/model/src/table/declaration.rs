@@ -9,22 +9,14 @@
 use crate::message::table as message;
 use crate::schema::{IndexProjection, KeyAttribute, KeySchema, ScalarType, StreamView};
 
+use super::rules::{check_index_units, check_units, check_whole, table_name_fits};
 use super::{
     BillingMode, GlobalIndexSpec, LocalIndexSpec, OnDemandThroughput, SpecError, SseSpec, TableClass, TableSpec,
     Throughput,
 };
 
-const LOCAL_INDEXES_MAX: usize = 5;
-const GLOBAL_INDEXES_MAX: usize = 20;
-/// Over all indexes of a table.
-const PROJECTED_ATTRIBUTES_MAX: usize = 100;
 /// Hash attributes, and range attributes, of a global index.
 const GLOBAL_INDEX_KEYS_MAX: usize = 4;
-/// DynamoDB's own bound on units that no account's quota reaches.
-const UNITS_MAX: u64 = 1_000_000_000_000;
-const TABLE_NAME_CHARS: std::ops::RangeInclusive<usize> = 3..=255;
-const TAGS_MAX: usize = 50;
-const TAG_PREFIX_RESERVED: &str = "aws:";
 
 /// `HASH` or `RANGE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,159 +207,6 @@ impl TableSpec {
         };
         declaration.resolve().map(drop)
     }
-
-    /// Names of the key attributes of table and indexes, each once, in the order of the definitions' first use.
-    pub(super) fn keys_used(&self) -> Vec<&str> {
-        let indexes = self
-            .local
-            .iter()
-            .map(|index| &index.keys)
-            .chain(self.global.iter().map(|index| &index.keys));
-        let mut used: Vec<&str> = Vec::new();
-        for attribute in std::iter::once(&self.keys)
-            .chain(indexes)
-            .flat_map(KeySchema::attributes)
-        {
-            if !used.contains(&attribute.name.as_str()) {
-                used.push(&attribute.name);
-            }
-        }
-        used
-    }
-}
-
-/// Whether a table (or an index) may have this name.
-pub fn table_name_fits(name: &str) -> bool {
-    TABLE_NAME_CHARS.contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
-}
-
-/// Rules about a table's tags, all of them together.
-pub fn check_tags(tags: &[(String, String)]) -> Result<(), SpecError> {
-    for (place, (key, _)) in tags.iter().enumerate() {
-        let field = format!("tags[{place}]");
-        if key.starts_with(TAG_PREFIX_RESERVED) {
-            return Err(SpecError::new(field, message::TAG_RESERVED));
-        }
-        if tags[..place].iter().any(|(earlier, _)| earlier == key) {
-            return Err(SpecError::new(field, message::tag_duplicate(key)));
-        }
-    }
-    if tags.len() > TAGS_MAX {
-        return Err(SpecError::new("tags", message::TAGS_TOO_MANY));
-    }
-    Ok(())
-}
-
-/// Rules that look at a whole specification: also after an update.
-pub(super) fn check_whole(spec: &TableSpec) -> Result<(), SpecError> {
-    if spec.local.len() > LOCAL_INDEXES_MAX {
-        return Err(SpecError::new("localSecondaryIndexes", message::LOCAL_INDEXES_TOO_MANY));
-    }
-    if spec.global.len() > GLOBAL_INDEXES_MAX {
-        return Err(SpecError::new(
-            "globalSecondaryIndexes",
-            message::GLOBAL_INDEXES_TOO_MANY,
-        ));
-    }
-    let names = |spec: &'_ TableSpec| -> Vec<(String, String)> {
-        let local = spec.local.iter().enumerate();
-        let local =
-            local.map(|(place, index)| (format!("localSecondaryIndexes[{place}].indexName"), index.name.clone()));
-        let global = spec.global.iter().enumerate();
-        let global =
-            global.map(|(place, index)| (format!("globalSecondaryIndexes[{place}].indexName"), index.name.clone()));
-        local.chain(global).collect()
-    };
-    let names = names(spec);
-    for (place, (field, name)) in names.iter().enumerate() {
-        if !table_name_fits(name) {
-            return Err(SpecError::new(field, message::TABLE_NAME_INVALID));
-        }
-        if names[..place].iter().any(|(_, earlier)| earlier == name) {
-            return Err(SpecError::new(field, message::index_duplicate(name)));
-        }
-    }
-    let projections = spec
-        .local
-        .iter()
-        .map(|index| &index.projection)
-        .chain(spec.global.iter().map(|index| &index.projection));
-    let projected = |projection: &IndexProjection| match projection {
-        IndexProjection::Include(attributes) => attributes.len(),
-        IndexProjection::All | IndexProjection::KeysOnly => 0,
-    };
-    if projections.map(projected).sum::<usize>() > PROJECTED_ATTRIBUTES_MAX {
-        return Err(SpecError::new("globalSecondaryIndexes", message::PROJECTED_TOO_MANY));
-    }
-    let used = spec.keys_used();
-    if spec.attributes.iter().any(|(name, _)| !used.contains(&name.as_str())) {
-        let defined = spec.attributes.iter().map(|(name, _)| name.as_str());
-        return Err(SpecError::new(
-            "attributeDefinitions",
-            message::definitions_not_used(defined, used),
-        ));
-    }
-    check_tags(&spec.tags)
-}
-
-/// Units against the billing mode. `index` is empty for the table itself.
-fn check_units(
-    field: &str,
-    billing: BillingMode,
-    throughput: Option<Throughput>,
-    on_demand: Option<OnDemandThroughput>,
-) -> Result<(), SpecError> {
-    let field = |member: &str| format!("{field}{member}");
-    match (billing, throughput) {
-        (BillingMode::Provisioned, None) => {
-            return Err(SpecError::new(field("provisionedThroughput"), message::UNITS_REQUIRED));
-        }
-        (BillingMode::PayPerRequest, Some(_)) => {
-            return Err(SpecError::new(
-                field("provisionedThroughput"),
-                message::UNITS_WITH_ON_DEMAND,
-            ));
-        }
-        (BillingMode::Provisioned, Some(throughput)) => check_bounds(&field("provisionedThroughput"), throughput)?,
-        (BillingMode::PayPerRequest, None) => {}
-    }
-    if billing == BillingMode::Provisioned && on_demand.is_some() {
-        return Err(SpecError::new(
-            field("onDemandThroughput"),
-            message::CEILINGS_WITH_PROVISIONED,
-        ));
-    }
-    Ok(())
-}
-
-/// Whether an index's units fit the billing mode.
-pub(super) fn check_index_units(
-    field: &str,
-    name: &str,
-    billing: BillingMode,
-    throughput: Option<Throughput>,
-) -> Result<(), SpecError> {
-    match (billing, throughput) {
-        (BillingMode::Provisioned, None) => Err(SpecError::new(field, message::index_units_required(name))),
-        (BillingMode::PayPerRequest, Some(_)) => Err(SpecError::new(field, message::index_units_with_on_demand(name))),
-        (BillingMode::Provisioned, Some(throughput)) => check_bounds(field, throughput),
-        (BillingMode::PayPerRequest, None) => Ok(()),
-    }
-}
-
-pub(super) fn check_bounds(field: &str, throughput: Throughput) -> Result<(), SpecError> {
-    for (value, member) in [
-        (throughput.read, "ReadCapacityUnits"),
-        (throughput.write, "WriteCapacityUnits"),
-    ] {
-        if !(1..=UNITS_MAX).contains(&value) {
-            return Err(SpecError::new(field, message::units_out_of_bounds(value, member)));
-        }
-    }
-    Ok(())
 }
 
 /// The types of a key schema's attributes.

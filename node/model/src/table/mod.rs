@@ -11,6 +11,7 @@
 
 mod changes;
 mod declaration;
+mod rules;
 mod update;
 
 #[cfg(test)]
@@ -24,8 +25,9 @@ use crate::schema::{IndexProjection, KeySchema, ScalarType, StreamView, TableId}
 pub use changes::TableChange;
 pub use declaration::{
     Declaration, DeclaredGlobalIndex, DeclaredLocalIndex, DeclaredProjection, KeyElement, KeyKind, ProjectionKind,
-    check_tags, resolve_global_index, table_name_fits,
+    resolve_global_index,
 };
+pub use rules::{check_tags, table_name_fits};
 
 /// What is wrong with a table's specification, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

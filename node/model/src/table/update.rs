@@ -2,7 +2,7 @@
 //!
 //! Source: "UpdateTable", Amazon DynamoDB API Reference.
 
-use super::declaration::{check_bounds, check_index_units, check_whole};
+use super::rules::{check_bounds, check_index_units, check_whole};
 use super::{
     BillingMode, GlobalIndexSpec, GlobalIndexUpdate, OnDemandThroughput, SpecError, Status, TableDescription,
     TableSpec, TableUpdate, Throughput,
