@@ -16,6 +16,9 @@
 //! ! ValidationException: the text    the error to it: type without namespace, and the exact message
 //! + {"Item": {...}}                  further members of the error before
 //! ```
+//!
+//! A request with an `IndexName` is repeated for a while until its answer is the expected one: a global index follows
+//! its table.
 
 use serde_json::{Map, Value};
 
@@ -144,14 +147,34 @@ pub async fn run(steps: &[Step], mut send: impl AsyncFnMut(&str, &str) -> Reply)
         let problem = if step.operation == "@table" {
             make_table(&step.body, &mut send).await
         } else {
-            let (status, body) = send(&step.operation, &step.body).await;
-            difference(&step.expected, status, &body)
+            check(step, &mut send).await
         };
         if let Some(problem) = problem {
             differences.push(format!("line {}: {}: {problem}", step.line, step.operation));
         }
     }
     differences
+}
+
+/// How often a read of an index is sent until its answer is the expected one: global indexes follow their table.
+const INDEX_READS_MAX: usize = 1_000;
+
+/// Sends a request; what differs.
+async fn check(step: &Step, send: &mut impl AsyncFnMut(&str, &str) -> Reply) -> Option<String> {
+    let attempts = if step.body.contains("\"IndexName\"") {
+        INDEX_READS_MAX
+    } else {
+        1
+    };
+    let mut problem = None;
+    for _ in 0..attempts {
+        let (status, body) = send(&step.operation, &step.body).await;
+        problem = difference(&step.expected, status, &body);
+        if problem.is_none() {
+            break;
+        }
+    }
+    problem
 }
 
 /// How often a table that is being made is asked whether it is ready.

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod faults;
+mod limits;
 mod memory;
 #[path = "../../../../tests/conformance/script.rs"]
 mod script;

@@ -136,5 +136,5 @@ fn write_capacity(out: &mut Vec<u8>, units: HalfUnits) {
 /// As DynamoDB prints units: always with one decimal.
 fn write_units(out: &mut Vec<u8>, units: HalfUnits) {
     out.extend_from_slice(itoa::Buffer::new().format(units.0 / 2).as_bytes());
-    out.extend_from_slice(if units.0 % 2 == 0 { b".0" } else { b".5" });
+    out.extend_from_slice(if units.0.is_multiple_of(2) { b".0" } else { b".5" });
 }
