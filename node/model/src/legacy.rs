@@ -381,3 +381,6 @@ fn check_arguments(operator: ComparisonOperator, values: &[ValueRef<'_>]) -> Res
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

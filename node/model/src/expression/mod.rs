@@ -65,3 +65,28 @@ impl Kind {
         }
     }
 }
+
+/// Gives `text` to every parser: what a fuzzer calls. Whatever it is, the answer is a program or an error.
+pub fn fuzz(text: &str) {
+    let value = crate::value::Value::number(1.into());
+    let values = [(":v", Ok(value.as_ref())), (":w", Ok(value.as_ref()))];
+    let Ok(placeholders) = Placeholders::new(Some([("#n", "name")]), Some(values)) else {
+        return;
+    };
+    let item = crate::item::Item::from_attributes([("a", value.as_ref()), ("name", value.as_ref())]);
+    if let Ok(condition) = Condition::parse(Kind::Condition, text, &placeholders) {
+        condition.matches(Some(item.as_ref()));
+    }
+    if let Ok(projection) = Projection::parse(text, &placeholders) {
+        projection.apply(item.as_ref());
+    }
+    if let Ok(update) = Update::parse(text, &placeholders) {
+        // An update may be refused by the item; only a panic would be a finding.
+        drop(update.apply(Some(item.as_ref()), item.as_ref()));
+    }
+    drop(KeyCondition::parse(text, &placeholders));
+    drop(placeholders.finish());
+}
+
+#[cfg(test)]
+mod tests;
