@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -16,6 +17,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
 use crate::work::PAYLOAD_BYTES;
+
+/// As the gateway's.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(120);
+const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// Serves until the process ends; prints its address first.
 pub async fn serve() -> Result<()> {
@@ -36,10 +41,13 @@ pub async fn serve_on(listener: TcpListener) -> Result<()> {
         tokio::spawn(async move {
             let service = service_fn(move |request| answer(request, body.clone()));
             // An error here is the client gone: nothing to tell anybody.
-            let _ = http1::Builder::new()
+            let mut builder = http1::Builder::new();
+            builder
                 .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+                .header_read_timeout(HEAD_TIME_MAX)
+                .max_buf_size(READ_BUFFER_BYTES_MAX)
+                .pipeline_flush(true);
+            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
