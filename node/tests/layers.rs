@@ -10,7 +10,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("partita-partition", &["partita-model"]),
     ("partita-replication", &["partita-model", "partita-partition"]),
     ("partita-gateway", &["partita-model"]),
-    ("partita", &["partita-crds", "partita-model", "partita-partition", "partita-replication", "partita-gateway"]),
+    (
+        "partita",
+        &[
+            "partita-crds",
+            "partita-model",
+            "partita-partition",
+            "partita-replication",
+            "partita-gateway",
+        ],
+    ),
 ];
 
 /// What the pure crates must never reach, directly.
@@ -28,7 +37,11 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo metadata runs");
-    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "cargo metadata: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
     let name = |v: &serde_json::Value| v["name"].as_str().unwrap_or_default().to_owned();
     let packages = metadata["packages"].as_array().expect("packages");
@@ -36,7 +49,10 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .iter()
         .map(|package| {
             let direct = package["dependencies"].as_array().into_iter().flatten();
-            (name(package), direct.filter(|d| d["kind"].is_null()).map(name).collect())
+            (
+                name(package),
+                direct.filter(|d| d["kind"].is_null()).map(name).collect(),
+            )
         })
         .collect()
 }
@@ -46,15 +62,24 @@ fn dependencies_point_one_way() {
     let actual = dependencies();
     let ours: BTreeSet<&str> = actual.keys().map(String::as_str).collect();
     let known: BTreeSet<&str> = ALLOWED.iter().map(|(name, _)| *name).collect();
-    assert_eq!(ours, known, "a crate was added or removed: say in this test where it stands");
+    assert_eq!(
+        ours, known,
+        "a crate was added or removed: say in this test where it stands"
+    );
     for (name, allowed) in ALLOWED {
         for dependency in actual[*name].iter().filter(|d| d.starts_with("partita")) {
-            assert!(allowed.contains(&dependency.as_str()), "{name} must not depend on {dependency}");
+            assert!(
+                allowed.contains(&dependency.as_str()),
+                "{name} must not depend on {dependency}"
+            );
         }
     }
     for (name, forbidden) in FORBIDDEN {
         for dependency in *forbidden {
-            assert!(!actual[*name].contains(*dependency), "{name} must not depend on {dependency}");
+            assert!(
+                !actual[*name].contains(*dependency),
+                "{name} must not depend on {dependency}"
+            );
         }
     }
 }

@@ -1,0 +1,135 @@
+//! Flags, each also an environment variable.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// DynamoDB tables on your own machines.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+pub struct Cli {
+    /// The role of this process.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Roles.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Gateway, tables and storage in one process: Table manifests in, the DynamoDB API out
+    #[command(after_help = EXAMPLES)]
+    Standalone(Standalone),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  The tables of a folder, on 127.0.0.1:8000 with data in ./data:
+    partita standalone --manifests examples
+
+  For a test run: ports of the system's choice, written to a file once tables can be used:
+    partita standalone --data /tmp/partita --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --ready-file ready.json
+
+  For other machines, with the access keys of a file in the format of ~/.aws/credentials:
+    partita standalone --listen 0.0.0.0:8000 --credentials /etc/partita/credentials";
+
+/// Settings of a standalone process.
+#[derive(Debug, Clone, Args)]
+pub struct Standalone {
+    /// Folder with Table manifests (*.yaml, *.yml): its tables are made, and kept as the files say
+    #[arg(long, value_name = "DIR", env = "PARTITA_MANIFESTS")]
+    pub manifests: Option<PathBuf>,
+
+    /// Folder for everything that is stored; made when there is none, and used by one process at a time
+    #[arg(long, value_name = "DIR", env = "PARTITA_DATA", default_value = "data")]
+    pub data: PathBuf,
+
+    /// Address of the DynamoDB API (port 0: any free one)
+    #[arg(long, value_name = "ADDR", env = "PARTITA_LISTEN", default_value = "127.0.0.1:8000")]
+    pub listen: SocketAddr,
+
+    /// Address of /metrics, /healthz, /readyz and /tables
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "PARTITA_ADMIN_LISTEN",
+        default_value = "127.0.0.1:8001"
+    )]
+    pub admin_listen: SocketAddr,
+
+    /// The region in ARNs and signatures
+    #[arg(long, value_name = "NAME", env = "PARTITA_REGION", default_value = "us-east-1")]
+    pub region: String,
+
+    /// File with access keys, in the format of ~/.aws/credentials; requests must be signed with one of them
+    ///
+    /// Each [profile] has aws_access_key_id and aws_secret_access_key; partita_account (12 digits, default
+    /// 000000000000, whose tables the manifests declare) and partita_permission (tables, or data for items only) are
+    /// optional. Without this flag any signature is accepted.
+    #[arg(long, value_name = "FILE", env = "PARTITA_CREDENTIALS")]
+    pub credentials: Option<PathBuf>,
+
+    /// Let everybody who can reach --listen read, change and delete everything: without --credentials only loopback
+    /// addresses are accepted otherwise
+    #[arg(long, env = "PARTITA_ALLOW_NON_LOOPBACK_WITHOUT_CREDENTIALS")]
+    pub allow_non_loopback_without_credentials: bool,
+
+    /// Memory for blocks of the stored files, in MiB
+    #[arg(long, value_name = "MIB", env = "PARTITA_BLOCK_CACHE_MIB", default_value_t = 256)]
+    pub block_cache_mib: usize,
+
+    /// Refuse writes (reads go on) while the volume has less free space than this, in MiB
+    #[arg(
+        long,
+        value_name = "MIB",
+        env = "PARTITA_FREE_SPACE_RESERVE_MIB",
+        default_value_t = 256
+    )]
+    pub free_space_reserve_mib: u64,
+
+    /// How often items are looked for whose time to live has run out, in milliseconds
+    #[arg(long, value_name = "MS", env = "PARTITA_EXPIRY_INTERVAL_MS", default_value_t = 1000,
+          value_parser = clap::value_parser!(u64).range(10..))]
+    pub expiry_interval_ms: u64,
+
+    /// How long open requests may take once the process is told to stop, in seconds
+    #[arg(long, value_name = "S", env = "PARTITA_DRAIN_SECONDS", default_value_t = 20)]
+    pub drain_seconds: u64,
+
+    /// File to write once tables can be used: JSON with the bound addresses ("listen", "admin") and the "pid"
+    #[arg(long, value_name = "FILE", env = "PARTITA_READY_FILE")]
+    pub ready_file: Option<PathBuf>,
+
+    /// Format of the log (on standard error)
+    #[arg(long, value_enum, env = "PARTITA_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// What is logged: error, warn, info, debug, trace, also by module (info,partita::standalone=debug)
+    #[arg(long, value_name = "FILTER", env = "PARTITA_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// Formats of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Sends the log to standard error.
+pub fn log_to_stderr(format: LogFormat, filter: &str) {
+    let filter = EnvFilter::builder().parse_lossy(filter);
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

@@ -1,0 +1,170 @@
+//! What the gateway asks for.
+
+use std::sync::Arc;
+
+use partita_gateway::backend::{Account, Backend};
+use partita_model::error::{ApiError, ErrorCode};
+use partita_model::message;
+use partita_model::request::{GetReply, GetRequest, PageReply, PageRequest, Refusal, WriteReply, WriteRequest};
+use partita_model::schema::TableSchema;
+use partita_model::table::{GlobalIndexUpdate, Status, TableDescription, TableSpec, TableUpdate, check_tags};
+
+use super::super::catalog::record::{IndexPhase, Owner, Record};
+use super::Tables;
+use super::target::retarget;
+
+/// The API in front of the tables of this process.
+#[derive(Clone)]
+pub struct Local(pub Arc<Tables>);
+
+/// DescribeTable and friends on a table that does not exist.
+pub fn not_found(name: &str) -> ApiError {
+    ApiError::new(ErrorCode::ResourceNotFound, message::table_not_found(name))
+}
+
+impl Backend for Local {
+    fn table(&self, account: &Account, name: &str) -> Option<Arc<TableSchema>> {
+        self.0.catalog.served(&account.id, name)
+    }
+
+    async fn get(&self, request: GetRequest) -> Result<GetReply, Refusal> {
+        self.0.directory.get(request).await
+    }
+
+    async fn write(&self, request: WriteRequest) -> Result<WriteReply, Refusal> {
+        self.0.directory.write(request).await
+    }
+
+    async fn page(&self, request: PageRequest) -> Result<PageReply, Refusal> {
+        self.0.directory.page(request).await
+    }
+
+    async fn create_table(&self, account: &Account, spec: TableSpec) -> Result<TableDescription, ApiError> {
+        let table = self.0.create(&account.id, spec, Owner::Api)?;
+        // The record may have come further meanwhile; CreateTable answers how it began.
+        let record = Record {
+            status: Status::Creating,
+            ..Record::clone(&table.record())
+        };
+        Ok(self.0.describe(&record))
+    }
+
+    async fn describe_table(&self, account: &Account, name: &str) -> Result<TableDescription, ApiError> {
+        let table = self.0.catalog.table(&account.id, name).ok_or_else(|| not_found(name))?;
+        Ok(self.0.describe(&table.record()))
+    }
+
+    async fn list_tables(
+        &self,
+        account: &Account,
+        start: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<String>, bool), ApiError> {
+        Ok(self.0.catalog.names(&account.id, start, limit))
+    }
+
+    async fn update_table(
+        &self,
+        account: &Account,
+        name: &str,
+        update: TableUpdate,
+    ) -> Result<TableDescription, ApiError> {
+        let table = self.0.changeable(account, name)?;
+        let now_ms = (self.0.now_ms)();
+        let record = self.0.catalog.change(&table, |record| {
+            let mut target = if gives_up_building(record, &update) {
+                record.spec.clone()
+            } else {
+                self.0.describe(record).updated(&update)?
+            };
+            for change in &update.global {
+                if let GlobalIndexUpdate::Delete(name) = change {
+                    target.global.retain(|index| index.name != *name);
+                }
+            }
+            retarget(record, target, now_ms)?;
+            // Also an update that changes nothing shows as one.
+            record.updating = true;
+            Ok(())
+        })?;
+        self.0.carry_out(&table);
+        Ok(self.0.describe(&record))
+    }
+
+    async fn delete_table(&self, account: &Account, name: &str) -> Result<TableDescription, ApiError> {
+        let table = self.0.changeable(account, name)?;
+        let record = self.0.remove(&table)?;
+        Ok(self.0.describe(&record))
+    }
+
+    async fn update_time_to_live(
+        &self,
+        account: &Account,
+        name: &str,
+        attribute: &str,
+        enabled: bool,
+    ) -> Result<(), ApiError> {
+        let table = self.0.changeable(account, name)?;
+        let now_ms = (self.0.now_ms)();
+        self.0.catalog.change(&table, |record| {
+            self.0.describe(record).check_changeable()?;
+            match (record.spec.time_to_live.as_deref(), enabled) {
+                (None, false) => return Err(ApiError::validation(message::table::TIME_TO_LIVE_ALREADY_OFF)),
+                (Some(current), true) if current == attribute => {
+                    return Err(ApiError::validation(message::table::TIME_TO_LIVE_ALREADY_ON));
+                }
+                (Some(current), _) if current != attribute => {
+                    return Err(ApiError::validation(message::table::time_to_live_other_attribute(
+                        current,
+                    )));
+                }
+                _ => {}
+            }
+            let target = TableSpec {
+                time_to_live: enabled.then(|| attribute.to_owned()),
+                ..record.spec.clone()
+            };
+            let updating = record.updating;
+            retarget(record, target, now_ms)?;
+            // The table stays ACTIVE while time to live is switched.
+            record.updating = updating;
+            Ok(())
+        })?;
+        self.0.carry_out(&table);
+        Ok(())
+    }
+
+    async fn tag_table(
+        &self,
+        account: &Account,
+        name: &str,
+        add: Vec<(String, String)>,
+        remove: Vec<String>,
+    ) -> Result<(), ApiError> {
+        let table = self.0.changeable(account, name)?;
+        self.0.catalog.change(&table, |record| {
+            let tags = &mut record.spec.tags;
+            tags.retain(|(key, _)| !remove.contains(key) && !add.iter().any(|(added, _)| added == key));
+            tags.extend(add);
+            tags.sort();
+            check_tags(tags)?;
+            Ok(())
+        })?;
+        Ok(())
+    }
+}
+
+/// An index can be given up while it is being built, although the table is being updated.
+fn gives_up_building(record: &Record, update: &TableUpdate) -> bool {
+    let only_deletes = TableUpdate {
+        global: Vec::new(),
+        ..update.clone()
+    } == TableUpdate::default();
+    let mut building = update.global.iter().map(|change| match change {
+        GlobalIndexUpdate::Delete(name) => record
+            .index(name)
+            .is_some_and(|index| index.phase == IndexPhase::Building),
+        GlobalIndexUpdate::Create(_) | GlobalIndexUpdate::Update { .. } => false,
+    });
+    record.status == Status::Active && only_deletes && !update.global.is_empty() && building.all(|deletes| deletes)
+}

@@ -1,0 +1,196 @@
+//! The tables of this process and everything that is done to them.
+//!
+//! 1. [`Tables::open`] reads the records and puts every table that is there on the map;
+//! 2. [`backend`]: what the gateway asks for; [`create`] and [`target`] turn it into intents in a record;
+//! 3. [`advance`] carries intents out; [`describe`] says how far they are.
+
+mod advance;
+pub mod backend;
+mod create;
+mod describe;
+mod partitions;
+pub mod target;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use anyhow::{Context, anyhow};
+use partita_gateway::backend::Account;
+use partita_gateway::metrics::Metrics;
+use partita_model::error::ApiError;
+use partita_model::message;
+use partita_model::schema::TableId;
+use partita_model::table::{SpecError, Status, TableDescription, TableSpec};
+use partita_replication::{Group, Store};
+
+use super::catalog::record::{Declared, Owner, Record};
+use super::catalog::{Catalog, Table};
+use super::index_worker::Workers;
+use crate::routing::Directory;
+use target::retarget;
+
+/// The folder of table records within the data folder.
+const CATALOG_FOLDER: &str = "catalog";
+
+/// The control plane, and the data plane's way to the partitions.
+pub struct Tables {
+    /// The data folder's groups.
+    pub store: Arc<Store>,
+    /// Table records.
+    pub catalog: Catalog,
+    /// Where each table's partitions are.
+    pub directory: Directory<Arc<Group>>,
+    /// Deliveries to global indexes.
+    pub workers: Workers,
+    /// Items removed because their time had run out.
+    pub expired_items: AtomicU64,
+    /// The wall clock in epoch milliseconds.
+    pub now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// The gateway's counters, which are told when a table is gone.
+    metrics: Arc<Metrics>,
+}
+
+/// Why a manifest's table was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The change is not possible.
+    #[error("spec.{0}")]
+    Spec(#[from] SpecError),
+    /// The record could not be written.
+    #[error("{}", .0.message)]
+    Api(#[from] ApiError),
+}
+
+impl Tables {
+    /// Reads the records and puts every table that is there on the map. What had been begun goes on by itself.
+    pub async fn open(
+        data: &Path,
+        store: Arc<Store>,
+        metrics: Arc<Metrics>,
+        now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
+    ) -> anyhow::Result<Arc<Self>> {
+        let folder = data.join(CATALOG_FOLDER);
+        let catalog = Catalog::open(folder).context("table records")?;
+        let tables = Arc::new(Self {
+            store,
+            catalog,
+            directory: Directory::new(),
+            workers: Workers::default(),
+            expired_items: AtomicU64::new(0),
+            now_ms,
+            metrics,
+        });
+        for table in tables.catalog.all() {
+            let record = table.record();
+            if record.status == Status::Active {
+                let refused = |refusal| anyhow!("table {}: {refusal}", record.spec.name);
+                advance::publish(&tables, &record).map_err(refused)?;
+                advance::set_schema(&tables, &record).await.map_err(refused)?;
+            }
+            tables.carry_out(&table);
+        }
+        Ok(tables)
+    }
+
+    /// Carries out what a table's record intends, in the background.
+    fn carry_out(self: &Arc<Self>, table: &Arc<Table>) {
+        if !table.record().settled() {
+            tokio::spawn(advance::advance(Arc::clone(self), Arc::clone(table)));
+        }
+    }
+
+    /// Makes a table.
+    pub fn create(self: &Arc<Self>, account: &str, spec: TableSpec, owner: Owner) -> Result<Arc<Table>, ApiError> {
+        let record = create::record(account, spec, owner, (self.now_ms)());
+        let table = self.catalog.add(record)?;
+        self.carry_out(&table);
+        Ok(table)
+    }
+
+    /// Sets a table's target on behalf of a manifest.
+    pub fn declare(self: &Arc<Self>, table: &Arc<Table>, spec: TableSpec, declared: &Declared) -> Result<(), Refused> {
+        let now_ms = (self.now_ms)();
+        let mut forbidden = None;
+        let changed = self.catalog.change(table, |record| {
+            record.owner = Owner::Manifest(declared.clone());
+            // Who owns the table is noted even if what it declares is refused.
+            let mut wanted = record.clone();
+            match retarget(&mut wanted, spec, now_ms) {
+                Ok(()) => *record = wanted,
+                Err(reason) => forbidden = Some(reason),
+            }
+            Ok(())
+        });
+        changed?;
+        self.carry_out(table);
+        forbidden.map_or(Ok(()), |reason| Err(reason.into()))
+    }
+
+    /// Removes a table.
+    pub fn remove(self: &Arc<Self>, table: &Arc<Table>) -> Result<Arc<Record>, ApiError> {
+        let record = self.catalog.change(table, |record| {
+            self.describe(record).check_changeable()?;
+            if record.spec.deletion_protection {
+                return Err(ApiError::validation(message::table::DELETION_PROTECTED));
+            }
+            record.status = Status::Deleting;
+            Ok(())
+        })?;
+        self.carry_out(table);
+        Ok(record)
+    }
+
+    /// Leaves a manifest's table, with its data, to the API.
+    pub fn release(&self, table: &Table) -> Result<(), ApiError> {
+        self.catalog.change(table, |record| {
+            if let Owner::Manifest(declared) = &record.owner {
+                record.owner = Owner::Retained(declared.clone());
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Waits until a table is as its record intends (or gone).
+    pub async fn settle(&self, table: &Table) {
+        loop {
+            let changed = table.changed.notified();
+            let record = table.record();
+            let gone = self
+                .catalog
+                .table(&record.account, &record.spec.name)
+                .is_none_or(|now| now.id != table.id);
+            if gone || record.settled() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// How a table is.
+    pub fn describe(&self, record: &Record) -> TableDescription {
+        describe::describe(record, &self.store, (self.now_ms)())
+    }
+
+    /// A table is gone: nothing more is counted about it.
+    fn forgotten(&self, id: TableId) {
+        self.metrics.forget_table(id);
+    }
+
+    /// A table that the API may change.
+    fn changeable(&self, account: &Account, name: &str) -> Result<Arc<Table>, ApiError> {
+        let table = self
+            .catalog
+            .table(&account.id, name)
+            .ok_or_else(|| backend::not_found(name))?;
+        match &table.record().owner {
+            Owner::Api | Owner::Retained(_) => Ok(table),
+            Owner::Manifest(declared) => Err(ApiError::validation(format!(
+                "Table {name} is declared by the manifest {} (resource {}): change it there. To hand it over to the \
+                 API, remove the manifest with deletionPolicy: Retain.",
+                declared.file, declared.resource
+            ))),
+        }
+    }
+}
