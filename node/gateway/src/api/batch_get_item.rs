@@ -125,7 +125,8 @@ fn parse(body: &[u8]) -> Result<(Vec<TableKeys>, ReturnConsumed), ApiError> {
     let mut constraints = Constraints::new();
     let mode = parameters::return_consumed(&mut constraints, &input.return_consumed_capacity);
     let request_items = constraints.required("requestItems", input.request_items);
-    for (name, table) in request_items.iter().flat_map(|map| map.iter()) {
+    // What is beyond the limit is not looked at: the request fails anyway, and may be full of it.
+    for (name, table) in request_items.iter().flat_map(|map| map.iter()).take(TABLES_MAX) {
         check_table(&mut constraints, name, table);
     }
     if let Some(tables) = &request_items {

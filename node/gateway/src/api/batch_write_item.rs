@@ -158,11 +158,14 @@ fn check_lists(constraints: &mut Constraints, tables: &Map<List<Structure<WriteR
             "Map value must satisfy constraint: [Member must have length less than or equal to {WRITES_MAX}, Member \
              must have length greater than or equal to 1]"
         );
-        let shown: Vec<String> = tables.iter().map(|(name, list)| shown_list(name, list.len())).collect();
-        constraints.fail(format_args!("'{{{}}}'", shown.join(", ")), "requestItems", must);
+        constraints.fail(format_args!("'{}'", shown(tables)), "requestItems", must);
     }
-    for (name, list) in tables.iter() {
-        for (number, write) in list.iter().enumerate() {
+    if tables.len() > WRITES_MAX {
+        constraints.length("requestItems", shown(tables), tables.len(), 1, WRITES_MAX);
+    }
+    // What is beyond a limit is not looked at: the request fails anyway, and may be full of it.
+    for (name, list) in tables.iter().take(WRITES_MAX) {
+        for (number, write) in list.iter().take(WRITES_MAX).enumerate() {
             let member = |rest| format!("requestItems.{name}.member.{}.member.{rest}", number + 1);
             if write.put_request.as_ref().is_some_and(|put| put.item.is_none()) {
                 constraints.required(member("putRequest.item"), None::<()>);
@@ -174,10 +177,14 @@ fn check_lists(constraints: &mut Constraints, tables: &Map<List<Structure<WriteR
     }
 }
 
-/// A table's list, as Java prints one of objects without a text of their own.
-fn shown_list(name: &str, length: usize) -> String {
-    let shown = vec!["com.amazonaws.dynamodb.v20120810.WriteRequest"; length];
-    format!("{name}=[{}]", shown.join(", "))
+/// The map as Java prints one of objects without a text of their own; of what is beyond the limits, one element more.
+fn shown(tables: &Map<List<Structure<WriteRequest>>>) -> String {
+    let lists = tables.iter().take(WRITES_MAX + 1).map(|(name, list)| {
+        let length = list.len().min(WRITES_MAX + 1);
+        let shown = vec!["com.amazonaws.dynamodb.v20120810.WriteRequest"; length];
+        format!("{name}=[{}]", shown.join(", "))
+    });
+    format!("{{{}}}", lists.collect::<Vec<_>>().join(", "))
 }
 
 fn parse_write(write: WriteRequest) -> Result<Write, ApiError> {
