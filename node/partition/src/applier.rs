@@ -37,10 +37,9 @@ impl<S: Storage> Applier<S> {
 
     /// Adds one effect's rows to the batch. An error is the end of this replica: the batch must not be written.
     pub fn apply(&mut self, batch: &mut S::Batch, effect: &[u8]) -> Result<(), PartitionError> {
-        let mut operations = operations(effect)?;
-        while let Some(operation) = operations.next()? {
+        for operation in operations(effect)? {
             let counters = &mut self.applied.counters;
-            match operation {
+            match operation? {
                 Operation::Put(family, key, value) => batch.put(family, key, value),
                 Operation::Delete(family, key) => batch.delete(family, key),
                 Operation::DeleteRange(family, from, to) => batch.delete_range(family, from, to),

@@ -73,16 +73,20 @@ pub fn operations(effect: &[u8]) -> Result<Operations<'_>, PartitionError> {
 #[derive(Debug)]
 pub struct Operations<'a>(Reader<'a>);
 
+impl<'a> Iterator for Operations<'a> {
+    type Item = Result<Operation<'a>, PartitionError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        (!self.0.is_empty()).then(|| self.read())
+    }
+}
+
 impl<'a> Operations<'a> {
-    /// The next one, `None` at the end.
-    pub fn next(&mut self) -> Result<Option<Operation<'a>>, PartitionError> {
+    fn read(&mut self) -> Result<Operation<'a>, PartitionError> {
         let reader = &mut self.0;
-        if reader.is_empty() {
-            return Ok(None);
-        }
         let code = reader.byte()?;
         let family = Family::from_number(code & 0xF).ok_or_else(|| reader.unknown())?;
-        Ok(Some(match code >> 4 {
+        Ok(match code >> 4 {
             PUT => Operation::Put(family, reader.bytes()?, reader.bytes()?),
             DELETE => Operation::Delete(family, reader.bytes()?),
             DELETE_RANGE => Operation::DeleteRange(family, reader.bytes()?, reader.bytes()?),
@@ -92,7 +96,7 @@ impl<'a> Operations<'a> {
             DESCRIPTOR => Operation::Descriptor(Box::new(PartitionDescriptor::decode(reader.bytes()?)?)),
             TRIMMED => Operation::Trimmed(ItemTime(reader.fixed()?)),
             _ => return Err(reader.unknown()),
-        }))
+        })
     }
 }
 
@@ -244,11 +248,7 @@ mod tests {
         ]
         .concat();
         assert_eq!(&bytes[..], &expected);
-        let mut found = Vec::new();
-        let mut operations = operations(&bytes).unwrap();
-        while let Some(operation) = operations.next().unwrap() {
-            found.push(operation);
-        }
+        let found: Vec<Operation<'_>> = operations(&bytes).unwrap().map(Result::unwrap).collect();
         assert_eq!(
             found,
             [
@@ -266,8 +266,8 @@ mod tests {
     #[test]
     fn an_unknown_effect_is_an_error() {
         assert!(operations(&[2]).is_err());
-        assert!(operations(&[1, 0xF0]).unwrap().next().is_err());
-        assert!(operations(&[1, 0x1F]).unwrap().next().is_err());
-        assert!(operations(&[1, 0x10, 9, 1]).unwrap().next().is_err());
+        assert!(operations(&[1, 0xF0]).unwrap().next().unwrap().is_err());
+        assert!(operations(&[1, 0x1F]).unwrap().next().unwrap().is_err());
+        assert!(operations(&[1, 0x10, 9, 1]).unwrap().next().unwrap().is_err());
     }
 }

@@ -132,11 +132,9 @@ fn writes_and_reads<E: Engine>() {
     let mut other = put(&schema, &first);
     other.table = partita_model::schema::TableId(8);
     assert_eq!(replica.propose(&other).unwrap_err(), Refusal::WrongRange.into());
-    for version in [0, 2] {
-        let mut other = put(&schema, &first);
-        other.schema_version = SchemaVersion(version);
-        assert_eq!(replica.propose(&other).unwrap_err(), Refusal::StaleSchema.into());
-    }
+    let mut other = put(&schema, &first);
+    other.schema_version = SchemaVersion(0);
+    assert_eq!(replica.propose(&other).unwrap_err(), Refusal::StaleSchema.into());
     let mut cut = descriptor(schema.clone());
     cut.end = Some(primary(&schema, &first));
     let mut replica = Replica::<E>::new(&cut);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Batch, Cursor, Family, Storage, StorageError, Tier, View};
+use super::{Batch, Cursor, Family, Row, Storage, StorageError, Tier, View};
 
 type Rows = BTreeMap<Vec<u8>, Arc<[u8]>>;
 
@@ -63,7 +63,7 @@ pub struct MemoryCursor {
 }
 
 impl Cursor for MemoryCursor {
-    fn next(&mut self) -> Result<Option<(&[u8], &[u8])>, StorageError> {
+    fn next(&mut self) -> Result<Option<Row<'_>>, StorageError> {
         if is_empty(&self.from, &self.to) {
             return Ok(None);
         }

@@ -80,10 +80,13 @@ pub enum StorageError {
     Io(String),
 }
 
+/// A row: key, value.
+pub type Row<'a> = (&'a [u8], &'a [u8]);
+
 /// A cursor over rows; lends each row until the next call.
 pub trait Cursor {
-    /// The next row (key, value) in the scan's direction, or `None` at its end.
-    fn next(&mut self) -> Result<Option<(&[u8], &[u8])>, StorageError>;
+    /// The next row in the scan's direction, or `None` at its end.
+    fn next(&mut self) -> Result<Option<Row<'_>>, StorageError>;
 }
 
 /// Anything that can be read: the latest state, or a snapshot of it.

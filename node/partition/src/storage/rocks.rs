@@ -16,7 +16,7 @@ use rocksdb::{
     SnapshotWithThreadMode, WriteBatch, WriteOptions,
 };
 
-use super::{Batch, Cursor, Family, Storage, StorageError, Tier, View};
+use super::{Batch, Cursor, Family, Row, Storage, StorageError, Tier, View};
 
 /// Memtables of all families together, by default: a few seconds of writes, applied again within a second after a
 /// crash.
@@ -252,7 +252,7 @@ impl<'a> RocksCursor<'a> {
 }
 
 impl Cursor for RocksCursor<'_> {
-    fn next(&mut self) -> Result<Option<(&[u8], &[u8])>, StorageError> {
+    fn next(&mut self) -> Result<Option<Row<'_>>, StorageError> {
         match (self.started, self.reverse) {
             (false, false) => self.rows.seek_to_first(),
             (false, true) => self.rows.seek_to_last(),
