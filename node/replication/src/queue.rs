@@ -62,6 +62,14 @@ impl<S: Storage> Queue<S> {
         receiver
     }
 
+    /// The log writer has ended: nobody will be told anything any more.
+    pub(crate) fn end(&self) {
+        let mut inner = self.inner.lock();
+        inner.stop = true;
+        inner.fences.clear();
+        inner.groups.clear();
+    }
+
     pub(crate) fn stop(&self) {
         self.inner.lock().stop = true;
         self.work.notify_one();

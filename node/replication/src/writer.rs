@@ -52,6 +52,7 @@ pub(crate) fn run<S: Storage>(core: &Core<S>) {
         let turn = core.queue.take();
         if let Err(fatal) = persist(core, &turn.groups).and_then(|committed| apply(core, committed)) {
             core.fail(&fatal.to_string());
+            core.queue.end();
             return;
         }
         for fence in turn.fences {

@@ -21,6 +21,8 @@ pub enum Fault {
 /// See the module's header.
 #[derive(Default)]
 pub struct MemoryLog {
+    /// Held while the disk is to hang.
+    gate: Mutex<()>,
     inner: Mutex<Inner>,
 }
 
@@ -55,6 +57,11 @@ impl MemoryLog {
     /// [`MemoryLog::recover`].
     pub fn fail_at(&self, write: u64, fault: Fault) {
         self.inner.lock().fault = Some((write, fault));
+    }
+
+    /// The disk hangs until the answer is dropped: whoever writes meanwhile waits.
+    pub fn stall(&self) -> impl Sized + '_ {
+        self.gate.lock()
     }
 
     /// Ends an injected fault, as a restart on a healthy disk would.
@@ -112,6 +119,7 @@ impl Inner {
 
 impl LogEngine for MemoryLog {
     fn write(&self, batch: &LogBatch) -> Result<u64, LogError> {
+        drop(self.gate.lock());
         let mut inner = self.inner.lock();
         inner.writes += 1;
         if inner.failed {
