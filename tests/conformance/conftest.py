@@ -52,7 +52,7 @@ class Raw:
         self.connection = None
         self.credentials = boto3.Session().get_credentials()
 
-    def send(self, method, path, headers, body):
+    def send(self, method, path, headers, body, retried=False):
         if self.connection is None:
             kind = http.client.HTTPSConnection if self.url.scheme == "https" else http.client.HTTPConnection
             self.connection = kind(self.url.hostname, self.url.port, timeout=30)
@@ -60,9 +60,12 @@ class Raw:
             self.connection.request(method, path, body, headers)
             response = self.connection.getresponse()
             reply = Reply(response.status, response.getheaders(), response.read())
-        except (http.client.HTTPException, OSError):
-            self.connection = None
-            raise
+        except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
+            # A connection kept alive may be closed at any time by the other end: once more, on a new one.
+            fresh, self.connection = self.connection.sock is None, None
+            if retried or fresh:
+                raise
+            return self.send(method, path, headers, body, retried=True)
         if response.will_close:
             self.connection = None
         return reply

@@ -50,7 +50,7 @@ def test_bad_writes(api, simple):
     refuses([put("")], "One or more parameter values are not valid. "
             "The AttributeValue for a key attribute cannot contain an empty string value. Key: pk")
     refuses([{"DeleteRequest": {"Key": {"x": {"S": "a"}}}}], "The provided key element does not match the schema")
-    refuses([{"PutRequest": {"Item": {"x": {"S": "a"}}}}], "One or more parameter values were invalid: Missing the key pk in the item")
+    refuses([{"PutRequest": {"Item": {"x": {"S": "a"}}}}], "The provided key element does not match the schema")
     name, message = api.error("BatchWriteItem", {"RequestItems": {simple: [put(f"k{n}") for n in range(26)]}})
     assert name == "ValidationException" and (message == "Too many items requested for the BatchWriteItem call" or
                                               "Member must have length less than or equal to 25" in message)
@@ -64,7 +64,8 @@ def test_bad_writes(api, simple):
 @pytest.mark.parametrize("operation", ["BatchWriteItem", "BatchGetItem"])
 def test_nothing_requested(api, operation, body):
     name, message = api.error(operation, body)
-    assert name == "ValidationException" and message.startswith("1 validation error detected: Value ") and "'requestItems'" in message
+    # AWS has worded this in three ways, and regions differ.
+    assert name == "ValidationException" and "requestItems" in message.replace("RequestItems", "requestItems")
 
 
 def test_bad_reads(api, simple):

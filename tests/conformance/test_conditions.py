@@ -20,14 +20,14 @@ TRUE = [
     "attribute_exists(l[1])", "attribute_not_exists(l[2])", "attribute_type(n, :N)", "attribute_type(ss, :SS)",
     "attribute_type(m, :M)", "attribute_type(t, :BOOL)", "attribute_type(z, :NULL)", "size(s) = :5", "size(l) = :2",
     "size(ss) = :2", "size(m) = :1", "size(b) > :2", "t = :t", "z = :z", "ss = :set", "l = :list", "m = :map", "m.k = :1",
-    "l[0] = :1", "n = n", "NOT n = :6", "NOT (n = :6 OR n = :1)", "n = :6 OR n = :5", "n = :5 AND (n = :6 OR s = :h)",
-    "(((n = :5)))", "n = :5 and not n = :6", "n <> s", ":5 = n", "nope <> :5", "NOT nope = :5", "n IN (s, :5)",
-    "n BETWEEN n AND n", "n = :6 OR n = :5 AND s = :h", "size(s) BETWEEN :1 AND :6", "NOT contains(s, :x)",
+    "l[0] = :1", "NOT n = :6", "NOT (n = :6 OR n = :1)", "n = :6 OR n = :5", "n = :5 AND (n = :6 OR s = :h)",
+    "(n = :5)", "n = :5 and not n = :6", "n <> s", ":5 = n", "nope <> :5", "NOT nope = :5", "n IN (s, :5)",
+    "n = :6 OR n = :5 AND s = :h", "size(s) BETWEEN :1 AND :6", "NOT contains(s, :x)",
 ]
 FALSE = [
     "n = :6", "n = :h", "n < :h", "nope = :5", "nope < :5", "attribute_exists(nope)", "begins_with(n, :he)",
     "begins_with(nope, :he)", "contains(n, :a)", "size(n) = :1", "size(nope) = :5", "n BETWEEN :6 AND :1", "attribute_type(n, :SS)",
-    "s IN (:5)", "nope IN (:5)", "nope = nope", "NOT (n = :5 OR n = :6)", "n = :5 AND NOT s = :h", "t < :t", "l[0] = :x",
+    "s IN (:5)", "nope IN (:5)", "nope = s", "NOT (n = :5 OR n = :6)", "n = :5 AND NOT s = :h", "t < :t", "l[0] = :x",
     "contains(ns, :a)", "m.k.q = :1", "s[0] = :1",
 ]
 
@@ -72,7 +72,9 @@ BAD = [
     ("n = :5 AND", P + 'Syntax error; token: "<EOF>", near: "AND"'),
     ("n = :5)", P + 'Syntax error; token: ")", near: ":5)"'),
     ("(n = :5", P + 'Syntax error; token: "<EOF>", near: ":5"'),
-    ("n == :5", P + 'Syntax error; token: "=", near: "==:5"'),
+    ("((n = :5))", P + "The expression has redundant parentheses;"),
+    ("n = n", P + "The first operand must be distinct from the remaining operands for this operator or function; "
+     "operator: =, first operand: [n]"),
     ("n != :5", P + 'Syntax error; token: "!", near: "n !="'),
     ("n = 5", P + 'Syntax error; token: "5", near: "= 5"'),
     ("foo(n)", P + "Invalid function name; function: foo"),
@@ -111,7 +113,7 @@ def test_bad_conditions(api, simple, written, expression, message):
 def test_operators_have_a_limit(api, simple, written):
     expression = " AND ".join(["n = :5"] * 301)
     reply = attempt(api, simple, written, expression)
-    assert reply.error[0] == "ValidationException" and "maximum" in reply.error[1]
+    assert reply.error[0] == "ValidationException" and "too many operators" in reply.error[1]
     deep = "(" * 1000 + "n = :5" + ")" * 1000
     assert attempt(api, simple, written, deep).error[0] == "ValidationException"
     many = "n IN (" + ", ".join(["s"] * 101) + ")"

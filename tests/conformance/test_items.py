@@ -160,7 +160,7 @@ def test_what_put_and_delete_return(api, simple, key):
 PATHS = [
     ("a", {"a": {"S": "1"}}), ("#a, m.x", {"a": {"S": "1"}, "m": {"M": {"x": {"N": "1"}}}}),
     ("l[1]", {"l": {"L": [{"N": "20"}]}}), ("l[0], l[2]", {"l": {"L": [{"N": "10"}, {"N": "30"}]}}),
-    ("l[9]", {}), ("m.z", {}), ("m.inner.deep[0].q", {"m": {"M": {"inner": {"M": {"deep": {"L": [{"M": {"q": {"S": "!"}}}]}}}}}}),
+    ("l[9]", {}), ("m.z", {}), ("m.mid.deep[0].q", {"m": {"M": {"mid": {"M": {"deep": {"L": [{"M": {"q": {"S": "!"}}}]}}}}}}),
     ("nope", {}), ("a.b", {}), ("a[0]", {}), ("l.b", {}),
 ]
 
@@ -169,7 +169,7 @@ PATHS = [
 def test_projections(api, simple, key, expression, expected):
     put(api, simple, {
         "pk": {"S": key}, "a": {"S": "1"}, "l": {"L": [{"N": "10"}, {"N": "20"}, {"N": "30"}]},
-        "m": {"M": {"x": {"N": "1"}, "y": {"N": "2"}, "inner": {"M": {"deep": {"L": [{"M": {"q": {"S": "!"}, "r": {"S": "?"}}}]}}}}}})
+        "m": {"M": {"x": {"N": "1"}, "y": {"N": "2"}, "mid": {"M": {"deep": {"L": [{"M": {"q": {"S": "!"}, "r": {"S": "?"}}}]}}}}}})
     more = {"ExpressionAttributeNames": {"#a": "a"}} if "#a" in expression else {}
     assert get(api, simple, {"pk": {"S": key}}, ProjectionExpression=expression, **more) == expected
 

@@ -144,8 +144,5 @@ def test_empty_values(api, simple):
 
 
 def test_expressions_have_limits(api, simple, key):
-    long = "SET " + ", ".join(f"a{n} = :v" for n in range(400))
-    assert len(long) < 4096
-    assert api.error("UpdateItem", update(simple, key, long, ONE))[0] == "ValidationException"
     name, message = api.error("UpdateItem", update(simple, key, "SET a = :v" + " " * 4096, ONE))
     assert name == "ValidationException" and "Expression size has exceeded the maximum allowed size" in message

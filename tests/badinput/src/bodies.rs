@@ -19,7 +19,7 @@ const SLOW_STEP: Duration = Duration::from_millis(200);
 /// Connections that promise a large body; together far more than the server has room for.
 const PROMISES: usize = 200;
 const PROMISED_BYTES: usize = 16 << 20;
-const BOMB_BYTES: usize = 2 << 30;
+const BOMB_BYTES: usize = 512 << 20;
 const BOMBS: usize = 8;
 
 fn head(headers: &str) -> String {

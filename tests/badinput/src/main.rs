@@ -67,7 +67,7 @@ fn main() -> Result<ExitCode> {
                 passed += 1;
             }
             Err(error) => {
-                println!("badinput: {name} FAILED: {error:?}");
+                println!("badinput: {name} FAILED: {}", reasons(&error));
                 failed += 1;
             }
         }
@@ -75,7 +75,7 @@ fn main() -> Result<ExitCode> {
     let mut end = |name: &str, result: Result<()>| match result {
         Ok(()) => passed += 1,
         Err(error) => {
-            println!("badinput: {name} FAILED: {error:?}");
+            println!("badinput: {name} FAILED: {}", reasons(&error));
             failed += 1;
         }
     };
@@ -88,6 +88,11 @@ fn main() -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// An error and what led to it, without the stack that RUST_BACKTRACE would add.
+fn reasons(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn check(server: &mut Server, before: u64) -> Result<()> {

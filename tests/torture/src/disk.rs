@@ -99,8 +99,10 @@ fn torn(now: &[u8], safe: &[u8], rng: &mut SmallRng) -> Vec<u8> {
     for start in (0..length).step_by(SECTOR_BYTES) {
         let end = (start + SECTOR_BYTES).min(length);
         let from = if rng.random_bool(share) { now } else { safe };
-        let available = from.len().clamp(start, end);
-        kept[start..available].copy_from_slice(&from[start..available]);
+        if from.len() > start {
+            let available = from.len().min(end);
+            kept[start..available].copy_from_slice(&from[start..available]);
+        }
     }
     kept
 }

@@ -62,7 +62,7 @@ fn main() -> Result<ExitCode> {
                 skipped += 1;
             }
             Err(error) => {
-                println!("torture: {name} FAILED (TORTURE_SEED={seed}): {error:?}");
+                println!("torture: {name} FAILED (TORTURE_SEED={seed}): {}", reasons(&error));
                 failed += 1;
             }
         }
@@ -74,4 +74,9 @@ fn main() -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// An error and what led to it, without the stack that RUST_BACKTRACE would add.
+fn reasons(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-    ProjectionType, PutRequest, ReturnValue, ReturnValuesOnConditionCheckFailure, ScalarAttributeType,
+    ProjectionType, PutRequest, ReturnValue, ReturnValuesOnConditionCheckFailure, ScalarAttributeType, TableStatus,
     TimeToLiveSpecification, WriteRequest,
 };
 
@@ -77,7 +77,22 @@ async fn create(client: &Client) -> Result<()> {
         .global_secondary_indexes(index)
         .send()
         .await?;
+    // The SDK's waiter looks every 20 s; looking first lets it succeed at its first look.
+    until(async || {
+        let answer = client.describe_table().table_name(TABLE).send().await;
+        answer.is_ok_and(|answer| answer.table().and_then(|table| table.table_status()) == Some(&TableStatus::Active))
+    })
+    .await?;
     client.wait_until_table_exists().table_name(TABLE).wait(WAIT).await?;
+    Ok(())
+}
+
+/// Asks until the answer is yes.
+async fn until(mut done: impl AsyncFnMut() -> bool) -> Result<()> {
+    let began = Instant::now();
+    while !done().await {
+        ensure!(began.elapsed() < WAIT, "nothing happened in {WAIT:?}");
+    }
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use crate::Order;
 use crate::disk;
 use crate::scenarios::Outcome;
 
+const TABLE: &str = "torture";
 const ITEMS: usize = 2_000;
 /// Flips of one byte tried in each kind of file.
 const FLIPS: usize = 4;
@@ -27,7 +28,7 @@ pub fn run(order: &Order) -> Outcome {
     // In between, a clean stop puts the items into sorted files.
     let server = Server::start(&options)?;
     server.create_table(&json!({
-        "TableName": "t", "BillingMode": "PAY_PER_REQUEST", "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
+        "TableName": TABLE, "BillingMode": "PAY_PER_REQUEST", "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
         "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "N"}],
     }))?;
     write(&server, 0..ITEMS / 2)?;
@@ -95,7 +96,7 @@ fn corrupt(original: &Path, name: &Path, rng: &mut SmallRng) -> Result<String> {
     };
     let mut errors = 0;
     for index in 0..ITEMS {
-        let request = json!({"TableName": "t", "Key": {"pk": {"N": index.to_string()}}, "ConsistentRead": true});
+        let request = json!({"TableName": TABLE, "Key": {"pk": {"N": index.to_string()}}, "ConsistentRead": true});
         // A process that ends rather than answer has not lied either.
         let Ok(reply) = server
             .connect()
@@ -146,7 +147,7 @@ fn write(server: &Server, range: std::ops::Range<usize>) -> Result<()> {
         let requests: Vec<Value> = (start..start + 25)
             .map(|index| json!({"PutRequest": {"Item": item(index)}}))
             .collect();
-        let reply = connection.call("BatchWriteItem", &json!({"RequestItems": {"t": requests}}))?;
+        let reply = connection.call("BatchWriteItem", &json!({"RequestItems": {TABLE: requests}}))?;
         ensure!(
             reply.status == 200 && reply.json()["UnprocessedItems"] == json!({}),
             "{reply:?}"

@@ -12,10 +12,11 @@ use serde_json::json;
 use crate::Order;
 use crate::scenarios::Outcome;
 
+const TABLE: &str = "torture";
 /// The whole disk, what the server keeps free of it, and a filler that leaves less than that.
 const DISK_MB: usize = 512;
 const RESERVE_MB: usize = 128;
-const LEFT_MB: usize = 96;
+const LEFT_MB: usize = 24;
 /// The server looks every second.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -49,7 +50,7 @@ pub fn run(_: &Order) -> Outcome {
     options.environment = vec![("PARTITA_FREE_SPACE_RESERVE_MIB".to_owned(), RESERVE_MB.to_string())];
     let server = Server::start(&options)?;
     server.create_table(&json!({
-        "TableName": "t", "BillingMode": "PAY_PER_REQUEST", "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
+        "TableName": TABLE, "BillingMode": "PAY_PER_REQUEST", "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
         "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
     }))?;
     let mut connection = server.connect()?;
@@ -86,12 +87,12 @@ pub fn run(_: &Order) -> Outcome {
 fn put(connection: &mut Connection, key: &str) -> Result<Reply> {
     Ok(connection.call(
         "PutItem",
-        &json!({"TableName": "t", "Item": {"pk": {"S": key}, "text": {"S": "x".repeat(1000)}}}),
+        &json!({"TableName": TABLE, "Item": {"pk": {"S": key}, "text": {"S": "x".repeat(1000)}}}),
     )?)
 }
 
 fn read(connection: &mut Connection) -> Result<bool> {
-    let request = json!({"TableName": "t", "Key": {"pk": {"S": "before"}}, "ConsistentRead": true});
+    let request = json!({"TableName": TABLE, "Key": {"pk": {"S": "before"}}, "ConsistentRead": true});
     Ok(connection.call("GetItem", &request)?.json()["Item"]["pk"]["S"] == "before")
 }
 
