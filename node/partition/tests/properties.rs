@@ -24,6 +24,7 @@ use partita_partition::evaluator::Evaluated;
 use partita_partition::storage::memory::MemoryStorage;
 use partita_partition::storage::{Cursor, Family, Storage, Tier, View};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 const SOURCE: GroupId = GroupId(3);
 const INDEX: IndexId = IndexId(4);
@@ -37,8 +38,8 @@ enum Step {
     /// `ADD n :n SET l = :l`, and the global index's key goes.
     Update(u8, i8, u8),
     Delete(u8),
-    /// What is in flight becomes an entry and is applied.
-    Commit,
+    /// What is in flight, but for the last so many effects, becomes an entry and is applied.
+    Commit(u8),
     /// The last so many effects in flight are refused.
     Refuse(u8),
     Flush,
@@ -76,7 +77,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (key(), attributes()).prop_map(|(k, a)| Step::Create(k, a)),
         4 => (key(), any::<i8>(), 0..3u8).prop_map(|(k, n, l)| Step::Update(k, n, l)),
         3 => key().prop_map(Step::Delete),
-        5 => Just(Step::Commit),
+        5 => (0..4u8).prop_map(Step::Commit),
         1 => (1..4u8).prop_map(Step::Refuse),
         2 => Just(Step::Flush),
         1 => Just(Step::Crash),
@@ -193,9 +194,10 @@ impl World {
                 let request = delete(&self.schema, &key(*k));
                 self.write(*k, &request, None);
             }
-            Step::Commit => {
-                self.replica.commit();
-                self.before.clear();
+            Step::Commit(but) => {
+                let count = self.before.len().saturating_sub(usize::from(*but));
+                self.replica.commit_first(count);
+                self.before.drain(..count);
             }
             Step::Refuse(count) => self.refuse(usize::from(*count)),
             Step::Flush => self.replica.partition.reader.storage().flush().unwrap(),
@@ -363,7 +365,11 @@ fn dump(storage: &MemoryStorage) -> Vec<(Family, Vec<u8>, Vec<u8>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 1000,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_partition_is_a_map_of_items(steps in proptest::collection::vec(step(), 1..80)) {

@@ -141,11 +141,16 @@ impl<E: Engine> Replica<E> {
 
     /// Appends what is in flight as one entry and applies it.
     pub fn commit(&mut self) {
-        let Some(last) = self.pending.last().map(|effect| effect.sequence) else {
+        self.commit_first(self.pending.len());
+    }
+
+    /// Appends the first so many effects in flight as one entry and applies it.
+    pub fn commit_first(&mut self, count: usize) {
+        let entry: Vec<Effect> = self.pending.drain(..count).collect();
+        let Some(last) = entry.last().map(|effect| effect.sequence) else {
             return;
         };
-        self.log
-            .push(self.pending.drain(..).map(|effect| effect.bytes).collect());
+        self.log.push(entry.into_iter().map(|effect| effect.bytes).collect());
         self.apply();
         self.partition.evaluator.applied(last);
     }
