@@ -31,10 +31,13 @@ fn main() -> ExitCode {
 }
 
 /// A panic is a bug, and the state it leaves behind is nobody's guess: the process ends, and starts again from its log.
+/// Only a panic in one client's request, outside the locks that guard state, is answered by the gateway instead.
 fn abort_on_panic() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         print(panic);
-        std::process::abort();
+        if !partita_gateway::http::is_shielded() {
+            std::process::abort();
+        }
     }));
 }

@@ -12,10 +12,12 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use partita_model::error::{ApiError, ErrorCode};
 use partita_model::item::Item;
 
-use super::body::BodyError;
+use super::App;
+use super::body::{self, BodyError};
 use super::request_id::request_id;
 
 /// What goes back to the client.
@@ -185,6 +187,16 @@ pub(super) fn not_found(headers: &HeaderMap) -> Answered {
         StatusCode::NOT_FOUND,
         b"<UnknownOperationException/>\n".to_vec(),
     )
+}
+
+/// An answer that needed no body: what came of one is skipped, or else the connection ends, and says so.
+pub(super) async fn without_body<B>(app: &App<B>, body: Incoming, mut answered: Answered) -> Answered {
+    if !body::skip(body, &app.limits).await {
+        answered
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answered
 }
 
 /// `GET /`: what load balancers and people look at.

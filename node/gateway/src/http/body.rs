@@ -16,6 +16,8 @@ use super::Limits;
 pub(super) const ROOM_UNIT_BYTES: usize = 1024;
 /// Bodies up to this size need no room: they fit the read buffer that the connection has anyway.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
+/// Room is taken in steps of this size.
+const ROOM_STEP_BYTES: usize = 64 * 1024;
 /// How much of an oversized body is read and thrown away, so that the client gets to read the answer.
 const DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -35,57 +37,79 @@ pub(super) enum BodyError {
 /// A whole body, and the room it takes.
 pub(super) struct Collected {
     pub(super) bytes: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
+    room: Room,
 }
 
-/// Receives a body. `large` is whether it counts against the room from the start (it will be inflated).
+/// A share of the memory for large bodies, taken as bytes arrive: who only announces a body holds nothing.
+struct Room {
+    bodies: Arc<Semaphore>,
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    /// Waits until this body may be `bytes` long. Small ones need no room.
+    async fn grow(&mut self, bytes: usize) -> Result<(), BodyError> {
+        let taken_bytes = self
+            .taken
+            .as_ref()
+            .map_or(0, |taken| taken.num_permits() * ROOM_UNIT_BYTES);
+        if bytes <= SMALL_BYTES_MAX.max(taken_bytes) {
+            return Ok(());
+        }
+        let missing = (bytes - taken_bytes).next_multiple_of(ROOM_STEP_BYTES) / ROOM_UNIT_BYTES;
+        let missing = u32::try_from(missing).map_err(|_| BodyError::TooLarge)?;
+        let bodies = Arc::clone(&self.bodies);
+        let more = bodies
+            .acquire_many_owned(missing)
+            .await
+            .map_err(|_| BodyError::TooSlow)?;
+        match &mut self.taken {
+            Some(taken) => taken.merge(more),
+            None => self.taken = Some(more),
+        }
+        Ok(())
+    }
+
+    /// Gives back what a body of `bytes` does not need.
+    fn shrink(&mut self, bytes: usize) {
+        let needed = bytes.div_ceil(ROOM_UNIT_BYTES);
+        if let Some(taken) = &mut self.taken {
+            let surplus = taken.num_permits().saturating_sub(needed);
+            drop(taken.split(surplus));
+        }
+    }
+}
+
+/// Receives a body.
 pub(super) async fn collect(
     mut body: Incoming,
     limits: &Limits,
     bodies: &Arc<Semaphore>,
-    large: bool,
 ) -> Result<Collected, BodyError> {
-    let declared = body.size_hint();
-    if declared.lower() > limits.body_bytes_max as u64 {
+    let bytes_max = limits.body_bytes_max;
+    if body.size_hint().lower() > bytes_max as u64 {
         discard(body, limits).await;
         return Err(BodyError::TooLarge);
     }
-    // Without a declared length it may become as large as allowed.
-    let bytes_max = declared
-        .exact()
-        .and_then(|bytes| usize::try_from(bytes).ok())
-        .unwrap_or(limits.body_bytes_max);
-    let receive = async {
-        let bytes_max = if large { limits.body_bytes_max } else { bytes_max };
-        let room = if bytes_max > SMALL_BYTES_MAX {
-            Some(room_for(bytes_max, bodies).await?)
-        } else {
-            None
-        };
-        let bytes = receive(&mut body, limits.body_bytes_max).await?;
-        Ok(Collected { bytes, _room: room })
+    let mut room = Room {
+        bodies: Arc::clone(bodies),
+        taken: None,
     };
+    let receive = receive(&mut body, bytes_max, &mut room);
     let received = tokio::time::timeout(limits.body_time_max, receive).await;
     match received.unwrap_or(Err(BodyError::TooSlow)) {
+        Ok(bytes) => Ok(Collected { bytes, room }),
         Err(BodyError::TooLarge) => {
+            drop(room);
             discard(body, limits).await;
             Err(BodyError::TooLarge)
         }
-        other => other,
+        Err(error) => Err(error),
     }
 }
 
-async fn room_for(bytes: usize, bodies: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, BodyError> {
-    let units = u32::try_from(bytes.div_ceil(ROOM_UNIT_BYTES)).map_err(|_| BodyError::TooLarge)?;
-    bodies
-        .clone()
-        .acquire_many_owned(units)
-        .await
-        .map_err(|_| BodyError::TooSlow)
-}
-
 /// A body in one piece (nearly all are) is not copied.
-async fn receive(body: &mut Incoming, bytes_max: usize) -> Result<Bytes, BodyError> {
+async fn receive(body: &mut Incoming, bytes_max: usize, room: &mut Room) -> Result<Bytes, BodyError> {
     let Some(first) = next(body).await? else {
         return Ok(Bytes::new());
     };
@@ -97,6 +121,7 @@ async fn receive(body: &mut Incoming, bytes_max: usize) -> Result<Bytes, BodyErr
         if all.len() + piece.len() > bytes_max {
             return Err(BodyError::TooLarge);
         }
+        room.grow(all.len() + piece.len()).await?;
         all.extend_from_slice(&piece);
     }
     Ok(all.freeze())
@@ -129,8 +154,39 @@ async fn discard(mut body: Incoming, limits: &Limits) {
     let _ = tokio::time::timeout(limits.body_time_max, read).await;
 }
 
-/// Inflates a gzip body; it may become `bytes_max` long.
-pub(super) fn inflate(body: &[u8], bytes_max: usize) -> Result<Bytes, BodyError> {
+/// Reads a body that nobody wants, so that the connection can go on with its next request; whether that worked.
+pub(super) async fn skip(mut body: Incoming, limits: &Limits) -> bool {
+    if body.is_end_stream() {
+        return true;
+    }
+    let mut skipped = 0;
+    let read = async {
+        while let Ok(Some(piece)) = next(&mut body).await {
+            skipped += piece.len();
+            if skipped > limits.body_bytes_max {
+                return false;
+            }
+        }
+        body.is_end_stream()
+    };
+    tokio::time::timeout(limits.body_time_max, read).await.unwrap_or(false)
+}
+
+impl Collected {
+    /// Inflates a gzip body; it may become `bytes_max` long, and there has to be room for that.
+    pub(super) async fn inflated(mut self, limits: &Limits) -> Result<Self, BodyError> {
+        let bytes_max = limits.body_bytes_max;
+        let room = self.room.grow(self.bytes.len() + bytes_max);
+        tokio::time::timeout(limits.body_time_max, room)
+            .await
+            .map_err(|_| BodyError::TooSlow)??;
+        self.bytes = inflate(&self.bytes, bytes_max)?;
+        self.room.shrink(self.bytes.len());
+        Ok(self)
+    }
+}
+
+fn inflate(body: &[u8], bytes_max: usize) -> Result<Bytes, BodyError> {
     let mut inflated = Vec::new();
     let read_max = bytes_max as u64 + 1;
     MultiGzDecoder::new(body)
@@ -141,11 +197,4 @@ pub(super) fn inflate(body: &[u8], bytes_max: usize) -> Result<Bytes, BodyError>
         return Err(BodyError::TooLarge);
     }
     Ok(inflated.into())
-}
-
-impl Collected {
-    /// The same room with other bytes in it.
-    pub(super) fn replaced(self, bytes: Bytes) -> Self {
-        Self { bytes, ..self }
-    }
 }

@@ -7,10 +7,8 @@
 //! 5. a gzip body is inflated, only now: nobody unknown makes us do that;
 //! 6. the operation runs; a panic in it is an error for this client and nobody else.
 
-use std::panic::AssertUnwindSafe;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use futures::FutureExt;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
@@ -19,6 +17,7 @@ use partita_model::error::{ApiError, ErrorCode};
 
 use super::answer::{AMZ_JSON, Answered, PLAIN_JSON, Wishes};
 use super::body::{self, BodyError, Collected};
+use super::shield::shield;
 use super::{App, answer};
 use crate::api::{Answer, Call, Operation, dispatch, unknown_operation};
 use crate::auth::{Identity, Permission};
@@ -27,14 +26,14 @@ use crate::backend::Backend;
 /// Runs one call.
 pub(super) async fn call<B: Backend>(app: &App<B>, head: Parts, body: Incoming) -> Answered {
     let Some(content_type) = json_content_type(&head.headers) else {
-        return answer::not_found(&head.headers);
+        return answer::without_body(app, body, answer::not_found(&head.headers)).await;
     };
     let wishes = Wishes::new(&head.headers, content_type);
     let gzip = head
         .headers
         .get(CONTENT_ENCODING)
         .is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"gzip"));
-    let received = match body::collect(body, &app.limits, &app.bodies, gzip).await {
+    let received = match body::collect(body, &app.limits, &app.bodies).await {
         Ok(received) => received,
         Err(error) => return answer::bad_body(wishes, error),
     };
@@ -67,8 +66,7 @@ async fn answered<B: Backend>(
         Err(error) => return Ok(Err(error)),
     };
     let received = if gzip {
-        let inflated = body::inflate(&received.bytes, app.limits.body_bytes_max)?;
-        received.replaced(inflated)
+        received.inflated(&app.limits).await?
     } else {
         received
     };
@@ -78,7 +76,7 @@ async fn answered<B: Backend>(
         region: &app.region,
         metrics: &app.metrics,
     };
-    let running = AssertUnwindSafe(dispatch(&call, operation, &received.bytes)).catch_unwind();
+    let running = shield(dispatch(&call, operation, &received.bytes));
     Ok(running.await.unwrap_or_else(|_| {
         app.metrics.panicked();
         tracing::error!(operation = operation.name(), "an operation panicked");

@@ -12,6 +12,7 @@ mod call;
 mod request_id;
 mod route;
 mod serve;
+mod shield;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio::sync::Semaphore;
 use crate::auth::Auth;
 use crate::metrics::Metrics;
 pub use serve::serve;
+pub use shield::is_shielded;
 
 const MIB: usize = 1024 * 1024;
 

@@ -12,10 +12,11 @@ use crate::backend::Backend;
 pub(super) async fn route<B: Backend>(app: &App<B>, request: Request<Incoming>) -> Answered {
     let (head, body) = request.into_parts();
     let at_root = head.uri.path() == "/";
-    match head.method {
-        Method::POST if at_root => call::call(app, head, body).await,
+    let answered = match head.method {
+        Method::POST if at_root => return call::call(app, head, body).await,
         Method::GET if at_root => answer::healthy(&head.headers, &app.region),
         Method::OPTIONS if head.headers.contains_key(ORIGIN) => answer::preflight(&head.headers),
         _ => answer::not_found(&head.headers),
-    }
+    };
+    answer::without_body(app, body, answered).await
 }
