@@ -5,7 +5,8 @@
 //! 3. [`report`] prints medians, and the ratios that the project promises with "met" or "MISSED" beside each.
 //!
 //! `BENCH_ROUNDS` (5), `BENCH_SECONDS` (2, of each measurement), `BENCH_KEYS` (100000; 10000 to 1000000),
-//! `BENCH_CONNECTIONS` (64), `BENCH_FOLDER` (a temporary folder: put it on the disk that counts), `PARTITA_BIN`.
+//! `BENCH_CONNECTIONS` (64), `BENCH_FOLDER` (a temporary folder: put it on the disk that counts), `BENCH_JUDGE` (1: a missed promise fails the
+//! process), `PARTITA_BIN`.
 
 mod ceilings;
 mod load;

@@ -34,6 +34,7 @@ pub struct Settings {
     keys: usize,
     connections: usize,
     folder: Option<PathBuf>,
+    judge: bool,
 }
 
 impl Settings {
@@ -50,6 +51,7 @@ impl Settings {
             keys,
             connections: setting("BENCH_CONNECTIONS", 64)?,
             folder: std::env::var_os("BENCH_FOLDER").map(PathBuf::from),
+            judge: setting("BENCH_JUDGE", 1)? == 1,
         })
     }
 }
@@ -146,7 +148,8 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
     }
     report.loaded_memory = ours.resident()?;
     ours.stop()?;
-    Ok(report.print(settings.connections))
+    let all_met = report.print(settings.connections);
+    Ok(if all_met || !settings.judge { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn measure(
