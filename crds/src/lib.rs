@@ -8,6 +8,9 @@
 //! The types know shapes, bounds and immutability (what an API server checks). What makes a table valid for DynamoDB
 //! stands in `partita-model`; this crate does not depend on it.
 
+// Two printer columns have the same type: that is no duplicate.
+#![allow(clippy::duplicated_attributes)]
+
 pub mod status;
 pub mod table;
 pub mod yaml;

@@ -42,11 +42,11 @@ enum Phase {
 
 impl Admin {
     /// Of a process that starts.
-    pub fn new() -> anyhow::Result<Arc<Self>> {
-        Ok(Arc::new(Self {
+    pub fn new() -> Self {
+        Self {
             registry: Registry::new(),
             phase: RwLock::new(Phase::Starting),
-        }))
+        }
     }
 
     /// Where counters are registered.

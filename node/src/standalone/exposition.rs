@@ -18,9 +18,9 @@ pub fn write(text: &mut String, tables: &Tables) {
     let (mut items, mut bytes, mut partitions, mut lag) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for record in &records {
         let description = tables.describe(record);
-        let name = &record.spec.name;
+        let (account, name) = (&record.account, &record.spec.name);
         let mut row = |index: &str, count: u64, size: u64, groups: usize| {
-            let labels = format!("table=\"{name}\",index=\"{index}\"");
+            let labels = format!("account=\"{account}\",table=\"{name}\",index=\"{index}\"");
             items.push((labels.clone(), count));
             bytes.push((labels.clone(), size));
             partitions.push((labels, groups as u64));
@@ -32,7 +32,9 @@ pub fn write(text: &mut String, tables: &Tables) {
         for (index, state) in record.global.iter().zip(&description.global) {
             row(&index.name, state.items, state.bytes, index.partitions.len());
         }
-        lag.extend(lag_seconds(tables, record).map(|seconds| (format!("table=\"{name}\""), seconds)));
+        lag.extend(
+            lag_seconds(tables, record).map(|seconds| (format!("account=\"{account}\",table=\"{name}\""), seconds)),
+        );
     }
     family(
         text,

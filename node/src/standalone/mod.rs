@@ -37,10 +37,6 @@ use manifests::Manifests;
 use tables::Tables;
 use tables::backend::Local;
 
-/// How long a start waits for the tables of the manifests; a large index that is being built must not hold up the
-/// tables that are there.
-const MANIFESTS_WAIT_MAX: Duration = Duration::from_secs(30);
-
 /// Runs until the process is told to stop.
 pub fn run(options: Standalone) -> anyhow::Result<()> {
     let auth = auth(&options)?;
@@ -71,13 +67,13 @@ async fn run_in(options: Standalone, auth: Auth) -> anyhow::Result<()> {
     let mut stop = signals::stop()?;
     let (listener, listen) = bind("--listen", options.listen).await?;
     let (admin_listener, admin_listen) = bind("--admin-listen", options.admin_listen).await?;
-    let admin = Admin::new()?;
+    let admin = Arc::new(Admin::new());
     tokio::spawn(admin::serve(admin_listener, Arc::clone(&admin)));
 
     let store = open_store(&options).await?;
     let metrics = Arc::new(Metrics::register(admin.registry())?);
     let clock = Arc::new(now_ms);
-    let tables = Tables::open(&options.data, Arc::clone(&store), Arc::clone(&metrics), clock).await?;
+    let tables = Tables::open(&options.data, Arc::clone(&store), Arc::clone(&metrics), clock)?;
     tokio::spawn(expiry::sweep(
         Arc::clone(&tables),
         Duration::from_millis(options.expiry_interval_ms),
@@ -149,10 +145,7 @@ async fn follow_manifests(options: &Standalone, tables: &Arc<Tables>) -> anyhow:
     let manifests = Arc::new(Manifests::new(folder.clone()));
     manifests::watch(Arc::clone(tables), Arc::clone(&manifests))
         .with_context(|| format!("--manifests {}", folder.display()))?;
-    let first = manifests.followed();
-    if tokio::time::timeout(MANIFESTS_WAIT_MAX, first).await.is_err() {
-        tracing::warn!("some tables of the manifests are still being made or changed; serving the others");
-    }
+    manifests.followed().await;
     Ok(Some(manifests))
 }
 

@@ -30,31 +30,57 @@ const GONE_FOR: Duration = Duration::from_secs(1);
 /// Tables that change at once: a large index being built does not hold up the others.
 const TABLES_AT_ONCE: usize = 64;
 
-/// Reads the folder and makes the tables what it says; returns when all of them are.
-pub async fn reconcile(tables: &Arc<Tables>, manifests: &Manifests) {
-    let mut found = match read(&manifests.folder).await {
+/// How long one table is waited for. What takes longer (a large index being built) is looked at again, so that it does
+/// not hold up what happens to the others.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
+
+/// How a table stands to its manifest.
+#[derive(Debug, PartialEq, Eq)]
+enum Followed {
+    /// It is what the manifest says.
+    Done,
+    /// It is on its way: look again.
+    Busy,
+}
+
+/// Reads the folder and makes the tables what it says. `false` when some are still on their way.
+pub async fn reconcile(tables: &Arc<Tables>, manifests: &Manifests) -> bool {
+    let found = match read_settled(tables, &manifests.folder).await {
         Ok(found) => found,
-        Err(problem) => return manifests.note(vec![problem]),
+        Err(problem) => {
+            manifests.note(vec![problem]);
+            return true;
+        }
     };
-    if !gone(tables, &found).is_empty() {
-        tokio::time::sleep(GONE_FOR).await;
-        found = match read(&manifests.folder).await {
-            Ok(found) => found,
-            Err(problem) => return manifests.note(vec![problem]),
-        };
-    }
     let mut problems = found.problems.clone();
     for table in gone(tables, &found) {
         problems.extend(let_go(tables, &table).await);
     }
     let followed = stream::iter(found.declarations.into_values().map(|declaration| async {
         let (file, resource) = (declaration.declared.file.clone(), declaration.declared.resource.clone());
-        let refused = follow(tables, declaration).await.err();
-        refused.map(|reason| Problem { file, resource, reason })
+        let followed = follow(tables, declaration).await;
+        followed.map_err(|reason| Problem { file, resource, reason })
     }));
-    let refused: Vec<Option<Problem>> = followed.buffered(TABLES_AT_ONCE).collect().await;
-    problems.extend(refused.into_iter().flatten());
+    let outcomes: Vec<Result<Followed, Problem>> = followed.buffered(TABLES_AT_ONCE).collect().await;
+    let mut done = true;
+    for outcome in outcomes {
+        match outcome {
+            Ok(followed) => done &= followed == Followed::Done,
+            Err(problem) => problems.push(problem),
+        }
+    }
     manifests.note(problems);
+    done
+}
+
+/// Reads the folder; again a little later when a manifest seems to be gone.
+async fn read_settled(tables: &Tables, folder: &Path) -> Result<Folder, Problem> {
+    let found = read(folder).await?;
+    if gone(tables, &found).is_empty() {
+        return Ok(found);
+    }
+    tokio::time::sleep(GONE_FOR).await;
+    read(folder).await
 }
 
 async fn read(folder: &Path) -> Result<Folder, Problem> {
@@ -73,18 +99,17 @@ async fn read(folder: &Path) -> Result<Folder, Problem> {
 }
 
 /// Makes one table what its manifest says.
-async fn follow(tables: &Arc<Tables>, declaration: Declaration) -> Result<(), String> {
+async fn follow(tables: &Arc<Tables>, declaration: Declaration) -> Result<Followed, String> {
     let Declaration {
         declared,
         spec,
         adopt,
         paused,
     } = declaration;
-    let name = spec.name.clone();
     if paused {
-        return Ok(());
+        return Ok(Followed::Done);
     }
-    let Some(table) = tables.catalog.table(ACCOUNT, &name) else {
+    let Some(table) = tables.catalog.table(ACCOUNT, &spec.name) else {
         if let Some(id) = adopt {
             return Err(format!(
                 "spec.bootstrap.adopt: there is no table {id} here to take over"
@@ -92,20 +117,27 @@ async fn follow(tables: &Arc<Tables>, declaration: Declaration) -> Result<(), St
         }
         let created = tables.create(ACCOUNT, spec, Owner::Manifest(declared));
         let table = created.map_err(|error| format!("spec.tableName: {}", error.message))?;
-        tables.settle(&table).await;
-        return Ok(());
+        return Ok(settled(tables, &table).await);
     };
     check_owner(&table, &declared, adopt.as_deref())?;
     // A table that is in the middle of something gets its target afterwards. Some changes take two turns: another
     // attribute for time to live needs it off first.
     for _turn in 0..2 {
-        tables.settle(&table).await;
+        if settled(tables, &table).await == Followed::Busy {
+            return Ok(Followed::Busy);
+        }
         tables
             .declare(&table, spec.clone(), &declared)
             .map_err(|refused| refused.to_string())?;
     }
-    tables.settle(&table).await;
-    Ok(())
+    Ok(settled(tables, &table).await)
+}
+
+async fn settled(tables: &Tables, table: &Table) -> Followed {
+    match tokio::time::timeout(SETTLE_MAX, tables.settle(table)).await {
+        Ok(()) => Followed::Done,
+        Err(_) => Followed::Busy,
+    }
 }
 
 /// Whether this resource may have the table.
@@ -144,7 +176,7 @@ fn gone(tables: &Tables, found: &Folder) -> Vec<Arc<Table>> {
 
 /// Removes a table whose manifest is gone, or leaves it to the API.
 async fn let_go(tables: &Arc<Tables>, table: &Arc<Table>) -> Option<Problem> {
-    tables.settle(table).await;
+    settled(tables, table).await;
     let record = table.record();
     let Owner::Manifest(declared) = &record.owner else {
         return None;

@@ -12,6 +12,8 @@ use super::reconcile::reconcile;
 
 /// How long the folder must be quiet before it is read: editors write in several steps.
 const QUIET: Duration = Duration::from_millis(200);
+/// How long after a look at tables that are on their way to look again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Reconciles now and whenever something in the folder changes. Following ends with the process.
 pub fn watch(tables: Arc<Tables>, manifests: Arc<Manifests>) -> notify::Result<()> {
@@ -33,9 +35,13 @@ pub fn watch(tables: Arc<Tables>, manifests: Arc<Manifests>) -> notify::Result<(
     tokio::spawn(async move {
         let _watcher = watcher;
         loop {
-            reconcile(&tables, &manifests).await;
-            changed.notified().await;
-            while tokio::time::timeout(QUIET, changed.notified()).await.is_ok() {}
+            if reconcile(&tables, &manifests).await {
+                changed.notified().await;
+                while tokio::time::timeout(QUIET, changed.notified()).await.is_ok() {}
+            } else {
+                // Some tables are on their way: look again, at the latest after a while.
+                let _ = tokio::time::timeout(AGAIN, changed.notified()).await;
+            }
         }
     });
     Ok(())

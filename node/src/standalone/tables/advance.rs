@@ -150,7 +150,7 @@ async fn apply(tables: &Arc<Tables>, table: &Table, record: &Record) -> Result<(
 
 /// Tells every partition the schema, unless it knows. The gateway has it already: a leader takes requests that were
 /// validated with a newer schema than its own, and refuses those validated with an older one.
-pub async fn set_schema(tables: &Arc<Tables>, record: &Record) -> Result<(), Refusal> {
+async fn set_schema(tables: &Arc<Tables>, record: &Record) -> Result<(), Refusal> {
     let schema = Arc::new(record.schema());
     let groups = groups(tables, record)?;
     let older = groups.iter().filter(|group| {

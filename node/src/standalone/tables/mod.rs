@@ -64,7 +64,7 @@ pub enum Refused {
 
 impl Tables {
     /// Reads the records and puts every table that is there on the map. What had been begun goes on by itself.
-    pub async fn open(
+    pub fn open(
         data: &Path,
         store: Arc<Store>,
         metrics: Arc<Metrics>,
@@ -84,9 +84,9 @@ impl Tables {
         for table in tables.catalog.all() {
             let record = table.record();
             if record.status == Status::Active {
-                let refused = |refusal| anyhow!("table {}: {refusal}", record.spec.name);
-                advance::publish(&tables, &record).map_err(refused)?;
-                advance::set_schema(&tables, &record).await.map_err(refused)?;
+                // What the partitions still have to be told is part of a step that is not done yet.
+                let missing = |refusal| anyhow!("table {}: {refusal}", record.spec.name);
+                advance::publish(&tables, &record).map_err(missing)?;
             }
             tables.carry_out(&table);
         }
