@@ -1,6 +1,8 @@
 //! The generated YAML is what the types say, and the rules in it accept and refuse what they should, evaluated as the
 //! API server would.
 
+#![allow(clippy::unwrap_used)]
+
 use kube::CustomResourceExt;
 use kube::core::cel::Validator;
 use partita_crds::Table;

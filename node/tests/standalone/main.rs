@@ -1,5 +1,7 @@
 //! The standalone process from outside: manifests, restarts, the one data folder, readiness, the end.
 
+#![allow(clippy::unwrap_used)]
+
 mod process;
 
 use std::path::Path;

@@ -60,16 +60,17 @@ impl Step {
         match record.status {
             Status::Creating => Some(Self::Create),
             Status::Deleting => Some(Self::Delete),
-            Status::Active | Status::Updating => None
-                .or_else(|| record.updating.then_some(Self::Apply))
-                .or_else(|| index(IndexPhase::Removing).map(Self::RemoveIndex))
+            Status::Active | Status::Updating if record.updating => Some(Self::Apply),
+            Status::Active | Status::Updating => index(IndexPhase::Removing)
+                .map(Self::RemoveIndex)
                 .or_else(|| index(IndexPhase::Building).map(Self::BuildIndex))
-                .or_else(|| match record.time_to_live {
-                    TimeToLiveStatus::Enabling | TimeToLiveStatus::Disabling => Some(Self::SwitchTimeToLive),
-                    TimeToLiveStatus::Enabled | TimeToLiveStatus::Disabled => None,
-                }),
+                .or_else(|| switching(record.time_to_live).then_some(Self::SwitchTimeToLive)),
         }
     }
+}
+
+fn switching(status: TimeToLiveStatus) -> bool {
+    matches!(status, TimeToLiveStatus::Enabling | TimeToLiveStatus::Disabling)
 }
 
 /// Carries out everything that a table's record intends. Ends early only when the process stops.
