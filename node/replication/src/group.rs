@@ -204,6 +204,7 @@ impl<S: Storage> Group<S> {
             };
         };
         let waiting = replica.push(&effect);
+        self.core.queue.note_opened();
         let enqueue = replica.enqueue();
         drop(replica);
         if enqueue {
@@ -334,6 +335,8 @@ impl<S: Storage> Group<S> {
         let fates = {
             let mut replica = self.replica.lock();
             self.serving.store(0, Ordering::Release);
+            let open = replica.open_effects();
+            self.core.queue.note_taken(open);
             replica.end(refusal)
         };
         decide(fates);

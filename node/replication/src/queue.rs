@@ -1,7 +1,9 @@
 //! The groups that have something for the log writer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use partita_partition::storage::Storage;
@@ -12,6 +14,10 @@ use crate::group::Group;
 pub(crate) struct Queue<S: Storage> {
     inner: Mutex<Turn<S>>,
     work: Condvar,
+    /// Effects in open entries.
+    open: AtomicU64,
+    /// The log writer waits for so many of them; 0 while it does not.
+    wanted: AtomicU64,
 }
 
 /// What the log writer takes at once.
@@ -39,6 +45,8 @@ impl<S: Storage> Default for Queue<S> {
         Self {
             inner: Mutex::default(),
             work: Condvar::new(),
+            open: AtomicU64::new(0),
+            wanted: AtomicU64::new(0),
         }
     }
 }
@@ -48,6 +56,47 @@ impl<S: Storage> Queue<S> {
     pub(crate) fn push(&self, group: Arc<Group<S>>) {
         self.inner.lock().groups.push(group);
         self.work.notify_one();
+    }
+
+    /// An effect has been put into an open entry.
+    pub(crate) fn note_opened(&self) {
+        let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+        let wanted = self.wanted.load(Ordering::SeqCst);
+        if wanted != 0 && open >= wanted {
+            drop(self.inner.lock());
+            self.work.notify_one();
+        }
+    }
+
+    /// Open entries with so many effects have been proposed (or dropped).
+    pub(crate) fn note_taken(&self, effects: u64) {
+        self.open.fetch_sub(effects, Ordering::SeqCst);
+    }
+
+    /// Effects in open entries.
+    pub(crate) fn open(&self) -> u64 {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    /// Waits until so many effects are open, but not for long.
+    pub(crate) fn gather(&self, wanted: u64, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let mut inner = self.inner.lock();
+        self.wanted.store(wanted, Ordering::SeqCst);
+        while self.open() < wanted && inner.fences.is_empty() && !inner.stop {
+            if self.work.wait_until(&mut inner, deadline).timed_out() {
+                break;
+            }
+        }
+        self.wanted.store(0, Ordering::SeqCst);
+    }
+
+    /// Waits until there is something to do.
+    pub(crate) fn wait(&self) {
+        let mut inner = self.inner.lock();
+        while inner.groups.is_empty() && inner.fences.is_empty() && !inner.stop {
+            self.work.wait(&mut inner);
+        }
     }
 
     /// Answers when everything queued before is applied; hangs up when the log writer has ended.
@@ -75,12 +124,9 @@ impl<S: Storage> Queue<S> {
         self.work.notify_one();
     }
 
-    /// Waits until there is something to do.
+    /// What there is to do.
     pub(crate) fn take(&self) -> Turn<S> {
         let mut inner = self.inner.lock();
-        while inner.groups.is_empty() && inner.fences.is_empty() && !inner.stop {
-            self.work.wait(&mut inner);
-        }
         Turn {
             groups: std::mem::take(&mut inner.groups),
             fences: std::mem::take(&mut inner.fences),

@@ -119,9 +119,13 @@ impl<S: Storage> Replica<S> {
 
     /// Effects evaluated and not applied.
     pub(crate) fn in_flight(&self) -> u64 {
-        let open: usize = self.open.iter().map(|open| open.frame.effects()).sum();
         let proposed: usize = self.proposed.iter().map(|proposed| proposed.effects).sum();
-        (open + proposed) as u64
+        self.open_effects() + proposed as u64
+    }
+
+    /// Effects in open entries.
+    pub(crate) fn open_effects(&self) -> u64 {
+        self.open.iter().map(|open| open.frame.effects() as u64).sum()
     }
 
     /// Bytes that the log holds for it, to the accuracy of its marks.

@@ -1,5 +1,6 @@
 //! What a store and its groups count, for metrics.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use partita_partition::descriptor::LogPosition;
@@ -72,15 +73,22 @@ pub struct GroupStats {
 #[derive(Default)]
 pub(crate) struct Recorder {
     counted: parking_lot::Mutex<StoreStats>,
+    last_sync_us: AtomicU64,
 }
 
 impl Recorder {
     pub(crate) fn log_written(&self, took: Duration, bytes: u64, entries: u64, effects: u64) {
+        self.last_sync_us.store(took.as_micros() as u64, Ordering::Relaxed);
         let mut counted = self.counted.lock();
         counted.log_sync.observe(took);
         counted.log_bytes += bytes;
         counted.log_entries += entries;
         counted.log_effects += effects;
+    }
+
+    /// How long the log's last write and sync took.
+    pub(crate) fn last_sync(&self) -> Duration {
+        Duration::from_micros(self.last_sync_us.load(Ordering::Relaxed))
     }
 
     pub(crate) fn applied(&self, took: Duration) {

@@ -163,11 +163,12 @@ mod tests {
     const GROUP: GroupId = GroupId(1);
 
     fn entry(index: u64, term: u64) -> Entry {
-        let mut entry = Entry::default();
-        entry.index = index;
-        entry.term = term;
-        entry.data = vec![index as u8; 10].into();
-        entry
+        Entry {
+            index,
+            term,
+            data: vec![index as u8; 10].into(),
+            ..Entry::default()
+        }
     }
 
     fn tail(entries: &[Entry]) -> Tail {

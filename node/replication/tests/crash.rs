@@ -1,4 +1,5 @@
 //! Crashes at every write of the log: what was acknowledged is there, what was not is there whole or not at all.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

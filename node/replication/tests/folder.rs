@@ -1,4 +1,5 @@
 //! Data folders on a real disk.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Groups on a store in memory: group commit, order of answers, death, space, cutting the log.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -80,7 +80,7 @@ impl RocksLog {
         let group = stored.id;
         let start = Key::Entry(group, stored.truncated.index + 1).encode();
         let mut options = ReadOptions::default();
-        options.set_iterate_upper_bound(Key::Entry(GroupId(group.0 + 1), 0).encode().to_vec());
+        options.set_iterate_upper_bound(Key::Entry(group, u64::MAX).encode().to_vec());
         options.set_readahead_size(2 << 20);
         options.fill_cache(false);
         for item in self
@@ -144,10 +144,7 @@ impl LogEngine for RocksLog {
                 LogChange::Clear(group) => {
                     rows.delete(Key::HardState(*group).encode());
                     rows.delete(Key::Truncated(*group).encode());
-                    rows.delete_range(
-                        Key::Entry(*group, 0).encode(),
-                        Key::Entry(GroupId(group.0 + 1), 0).encode(),
-                    );
+                    rows.delete_range(Key::Entry(*group, 0).encode(), Key::Entry(*group, u64::MAX).encode());
                 }
             }
         }

@@ -139,16 +139,18 @@ pub(super) fn decode_entry(group: GroupId, index: u64, row: &[u8]) -> Result<Ent
     let (header, data) = content
         .split_at_checked(ENTRY_HEADER_BYTES)
         .ok_or_else(|| key.corrupt("no header"))?;
-    let mut entry = Entry::default();
-    entry.index = index;
-    entry.term = header.first_chunk().map_or(0, |term| u64::from_le_bytes(*term));
+    let mut entry = Entry {
+        index,
+        term: header.first_chunk().map_or(0, |term| u64::from_le_bytes(*term)),
+        data: data.to_vec().into(),
+        ..Entry::default()
+    };
     entry.set_entry_type(match header[ENTRY_HEADER_BYTES - 1] {
         0 => EntryType::EntryNormal,
         1 => EntryType::EntryConfChange,
         2 => EntryType::EntryConfChangeV2,
         other => return Err(key.corrupt(format!("unknown type {other}"))),
     });
-    entry.data = data.to_vec().into();
     Ok(entry)
 }
 
@@ -173,11 +175,12 @@ pub(super) fn encode_hard_state(into: &mut Vec<u8>, state: &HardState) {
 
 pub(super) fn decode_hard_state(group: GroupId, row: &[u8]) -> Result<HardState, LogError> {
     let [term, vote, commit] = numbers(Key::HardState(group), row)?;
-    let mut state = HardState::default();
-    state.term = term;
-    state.vote = vote;
-    state.commit = commit;
-    Ok(state)
+    Ok(HardState {
+        term,
+        vote,
+        commit,
+        ..HardState::default()
+    })
 }
 
 pub(super) fn encode_truncated(into: &mut Vec<u8>, truncated: Truncated) {
@@ -200,4 +203,49 @@ fn numbers<const N: usize>(key: Key, row: &[u8]) -> Result<[u64; N], LogError> {
         return Err(key.corrupt("wrong length"));
     }
     Ok(chunks.map(u64::from_le_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flipped_bit_is_found_wherever_it_is() {
+        let entry = Entry {
+            index: 7,
+            term: 3,
+            data: b"data".to_vec().into(),
+            ..Entry::default()
+        };
+        let mut row = Vec::new();
+        encode_entry(&mut row, &entry);
+        assert_eq!(decode_entry(GroupId(1), 7, &row).unwrap(), entry);
+        for bit in 0..row.len() * 8 {
+            let mut damaged = row.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_entry(GroupId(1), 7, &damaged).is_err(), "bit {bit}");
+        }
+        for length in 0..row.len() {
+            assert!(decode_entry(GroupId(1), 7, &row[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn keys_stand_in_order() {
+        let keys = [
+            Key::Record(GroupId(9)),
+            Key::HardState(GroupId(1)),
+            Key::Truncated(GroupId(1)),
+        ];
+        let entries = [
+            Key::Entry(GroupId(1), 255),
+            Key::Entry(GroupId(1), 256),
+            Key::Entry(GroupId(2), 0),
+        ];
+        let encoded: Vec<_> = keys.iter().chain(&entries).map(|key| key.encode()).collect();
+        assert!(encoded.is_sorted());
+        for (key, bytes) in keys.iter().chain(&entries).zip(&encoded) {
+            assert_eq!(Key::decode(bytes), Some(*key));
+        }
+    }
 }

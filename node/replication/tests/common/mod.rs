@@ -1,4 +1,5 @@
 //! A table, its items, and stores to put them in.
+#![allow(clippy::unwrap_used)]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::sync::Arc;
