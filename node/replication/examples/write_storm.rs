@@ -83,16 +83,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ceiling = writers as f64 * 1e6 / overwrite_us as f64;
     println!("bare fdatasync: {overwrite_us} us over older bytes, {append_us} us appending");
     println!("writes/s: {rate:.0} ({:.2} of {writers} per fdatasync)", rate / ceiling);
-    println!(
-        "latency us: p50 {} p99 {}",
-        times[times.len() / 2],
-        times[times.len() * 99 / 100]
-    );
+    let percentile = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or_default();
+    println!("latency us: p50 {} p99 {}", percentile(50), percentile(99));
     println!(
         "per sync: {:.1} writes, {} us; apply {} us",
         stats.log_effects as f64 / stats.log_sync.count as f64,
-        stats.log_sync.sum_us / stats.log_sync.count,
-        stats.apply.sum_us / stats.apply.count,
+        stats.log_sync.sum_us / stats.log_sync.count.max(1),
+        stats.apply.sum_us / stats.apply.count.max(1),
     );
     store.shutdown();
     Ok(())
