@@ -14,8 +14,8 @@
 //! interface (io_uring, stdio) is not seen; the first ends the process loudly, the second leaves a file without a twin,
 //! which the test then removes.
 //!
-//! `INTERPOSER_LIE=1` turns every sync into a lie: nothing becomes durable. A test that does not fail under it proves
-//! nothing.
+//! While the file that `INTERPOSER_LIE` names is there, every sync is a lie: nothing becomes durable. A test that does not
+//! fail under it proves nothing.
 
 mod hooks;
 mod paths;

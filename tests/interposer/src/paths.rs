@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 pub struct Settings {
     data: PathBuf,
     shadow: PathBuf,
-    /// Syncs do nothing and say that they did.
-    pub lie: bool,
+    /// While this file is there, syncs do nothing and say that they did.
+    lie: Option<PathBuf>,
 }
 
 static SETTINGS: OnceLock<Option<Settings>> = OnceLock::new();
@@ -22,10 +22,16 @@ pub fn settings() -> Option<&'static Settings> {
             Some(Settings {
                 data: PathBuf::from(std::env::var_os("INTERPOSER_DATA")?),
                 shadow: PathBuf::from(std::env::var_os("INTERPOSER_SHADOW")?),
-                lie: std::env::var_os("INTERPOSER_LIE").is_some_and(|value| value == "1"),
+                lie: std::env::var_os("INTERPOSER_LIE").map(PathBuf::from),
             })
         })
         .as_ref()
+}
+
+/// Whether syncs are lies now.
+pub fn lies() -> bool {
+    let lie = settings().and_then(|settings| settings.lie.as_ref());
+    lie.is_some_and(|path| path.exists())
 }
 
 /// The twin of a path given as the `*at` functions take it; `None` when it is no data file.

@@ -138,7 +138,7 @@ impl Tracked {
 
     /// Makes durable what is in the file now.
     pub fn sync(&self, fd: i32) {
-        if paths::settings().is_none_or(|settings| settings.lie) {
+        if paths::lies() {
             return;
         }
         let mut inner = lock(&self.inner);

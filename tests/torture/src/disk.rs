@@ -23,17 +23,14 @@ pub fn library() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The environment that puts a process under the interposer.
-pub fn environment(data: &Path, shadow: &Path, lie: bool) -> Result<Vec<(String, String)>> {
-    let mut environment = vec![
+/// The environment that puts a process under the interposer; while the file `lie` is there, its syncs do nothing.
+pub fn environment(data: &Path, shadow: &Path, lie: &Path) -> Result<Vec<(String, String)>> {
+    Ok(vec![
         ("LD_PRELOAD".to_owned(), library()?.display().to_string()),
         ("INTERPOSER_DATA".to_owned(), data.display().to_string()),
         ("INTERPOSER_SHADOW".to_owned(), shadow.display().to_string()),
-    ];
-    if lie {
-        environment.push(("INTERPOSER_LIE".to_owned(), "1".to_owned()));
-    }
-    Ok(environment)
+        ("INTERPOSER_LIE".to_owned(), lie.display().to_string()),
+    ])
 }
 
 /// What of the unsynced writes the disk got to write before the power went.

@@ -17,15 +17,19 @@ use crate::scenarios::Outcome;
 
 /// Runs the child under the interposer, takes what it did not sync, and looks.
 pub fn run(_: &Order) -> Outcome {
-    for lie in [false, true] {
+    for lying in [false, true] {
         let folder = disk::fast_folder()?;
         let (data, shadow) = (folder.path().join("data"), folder.path().join("shadow"));
         fs::create_dir(&data)?;
         fs::create_dir(&shadow)?;
+        let lie = folder.path().join("lie");
+        if lying {
+            fs::write(&lie, "")?;
+        }
         let status = Command::new(std::env::current_exe()?)
             .arg("unsafe-child")
             .arg(&data)
-            .envs(disk::environment(&data, &shadow, lie)?)
+            .envs(disk::environment(&data, &shadow, &lie)?)
             .status()?;
         ensure!(status.signal() == Some(libc::SIGKILL), "the child ended with {status}");
         ensure!(
@@ -33,7 +37,7 @@ pub fn run(_: &Order) -> Outcome {
             "writes do not reach the file"
         );
         disk::lose_power(&data, &shadow, Loss::All, &mut SmallRng::seed_from_u64(1))?;
-        if lie {
+        if lying {
             ensure!(
                 fs::read(data.join("kept"))?.is_empty(),
                 "a sync that lies has made something durable"

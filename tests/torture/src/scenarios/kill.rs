@@ -25,16 +25,25 @@ const PROGRESS: usize = 20;
 pub fn run(order: &Order) -> Outcome {
     let folder = disk::fast_folder()?;
     let options = ServerOptions::at(folder.path());
-    rounds(order, &options, order.rounds, |_| Ok(()))?;
+    rounds(order, &options, order.rounds, |_, _| Ok(()))?;
     Ok(None)
 }
 
-/// Storm, kill, `after_kill`, restart, verify: `count` times.
+/// When a scenario gets to do something of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The server is ready, the storm is about to begin.
+    Storm,
+    /// The server has just been killed.
+    Killed,
+}
+
+/// Storm, kill, restart, verify: `count` times, with `at` called at each [`Moment`].
 pub fn rounds(
     order: &Order,
     options: &ServerOptions,
     count: usize,
-    mut after_kill: impl FnMut(&mut SmallRng) -> Result<()>,
+    mut at: impl FnMut(Moment, &mut SmallRng) -> Result<()>,
 ) -> Result<()> {
     let mut rng = SmallRng::seed_from_u64(order.seed);
     let mut workers = Worker::all(order.seed);
@@ -44,6 +53,7 @@ pub fn rounds(
     }
     let (mut counted, mut acknowledged, mut slowest) = (0, 0, Duration::ZERO);
     for round in 1..=count {
+        at(Moment::Storm, &mut rng)?;
         let storm = Storm::start(server.address, workers);
         std::thread::sleep(Duration::from_millis(rng.random_range(STORM_MS)));
         let log = server.log_tail();
@@ -53,10 +63,10 @@ pub fn rounds(
             .with_context(|| format!("in the storm of round {round}\n{log}"))?;
         workers = back;
         acknowledged += written;
-        after_kill(&mut rng)?;
+        at(Moment::Killed, &mut rng)?;
         if rng.random_ratio(1, KILLED_AT_START_ONE_IN) {
             kill_at_start(options, &mut rng)?;
-            after_kill(&mut rng)?;
+            at(Moment::Killed, &mut rng)?;
         }
         server = Server::start(options).with_context(|| format!("restart of round {round}"))?;
         slowest = slowest.max(server.startup);
