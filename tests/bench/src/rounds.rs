@@ -16,7 +16,7 @@ use crate::load::{Generator, Outcome, Pace};
 use crate::peers::Peer;
 use crate::report::{Report, Series};
 use crate::setting;
-use crate::work::{ITEMS_PER_COLLECTION, Kind, RANGE_TABLE, Requests, TABLE};
+use crate::work::{Kind, RANGE_TABLE, Requests, TABLE, range_keys};
 
 /// Enough to keep both cores busy while a table is filled.
 const LOAD_CONNECTIONS: usize = 16;
@@ -149,7 +149,11 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
     report.loaded_memory = ours.resident()?;
     ours.stop()?;
     let all_met = report.print(settings.connections);
-    Ok(if all_met || !settings.judge { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if all_met || !settings.judge {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn measure(
@@ -179,7 +183,7 @@ fn fill(subject: &Subject, settings: &Settings) -> Result<()> {
         );
         wait_until_active(&mut connection, table)?;
         let keys = if range {
-            settings.keys.min(20_000) / ITEMS_PER_COLLECTION * ITEMS_PER_COLLECTION
+            range_keys(settings.keys)
         } else {
             settings.keys
         };

@@ -18,6 +18,14 @@ const SCAN_SEGMENTS: usize = 64;
 /// Items examined by one scan request.
 const SCAN_LIMIT: usize = 100;
 
+/// The most items in the table of collections.
+const RANGE_KEYS_MAX: usize = 20_000;
+
+/// How many items the table of collections gets when the other one gets `keys`.
+pub fn range_keys(keys: usize) -> usize {
+    keys.min(RANGE_KEYS_MAX) / ITEMS_PER_COLLECTION * ITEMS_PER_COLLECTION
+}
+
 /// Table of single items.
 pub const TABLE: &str = "bench";
 /// Table of collections of [`ITEMS_PER_COLLECTION`].
@@ -165,7 +173,7 @@ impl Requests {
                 );
             }
             Kind::Query => {
-                let collection = self.rng.random_range(0..self.keys / ITEMS_PER_COLLECTION);
+                let collection = self.rng.random_range(0..range_keys(self.keys) / ITEMS_PER_COLLECTION);
                 let _ = write!(
                     self.body,
                     r#"{{"TableName":"{RANGE_TABLE}","KeyConditionExpression":"id = :id","ExpressionAttributeValues":{{":id":{{"S":"key-{collection:010}"}}}}}}"#
