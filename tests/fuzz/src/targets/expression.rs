@@ -180,13 +180,20 @@ fn check_condition(text: &str, placeholders: &Placeholders<'_>, items: &[Item]) 
     );
     let Ok(condition) = parsed else { return };
     let condition = travelled(&condition);
-    // Refused where it exceeds a limit that the text alone keeps.
-    let negated = Condition::parse(Kind::Condition, &format!("NOT ({text})"), placeholders);
+    // Refused where they exceed a limit that the text alone keeps.
+    let within = |text: String| Condition::parse(Kind::Condition, &text, placeholders).ok();
+    let negated = within(format!("NOT ({text})"));
+    let all = within(format!("attribute_exists(a) AND (({text}) OR attribute_exists(b))"));
+    let any = within(format!("attribute_exists(a) OR (({text}) AND attribute_exists(b))"));
     for item in items.iter().map(|item| Some(item.as_ref())).chain([None]) {
         let truth = condition.matches(item);
         assert_eq!(condition.matches(item), truth, "the same each time");
-        if let Ok(negated) = &negated {
-            assert_ne!(negated.matches(item), truth, "NOT is the opposite");
+        let exists = |name: &str| item.is_some_and(|item| item.get(name).is_some());
+        let (a, b) = (exists("a"), exists("b"));
+        for (combined, expected) in [(&negated, !truth), (&all, a && (truth || b)), (&any, a || (truth && b))] {
+            if let Some(combined) = combined {
+                assert_eq!(combined.matches(item), expected, "the laws of logic: {combined:?}");
+            }
         }
     }
 }
