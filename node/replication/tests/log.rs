@@ -139,3 +139,36 @@ fn a_gap_is_noticed() {
     log.write(&vec![append(ONE, &[(4, 1)], 2)]).unwrap();
     assert!(matches!(log.groups(), Err(LogError::Missing { group: 1, index: 3 })));
 }
+
+/// A damaged record in the middle of a write-ahead log looks like its end to RocksDB.
+#[test]
+fn a_log_that_lost_synced_records_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = RocksLog::open(folder.path()).unwrap();
+    log.write(&vec![LogChange::Record(ONE, record(1))]).unwrap();
+    for index in 1..=100 {
+        log.write(&vec![append(ONE, &[(index, 1)], index - 1)]).unwrap();
+    }
+    drop(log);
+    let file = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .unwrap();
+    let intact = std::fs::read(&file).unwrap();
+    let used = intact.iter().rposition(|byte| *byte != 0).unwrap();
+    let mut damaged = intact.clone();
+    damaged[used / 2] ^= 1;
+    std::fs::write(&file, &damaged).unwrap();
+    for _ in 0..2 {
+        let error = RocksLog::open(folder.path()).err().unwrap();
+        assert!(matches!(error, LogError::CutShort { .. }), "{error}");
+        assert!(
+            error.to_string().contains(file.file_name().unwrap().to_str().unwrap()),
+            "{error}"
+        );
+    }
+    std::fs::write(&file, &intact).unwrap();
+    let log = RocksLog::open(folder.path()).unwrap();
+    assert_eq!(group(&log, ONE).last, 100);
+}

@@ -12,6 +12,7 @@ use partita_partition::descriptor::GroupId;
 use raft::eraftpb::{Entry, HardState};
 use serde::{Deserialize, Serialize};
 
+mod mark;
 pub mod memory;
 pub mod rocks;
 mod row;
@@ -31,6 +32,19 @@ pub enum LogError {
         group: u64,
         /// What is wrong with it.
         reason: String,
+    },
+    /// Records that had been synced cannot be read any more.
+    #[error(
+        "log: it ends at record {found}, but had been synced up to {reached}: one of these files is damaged, and what \
+         it held after that was acknowledged: {files:?}; restore the folder from a copy"
+    )]
+    CutShort {
+        /// The last readable record.
+        found: u64,
+        /// The last one that is known to have been synced.
+        reached: u64,
+        /// Where the damage is.
+        files: Vec<std::path::PathBuf>,
     },
     /// An entry that should be there is not.
     #[error("log: group {group} has no entry {index}")]

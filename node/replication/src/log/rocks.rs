@@ -3,9 +3,10 @@
 //! 1. A batch of changes becomes one `WriteBatch` and one synced write: a record in RocksDB's write-ahead log.
 //! 2. Write-ahead log files are recycled: a sync of bytes written over older ones changes no file size, which spares
 //!    the file system's journal.
-//! 3. Most entries are cut before their memtable is full, so that what is flushed is little and compaction idles.
+//! 3. How far it is synced is noted beside it ([`super::mark`]), and checked before the log is opened for writing.
+//! 4. Most entries are cut before their memtable is full, so that what is flushed is little and compaction idles.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use partita_partition::descriptor::GroupId;
 use raft::eraftpb::{Entry, HardState};
@@ -14,6 +15,7 @@ use rocksdb::{
     WriteBatch, WriteOptions,
 };
 
+use super::mark::SyncedMark;
 use super::row::{self, Key};
 use super::{LogBatch, LogChange, LogEngine, LogError, StoredGroup, Truncated, note_term};
 
@@ -29,12 +31,46 @@ const BLOCK_CACHE_BYTES: usize = 4 << 20;
 pub struct RocksLog {
     db: DB,
     synced: WriteOptions,
+    mark: SyncedMark,
 }
 
 impl From<rocksdb::Error> for LogError {
     fn from(error: rocksdb::Error) -> Self {
         Self::Engine(error.into_string())
     }
+}
+
+fn io_error(path: &Path, error: &std::io::Error) -> LogError {
+    LogError::Engine(format!("{}: {error}", path.display()))
+}
+
+/// Looks at the log without touching it: opening it for writing would remove what stands behind a damaged record.
+fn check_reach(options: &Options, path: &Path, reached: u64) -> Result<(), LogError> {
+    if reached == 0 {
+        return Ok(());
+    }
+    let found = DB::open_for_read_only(options, path, false)?.latest_sequence_number();
+    if found >= reached {
+        return Ok(());
+    }
+    Err(LogError::CutShort {
+        found,
+        reached,
+        files: write_ahead_files(path).map_err(|error| io_error(path, &error))?,
+    })
+}
+
+/// RocksDB's write-ahead log files in a folder, in order of their numbers.
+fn write_ahead_files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| extension == "log") {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 impl RocksLog {
@@ -55,10 +91,11 @@ impl RocksLog {
         options.set_keep_log_file_num(4);
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
-        Ok(Self {
-            db: DB::open(&options, path)?,
-            synced,
-        })
+        std::fs::create_dir_all(path).map_err(|error| io_error(path, &error))?;
+        let (mark, reached) = SyncedMark::open(path).map_err(|error| io_error(path, &error))?;
+        check_reach(&options, path, reached)?;
+        let db = DB::open(&options, path)?;
+        Ok(Self { db, synced, mark })
     }
 
     fn hard_state(&self, group: GroupId) -> Result<HardState, LogError> {
@@ -150,6 +187,9 @@ impl LogEngine for RocksLog {
         }
         let bytes = rows.size_in_bytes() as u64;
         self.db.write_opt(rows, &self.synced)?;
+        self.mark
+            .advance(self.db.latest_sequence_number())
+            .map_err(|error| io_error(self.db.path(), &error))?;
         Ok(bytes)
     }
 
