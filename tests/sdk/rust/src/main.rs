@@ -43,6 +43,7 @@ async fn main() -> Result<()> {
     change(&client).await?;
     time_to_live(&client).await?;
     client.delete_table().table_name(TABLE).send().await?;
+    until(async || client.describe_table().table_name(TABLE).send().await.is_err()).await?;
     client
         .wait_until_table_not_exists()
         .table_name(TABLE)
