@@ -63,6 +63,11 @@ def test_bodies_that_are_no_requests(api, body):
         assert reply.json["__type"] == CORAL + "SerializationException", reply.body
 
 
+@pytest.mark.parametrize("body", [b"{", b"nonsense", b'{"TableName": }'])
+def test_what_is_not_json_needs_no_message(api, body):
+    assert api("GetItem", body).json == {"__type": CORAL + "SerializationException"}
+
+
 def test_unknown_members_are_ignored(api, simple, key):
     api.ok("PutItem", {"TableName": simple, "Item": {"pk": {"S": key}}, "Nonsense": {"a": [1, None]}, "tableName": 5})
     assert api.ok("GetItem", {"TableName": simple, "Key": {"pk": {"S": key}}, "ReturnConsumedCapacity": None})["Item"]

@@ -53,6 +53,18 @@ BAD = [
     (dict(AttributeDefinitions=attributes("pk", "a"),
           GlobalSecondaryIndexes=[{"IndexName": "ggg", "KeySchema": schema("a"), "Projection": {}}]),
      INVALID + "Unknown ProjectionType: null"),
+    (dict(KeySchema=schema("pk", "sk") + [{"AttributeName": "extra", "KeyType": "RANGE"}], AttributeDefinitions=attributes("pk", "sk", "extra")),
+     "1 validation error detected: Value '[KeySchemaElement(attributeName=pk, keyType=HASH), KeySchemaElement(attributeName=sk, "
+     "keyType=RANGE), KeySchemaElement(attributeName=extra, keyType=RANGE)]' at 'keySchema' failed to satisfy constraint: Member "
+     "must have length less than or equal to 2"),
+    (dict(StreamSpecification={"StreamEnabled": False, "StreamViewType": "NEW_AND_OLD_IMAGES"}),
+     INVALID + "Table is being created with a stream disabled, UpdateViewType should not be specified"),
+    (dict(BillingMode=None, ProvisionedThroughput=UNITS, AttributeDefinitions=attributes("pk", "a"),
+          GlobalSecondaryIndexes=[index("ggg", "a")]), INVALID + "ProvisionedThroughput is not specified for index: ggg"),
+    (dict(BillingMode=None, ProvisionedThroughput=UNITS, OnDemandThroughput={"MaxReadRequestUnits": 5}),
+     INVALID + "MaxReadRequestUnits for OnDemandThroughput cannot be specified when table BillingMode is PROVISIONED."),
+    (dict(OnDemandThroughput={"MaxReadRequestUnits": 5, "MaxWriteRequestUnits": 0}),
+     INVALID + "Requested MaxWriteRequestUnits for OnDemandThroughput for table is outside of valid range"),
     (dict(TableName="ab"), "1 validation error detected: Value 'ab' at 'tableName' failed to satisfy constraint: "
      "Member must have length greater than or equal to 3"),
     (dict(TableName="no/slash"), "1 validation error detected: Value 'no/slash' at 'tableName' failed to satisfy constraint: "
@@ -75,8 +87,8 @@ def test_the_life_of_a_table(api):
     name = body["TableName"]
     made = api.ok("CreateTable", body)["TableDescription"]
     assert made["TableStatus"] in ("CREATING", "ACTIVE") and made["TableName"] == name
-    assert api.error("CreateTable", body) == ("ResourceInUseException", f"Table already exists: {name}")
     table = api.wait(name)
+    assert api.error("CreateTable", body) == ("ResourceInUseException", f"Table already exists: {name}")
     assert table["TableArn"].endswith(f":table/{name}") and table["TableArn"].startswith("arn:aws:dynamodb:")
     assert table["ItemCount"] == 0 and table["TableSizeBytes"] == 0 and table["KeySchema"] == schema("pk")
     assert abs(table["CreationDateTime"] - time.time()) < 300
@@ -111,6 +123,56 @@ def test_the_life_of_a_table(api):
         "ResourceNotFoundException", f"Requested resource not found: Table: {name} not found")
 
 
+def test_multi_attribute_keys_have_an_order(api):
+    """The words are AWS's; what it says in front of them is not asked for."""
+    def refused(*kinds):
+        names = [f"k{number}" for number in range(len(kinds))]
+        keys = [{"AttributeName": name, "KeyType": kind} for name, kind in zip(names, kinds)]
+        gsi = {"IndexName": "ggg", "KeySchema": keys, "Projection": {"ProjectionType": "ALL"}}
+        name, message = api.error("CreateTable", spec(AttributeDefinitions=attributes("pk", *names), GlobalSecondaryIndexes=[gsi]))
+        assert name == "ValidationException"
+        return message
+    assert "All HASH key attributes must precede RANGE key attributes in the KeySchema" in refused("HASH", "RANGE", "HASH")
+    assert "exceeds the maximum allowed number of HASH key attributes" in refused(*["HASH"] * 5)
+    assert "The first KeySchemaElement is not a HASH key type" in refused("RANGE", "HASH")
+
+
+def test_on_demand_ceilings(api, make_table):
+    table = make_table({"pk": "S", "a": "S"}, OnDemandThroughput={"MaxReadRequestUnits": 20, "MaxWriteRequestUnits": 15},
+                       GlobalSecondaryIndexes=[{**index("ggg", "a"), "OnDemandThroughput": {"MaxReadRequestUnits": 200}}])
+
+    def ceilings():
+        return api.wait(table).get("OnDemandThroughput")
+    assert ceilings() == {"MaxReadRequestUnits": 20, "MaxWriteRequestUnits": 15}
+    assert api.wait(table)["GlobalSecondaryIndexes"][0]["OnDemandThroughput"] == {"MaxReadRequestUnits": 200}
+    api.ok("UpdateTable", {"TableName": table, "OnDemandThroughput": {"MaxReadRequestUnits": 40}})
+    assert ceilings() == {"MaxReadRequestUnits": 40, "MaxWriteRequestUnits": 15}
+    answer = api.ok("UpdateTable", {"TableName": table, "OnDemandThroughput": {"MaxReadRequestUnits": -1}})
+    assert answer["TableDescription"]["OnDemandThroughput"]["MaxReadRequestUnits"] == -1
+    assert ceilings() == {"MaxWriteRequestUnits": 15}
+    api.ok("UpdateTable", {"TableName": table, "BillingMode": "PROVISIONED", "ProvisionedThroughput": UNITS,
+                           "GlobalSecondaryIndexUpdates": [{"Update": {"IndexName": "ggg", "ProvisionedThroughput": UNITS}}]})
+    assert ceilings() is None and "OnDemandThroughput" not in api.wait(table)["GlobalSecondaryIndexes"][0]
+    api.refuses("UpdateTable", {"TableName": table, "OnDemandThroughput": {"MaxReadRequestUnits": 40}}, INVALID +
+                "MaxReadRequestUnits for OnDemandThroughput cannot be specified when the table BillingMode is PROVISIONED")
+
+
+def test_streams_switch(api, make_table):
+    table = make_table({"pk": "S"}, StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"})
+    described = api.wait(table)
+    assert described["StreamSpecification"] == {"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"}
+    assert described["LatestStreamArn"] == f"{described['TableArn']}/stream/{described['LatestStreamLabel']}"
+
+    def switch(**stream):
+        return {"TableName": table, "StreamSpecification": stream}
+    api.refuses("UpdateTable", switch(StreamEnabled=True, StreamViewType="OLD_IMAGE"),
+                f"Table already has an enabled stream: TableName: {table}")
+    api.refuses("UpdateTable", switch(StreamEnabled=False, StreamViewType="NEW_IMAGE"),
+                INVALID + "If stream is being disabled, then UpdateViewType must not be specified")
+    api.ok("UpdateTable", switch(StreamEnabled=False))
+    assert "StreamSpecification" not in api.wait(table)
+
+
 def test_list_tables(api, make_table):
     mine = {make_table({"pk": "S"}) for _ in range(3)}
     found, request, pages = [], {"Limit": 2}, 0
@@ -142,6 +204,17 @@ def test_indexes_come_and_go(api, make_table):
     assert api.ok("Query", request)["Count"] == 30
     api.refuses("UpdateTable", {"TableName": table, "GlobalSecondaryIndexUpdates": [{"Delete": {"IndexName": "nope"}}]},
                 "Requested resource not found", "ResourceNotFoundException")
+    again = {"TableName": table, "AttributeDefinitions": attributes("g"), "GlobalSecondaryIndexUpdates": [create]}
+    api.refuses("UpdateTable", again, "Attempting to create an index which already exists")
+    two = [{"Create": index(name, "g")} for name in ("hhh", "iii")]
+    api.refuses("UpdateTable", {**again, "GlobalSecondaryIndexUpdates": two}, "Subscriber limit exceeded: Only 1 online index can be "
+                "created or deleted simultaneously per table", "LimitExceededException")
+    with_units = [{"Create": {**index("hhh", "g"), "ProvisionedThroughput": UNITS}}]
+    api.refuses("UpdateTable", {**again, "GlobalSecondaryIndexUpdates": with_units}, INVALID + "Neither ReadCapacityUnits nor "
+                "WriteCapacityUnits can be specified for index: hhh when BillingMode is PAY_PER_REQUEST")
+    undefined = [{"Create": index("hhh", "g", "pk:RANGE")}]
+    api.refuses("UpdateTable", {**again, "GlobalSecondaryIndexUpdates": undefined},
+                "Invalid KeySchema: Some index key attribute have no definition")
     api.ok("UpdateTable", {"TableName": table, "GlobalSecondaryIndexUpdates": [{"Delete": {"IndexName": "ggg"}}]})
     api.eventually(lambda: "GlobalSecondaryIndexes" in api.ok("DescribeTable", {"TableName": table})["Table"], False)
     api.refuses("Query", request, "The table does not have the specified index: ggg")
@@ -159,6 +232,15 @@ def test_tags(api, make_table):
     assert api("UntagResource", {"ResourceArn": arn, "TagKeys": ["a", "nope"]}).status == 200
     assert tags() == {"b": ""}
     assert api.error("ListTagsOfResource", {"ResourceArn": arn + "x"})[0] == "ResourceNotFoundException"
+    api.refuses("ListTagsOfResource", {"ResourceArn": arn + "x"}, f"Requested resource not found: ResourcArn: {arn}x not found",
+                "ResourceNotFoundException")
+    other_account = arn.replace(arn.split(":")[4], "999999999999")
+    assert api.error("ListTagsOfResource", {"ResourceArn": other_account})[0] == "AccessDeniedException"
+    other_service = arn.replace(":dynamodb:", ":sqs:")
+    assert api.error("ListTagsOfResource", {"ResourceArn": other_service})[0] == "AccessDeniedException"
+    assert api.error("ListTagsOfResource", {"ResourceArn": arn.replace(":table/", ":thing/")})[0] == "ValidationException"
+    api.refuses("TagResource", {"ResourceArn": arn, "Tags": []}, "Atleast one Tag needs to be provided as Input.")
+    api.refuses("UntagResource", {"ResourceArn": arn, "TagKeys": []}, "Atleast one Tag Key needs to be provided as Input.")
     assert api.error("TagResource", {"ResourceArn": "nonsense", "Tags": [{"Key": "a", "Value": "1"}]})[0] == "ValidationException"
 
 
@@ -196,3 +278,28 @@ def test_limits_and_endpoints(api):
                            "TableMaxWriteCapacityUnits"}
     endpoints = api.ok("DescribeEndpoints", {})["Endpoints"]
     assert len(endpoints) == 1 and endpoints[0]["CachePeriodInMinutes"] == 1440
+
+
+def test_continuous_backups_are_off(api, simple):
+    found = api.ok("DescribeContinuousBackups", {"TableName": simple})["ContinuousBackupsDescription"]
+    assert found["ContinuousBackupsStatus"] == "ENABLED"
+    assert found["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "DISABLED"
+    api.refuses("DescribeContinuousBackups", {"TableName": "conformance-nowhere"}, "Table not found: conformance-nowhere",
+                "TableNotFoundException")
+
+
+@pytest.mark.parametrize("operation", ["DescribeTable", "DeleteTable", "DescribeTimeToLive", "UpdateTable", "UpdateTimeToLive"])
+def test_tables_that_are_not_there(api, operation):
+    more = {"UpdateTable": {"DeletionProtectionEnabled": False},
+            "UpdateTimeToLive": {"TimeToLiveSpecification": {"Enabled": True, "AttributeName": "e"}}}.get(operation, {})
+    api.refuses(operation, {"TableName": "conformance-nowhere", **more},
+                "Requested resource not found: Table: conformance-nowhere not found", "ResourceNotFoundException")
+
+
+def test_waiters(client):
+    """What infrastructure tools do: make, wait, update, wait, remove, wait."""
+    body = spec()
+    client.create_table(**body)
+    client.get_waiter("table_exists").wait(TableName=body["TableName"], WaiterConfig={"Delay": 1})
+    client.delete_table(TableName=body["TableName"])
+    client.get_waiter("table_not_exists").wait(TableName=body["TableName"], WaiterConfig={"Delay": 1})

@@ -49,6 +49,8 @@ pub enum ErrorCode {
     UnrecognizedClient,
     /// A known key without the permission.
     AccessDenied,
+    /// No table of that name, said by the operations on backups.
+    TableNotFound,
 }
 
 impl ErrorCode {
@@ -79,6 +81,7 @@ impl ErrorCode {
             Self::InvalidSignature => "com.amazon.coral.service#InvalidSignatureException",
             Self::UnrecognizedClient => "com.amazon.coral.service#UnrecognizedClientException",
             Self::AccessDenied => "com.amazon.coral.service#AccessDeniedException",
+            Self::TableNotFound => "com.amazonaws.dynamodb.v20120810#TableNotFoundException",
         }
     }
 
@@ -104,7 +107,8 @@ impl ErrorCode {
             | Self::IncompleteSignature
             | Self::InvalidSignature
             | Self::UnrecognizedClient
-            | Self::AccessDenied => 400,
+            | Self::AccessDenied
+            | Self::TableNotFound => 400,
         }
     }
 }

@@ -20,8 +20,8 @@ pub fn table_not_found(name: &str) -> String {
 
 // ---- JSON that does not have the API's shape: SerializationException (json, wire) ----
 
-/// The body is not JSON.
-pub const BODY_NOT_JSON: &str = "The request body is not valid JSON";
+/// The body is not JSON: DynamoDB has the type of the error say it, without a message.
+pub const BODY_NOT_JSON: &str = "";
 /// Two members, attributes or map entries of the same name.
 pub const DUPLICATE_ATTRIBUTE: &str = "Duplicate field found in the request body";
 /// A scalar (or a wrong one) where a structure is expected.

@@ -8,9 +8,10 @@ use serde_json::json;
 
 use super::constraint::Constraints;
 use super::control::members::{
-    AttributeDefinition, GlobalSecondaryIndex, KeySchemaElement, LocalSecondaryIndex, OnDemand, ProvisionedThroughput,
-    SseSpecification, StreamSpecification, Tag, WarmThroughput, billing_of, ceilings_of, class_of, definitions_of,
-    global_indexes_of, keys_of, local_indexes_of, sse_of, stream_of, tags_of, units_of, wanted_stream, warm_of,
+    AttributeDefinition, GlobalSecondaryIndex, KEY_SCHEMA_LENGTH_MAX, KeySchemaElement, LocalSecondaryIndex, OnDemand,
+    ProvisionedThroughput, SseSpecification, StreamSpecification, Tag, WarmThroughput, billing_of, ceilings_of,
+    class_of, definitions_of, global_indexes_of, keys_of, local_indexes_of, new_stream, sse_of, stream_of, tags_of,
+    units_of, warm_of,
 };
 use super::control::{answer, description, resource};
 use super::{Answer, Call};
@@ -56,7 +57,7 @@ fn parse(input: CreateTableInput) -> Result<TableSpec, ApiError> {
     let name = resource::table_name(&mut constraints, input.table_name);
     let definitions = constraints.required("attributeDefinitions", input.attribute_definitions);
     let attributes = definitions_of(&mut constraints, definitions);
-    let keys = keys_of(&mut constraints, "keySchema", input.key_schema);
+    let keys = keys_of(&mut constraints, "keySchema", input.key_schema, KEY_SCHEMA_LENGTH_MAX);
     let local = local_indexes_of(&mut constraints, input.local_secondary_indexes);
     let global = global_indexes_of(&mut constraints, input.global_secondary_indexes);
     let billing = billing_of(&mut constraints, input.billing_mode);
@@ -69,7 +70,7 @@ fn parse(input: CreateTableInput) -> Result<TableSpec, ApiError> {
         .unwrap_or_default();
     let class = class_of(&mut constraints, input.table_class).unwrap_or_default();
     let warm = warm_of(&mut constraints, "warmThroughput", input.warm_throughput);
-    let on_demand = ceilings_of(&mut constraints, "onDemandThroughput", input.on_demand_throughput);
+    let on_demand = ceilings_of(input.on_demand_throughput);
     let name = constraints.finish_with(name)?;
     if let Some((member, _)) = unsupported.iter().find(|(_, given)| *given) {
         return Err(ApiError::validation(format!("{member} is not supported")));
@@ -85,7 +86,7 @@ fn parse(input: CreateTableInput) -> Result<TableSpec, ApiError> {
         throughput,
         on_demand,
         warm,
-        stream: wanted_stream(stream)?.flatten(),
+        stream: new_stream(stream)?,
         class,
         deletion_protection: input.deletion_protection_enabled.is_some_and(|on| on.0),
         sse,

@@ -1,6 +1,8 @@
 //! DescribeContinuousBackups: point-in-time recovery is off, as on every new table at AWS. Infrastructure tools ask.
 
+use partita_model::error::{ApiError, ErrorCode};
 use partita_model::json::{self, Text};
+use partita_model::message::table as message;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -23,7 +25,13 @@ pub async fn handle<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Answer {
     let name = resource::table_name(&mut constraints, input.table_name);
     let name = constraints.finish_with(name)?;
     let name = resource::named_table(call, &name)?;
-    call.backend.describe_table(call.account, name).await?;
+    let described = call.backend.describe_table(call.account, name).await;
+    described.map_err(|error| match error.code {
+        ErrorCode::ResourceNotFound => {
+            ApiError::new(ErrorCode::TableNotFound, message::backed_up_table_not_found(name))
+        }
+        _ => error,
+    })?;
     answer(&json!({
         "ContinuousBackupsDescription": {
             "ContinuousBackupsStatus": "ENABLED",

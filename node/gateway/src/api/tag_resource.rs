@@ -1,6 +1,8 @@
 //! TagResource: adds tags to a table, or gives them new values.
 
+use partita_model::error::ApiError;
 use partita_model::json::{self, List, Structure, Text};
+use partita_model::message::table as message;
 use partita_model::table::check_tags;
 use serde::Deserialize;
 
@@ -28,6 +30,9 @@ pub async fn handle<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Answer {
     let tags = tags.map(|tags| tags_of(&mut constraints, tags));
     let (arn, tags) = constraints.finish_with(arn.zip(tags))?;
     let name = resource::table_of_arn(call, &arn)?;
+    if tags.is_empty() {
+        return Err(ApiError::validation(message::TAGS_EMPTY));
+    }
     check_tags(&tags)?;
 
     let table = tagged_table(call, &arn, name).await?;

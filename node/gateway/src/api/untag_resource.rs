@@ -1,6 +1,8 @@
 //! UntagResource: removes tags from a table; one that is not there is no error.
 
+use partita_model::error::ApiError;
 use partita_model::json::{self, List, Text};
+use partita_model::message::table as message;
 use serde::Deserialize;
 
 use super::constraint::Constraints;
@@ -29,6 +31,9 @@ pub async fn handle<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Answer {
     }
     let (arn, keys) = constraints.finish_with(arn.zip(keys))?;
     let name = resource::table_of_arn(call, &arn)?;
+    if keys.is_empty() {
+        return Err(ApiError::validation(message::TAG_KEYS_EMPTY));
+    }
     tagged_table(call, &arn, name).await?;
     let keys = keys.0.into_iter().map(|key| key.0).collect();
     call.backend.tag_table(call.account, name, Vec::new(), keys).await?;

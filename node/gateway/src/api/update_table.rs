@@ -81,8 +81,11 @@ pub async fn handle<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Answer {
         .describe_table(call.account, name)
         .await?
         .updated(&update)?;
+    let ceilings = update.on_demand;
     let table = call.backend.update_table(call.account, name, update).await?;
-    answer(&json!({"TableDescription": description::table(call, &table)}))
+    let mut shown = description::table(call, &table);
+    description::show_removed_ceilings(&mut shown, ceilings);
+    answer(&json!({"TableDescription": shown}))
 }
 
 fn parse(input: UpdateTableInput) -> Result<(String, TableUpdate), ApiError> {
@@ -107,7 +110,7 @@ fn parse(input: UpdateTableInput) -> Result<(String, TableUpdate), ApiError> {
     let stream = stream_of(&mut constraints, input.stream_specification);
     let sse = sse_of(&mut constraints, input.sse_specification);
     let class = class_of(&mut constraints, input.table_class);
-    let on_demand = ceilings_of(&mut constraints, "onDemandThroughput", input.on_demand_throughput);
+    let on_demand = ceilings_of(input.on_demand_throughput);
     let warm = warm_of(&mut constraints, "warmThroughput", input.warm_throughput);
     let name = constraints.finish_with(name)?;
     if let Some((member, _)) = global_tables.iter().find(|(_, given)| *given) {
@@ -159,7 +162,7 @@ fn index_changes(
                         &member("provisionedThroughput"),
                         action.provisioned_throughput,
                     ),
-                    on_demand: ceilings_of(constraints, &member("onDemandThroughput"), action.on_demand_throughput),
+                    on_demand: ceilings_of(action.on_demand_throughput),
                     warm: warm_of(constraints, &member("warmThroughput"), action.warm_throughput),
                 }));
             }

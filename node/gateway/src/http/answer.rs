@@ -116,7 +116,8 @@ pub(super) fn failed(wishes: Wishes, error: &ApiError) -> Answered {
     finished(wishes, status, error_body(error))
 }
 
-/// `{"__type":…,"message":…}`; the errors of AWS's service framework write `Message`, an unknown operation nothing.
+/// `{"__type":…,"message":…}`; the errors of AWS's service framework write `Message`, and nothing when the type says it
+/// all: an unknown operation, a body that is not JSON.
 fn error_body(error: &ApiError) -> Vec<u8> {
     let mut body = Vec::with_capacity(128 + error.message.len());
     body.extend_from_slice(b"{\"__type\":\"");
@@ -126,7 +127,8 @@ fn error_body(error: &ApiError) -> Vec<u8> {
         ErrorCode::Serialization | ErrorCode::AccessDenied => "Message",
         _ => "message",
     };
-    if !(error.message.is_empty() && error.code == ErrorCode::UnknownOperation) {
+    let says_it_all = matches!(error.code, ErrorCode::UnknownOperation | ErrorCode::Serialization);
+    if !(error.message.is_empty() && says_it_all) {
         push_member(&mut body, member, &error.message);
     }
     if let Some(item) = &error.item {

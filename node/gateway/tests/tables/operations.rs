@@ -75,12 +75,13 @@ async fn a_table_is_described_as_aws_does() {
             "DeletionProtectionEnabled": false,
         })
     );
-    for operation in [
-        "DescribeTable",
-        "DeleteTable",
-        "DescribeTimeToLive",
-        "DescribeContinuousBackups",
-    ] {
+    assert_eq!(
+        server
+            .failed("DescribeContinuousBackups", &json!({"TableName": "pets"}))
+            .await,
+        ("TableNotFoundException".into(), "Table not found: pets".into())
+    );
+    for operation in ["DescribeTable", "DeleteTable", "DescribeTimeToLive"] {
         assert_eq!(
             server.failed(operation, &json!({"TableName": "pets"})).await,
             (
@@ -136,7 +137,11 @@ async fn indexes_streams_and_settings_are_described() {
         shown["LatestStreamArn"],
         json!(format!("{arn}/stream/2017-07-14T02:40:00.123"))
     );
-    assert_eq!(shown["SSEDescription"], json!({"Status": "ENABLED", "SSEType": "KMS"}));
+    let key = "arn:aws:kms:us-east-1:000000000000:alias/aws/dynamodb";
+    assert_eq!(
+        shown["SSEDescription"],
+        json!({"Status": "ENABLED", "SSEType": "KMS", "KMSMasterKeyArn": key})
+    );
     assert_eq!(
         shown["LocalSecondaryIndexes"],
         json!([{
@@ -156,7 +161,7 @@ async fn indexes_streams_and_settings_are_described() {
             "IndexStatus": "ACTIVE",
             "KeySchema": [{"AttributeName": "c", "KeyType": "HASH"}],
             "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["x", "y"]},
-            "OnDemandThroughput": {"MaxReadRequestUnits": 9, "MaxWriteRequestUnits": -1},
+            "OnDemandThroughput": {"MaxReadRequestUnits": 9},
             "ProvisionedThroughput": {"ReadCapacityUnits": 0, "WriteCapacityUnits": 0, "NumberOfDecreasesToday": 0},
             "WarmThroughput": {"ReadUnitsPerSecond": 12000, "WriteUnitsPerSecond": 4000, "Status": "ACTIVE"},
             "ItemCount": 0,

@@ -11,13 +11,13 @@ pub const UNITS_REQUIRED: &str = "One or more parameter values were invalid: Rea
 /// An on-demand table with units.
 pub const UNITS_WITH_ON_DEMAND: &str = "One or more parameter values were invalid: Neither ReadCapacityUnits nor \
                                         WriteCapacityUnits can be specified when BillingMode is PAY_PER_REQUEST";
-/// A provisioned table with ceilings for on demand.
-pub const CEILINGS_WITH_PROVISIONED: &str = "One or more parameter values were invalid: OnDemandThroughput cannot be \
-                                             specified when BillingMode is PROVISIONED";
 /// A key schema that does not begin with the partition key.
 pub const FIRST_KEY_NOT_HASH: &str = "Invalid KeySchema: The first KeySchemaElement is not a HASH key type";
 /// A key schema whose second element is a partition key too.
 pub const SECOND_KEY_NOT_RANGE: &str = "Invalid KeySchema: The second KeySchemaElement is not a RANGE key type";
+/// A global index whose partition key attributes do not stand together at the front.
+pub const HASH_AFTER_RANGE: &str =
+    "Invalid KeySchema: All HASH key attributes must precede RANGE key attributes in the KeySchema";
 /// Partition key and sort key of one name.
 pub const SAME_KEY_TWICE: &str = "Both the Hash Key and the Range Key element in the KeySchema have the same name";
 /// More key attributes than definitions.
@@ -45,12 +45,18 @@ pub const GLOBAL_INDEXES_TOO_MANY: &str = "One or more parameter values were inv
 /// Too many projected attributes.
 pub const PROJECTED_TOO_MANY: &str = "One or more parameter values were invalid: Total number of NonKeyAttributes \
                                       projected across all indexes exceeds the per-table limit of 100";
-/// A stream without its view.
-pub const STREAM_VIEW_REQUIRED: &str = "One or more parameter values were invalid: StreamViewType must be specified \
-                                        when StreamEnabled is true";
-/// A view without a stream.
-pub const STREAM_VIEW_WITHOUT_STREAM: &str = "One or more parameter values were invalid: StreamViewType cannot be \
-                                              specified when StreamEnabled is false";
+/// CreateTable with a stream without its view. (DynamoDB calls the view `UpdateViewType` here.)
+pub const NEW_STREAM_WITHOUT_VIEW: &str = "One or more parameter values were invalid: Table is being created with a \
+                                           stream enabled, UpdateViewType should be specified";
+/// CreateTable with a view without a stream.
+pub const NEW_VIEW_WITHOUT_STREAM: &str = "One or more parameter values were invalid: Table is being created with a \
+                                           stream disabled, UpdateViewType should not be specified";
+/// UpdateTable to a stream without its view.
+pub const STREAM_ON_WITHOUT_VIEW: &str = "One or more parameter values were invalid: If stream is being enabled, then \
+                                          UpdateViewType must be specified";
+/// UpdateTable to a view without a stream.
+pub const STREAM_OFF_WITH_VIEW: &str = "One or more parameter values were invalid: If stream is being disabled, then \
+                                        UpdateViewType must not be specified";
 /// UpdateTable without anything to update.
 pub const NOTHING_TO_UPDATE: &str = "At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, \
                                      GlobalSecondaryIndexUpdates or SSESpecification or ReplicaUpdates is required";
@@ -71,6 +77,12 @@ pub const TIME_TO_LIVE_CHANGING: &str = "Time to live has been modified multiple
 /// A tag key of AWS's own.
 pub const TAG_RESERVED: &str = "One or more parameter values were invalid: Tag keys starting with 'aws:' are reserved \
                                 for system use";
+/// TagResource without tags. (The spelling is DynamoDB's.)
+pub const TAGS_EMPTY: &str = "Atleast one Tag needs to be provided as Input.";
+/// UntagResource without keys.
+pub const TAG_KEYS_EMPTY: &str = "Atleast one Tag Key needs to be provided as Input.";
+/// A resource's name that is no ARN.
+pub const ARN_PREFIX_MISSING: &str = "ARNs must start with 'arn:'";
 /// More tags than a table may have.
 pub const TAGS_TOO_MANY: &str =
     "One or more parameter values were invalid: Too many tags: a resource can have up to 50 tags";
@@ -89,6 +101,11 @@ pub const NEXT_TOKEN_INVALID: &str = "The provided NextToken is invalid";
 /// A tagged resource that does not exist. (The spelling is DynamoDB's.)
 pub fn resource_not_found(arn: &str) -> String {
     format!("Requested resource not found: ResourcArn: {arn} not found")
+}
+
+/// Backups of a table that does not exist.
+pub fn backed_up_table_not_found(name: &str) -> String {
+    format!("Table not found: {name}")
 }
 
 /// CreateTable of a name that is taken.
@@ -155,11 +172,9 @@ pub fn index_with_other_hash(index: &str, index_hash: &str, table_hash: &str) ->
     ))
 }
 
-/// More key attributes than an index may have.
-pub fn index_keys_too_many(index: &str, kind: &str, max: usize) -> String {
-    invalid(format_args!(
-        "Number of {kind} key attributes exceeds the limit of {max} for index: {index}"
-    ))
+/// More key attributes than an index may have; `kind` is `HASH` or `RANGE`.
+pub fn index_keys_too_many(kind: &str) -> String {
+    format!("Invalid KeySchema: The KeySchema exceeds the maximum allowed number of {kind} key attributes")
 }
 
 /// Two indexes of one name.
@@ -184,15 +199,51 @@ pub fn projection_without_attributes() -> String {
     invalid("ProjectionType is INCLUDE, but NonKeyAttributes is not specified")
 }
 
-/// A provisioned table with an index without units.
-pub fn index_units_required(index: &str) -> String {
+/// CreateTable of a provisioned table with an index without units.
+pub fn new_index_units_required(index: &str) -> String {
     invalid(format_args!(
-        "ProvisionedThroughput must be specified for index: {index}"
+        "ProvisionedThroughput is not specified for index: {index}"
     ))
 }
 
-/// An on-demand table with an index with units.
+/// UpdateTable that leaves an index of a provisioned table without units.
+pub fn index_units_required(index: &str) -> String {
+    invalid(format_args!(
+        "Both ReadCapacityUnits and WriteCapacityUnits must be specified for index: {index}"
+    ))
+}
+
+/// UpdateTable that gives an index of an on-demand table units.
 pub fn index_units_with_on_demand(index: &str) -> String {
+    invalid(format_args!(
+        "Neither ReadCapacityUnits nor WriteCapacityUnits can be specified for index: {index} when BillingMode is \
+         PAY_PER_REQUEST"
+    ))
+}
+
+/// CreateTable of a provisioned table with a ceiling for on demand.
+pub fn new_ceiling_with_provisioned(member: &str) -> String {
+    invalid(format_args!(
+        "{member} for OnDemandThroughput cannot be specified when table BillingMode is PROVISIONED."
+    ))
+}
+
+/// UpdateTable of a provisioned table with a ceiling for on demand.
+pub fn ceiling_with_provisioned(member: &str) -> String {
+    invalid(format_args!(
+        "{member} for OnDemandThroughput cannot be specified when the table BillingMode is PROVISIONED"
+    ))
+}
+
+/// A ceiling that is no number of units; `of` is `table` or `index: i`.
+pub fn ceiling_out_of_range(member: &str, of: &str) -> String {
+    invalid(format_args!(
+        "Requested {member} for OnDemandThroughput for {of} is outside of valid range"
+    ))
+}
+
+/// CreateTable of an on-demand table with an index with units.
+pub fn new_index_units_with_on_demand(index: &str) -> String {
     invalid(format_args!(
         "ProvisionedThroughput should not be specified for index: {index} when BillingMode is PAY_PER_REQUEST"
     ))
@@ -242,7 +293,7 @@ pub fn tag_duplicate(key: &str) -> String {
 
 /// An ARN that names no table of ours.
 pub fn resource_arn_invalid(arn: &str) -> String {
-    invalid(format_args!("Invalid ResourceArn provided as input {arn}"))
+    format!("Invalid TableArn: Invalid ResourceArn provided as input {arn}")
 }
 
 /// `[a, b]`.

@@ -9,7 +9,7 @@
 use crate::message::table as message;
 use crate::schema::{IndexProjection, KeyAttribute, KeySchema, ScalarType, StreamView};
 
-use super::rules::{check_index_units, check_units, check_whole, table_name_fits};
+use super::rules::{Operation, check_ceilings, check_index_units, check_units, check_whole, table_name_fits};
 use super::{
     BillingMode, GlobalIndexSpec, LocalIndexSpec, OnDemandThroughput, SpecError, SseSpec, TableClass, TableSpec,
     Throughput,
@@ -315,8 +315,16 @@ fn resolve_global(
         check_index_units(
             &format!("{field}.provisionedThroughput"),
             &index.name,
+            Operation::Create,
             billing,
             index.throughput,
+        )?;
+        check_ceilings(
+            &format!("{field}.onDemandThroughput"),
+            &format!("index: {}", index.name),
+            Operation::Create,
+            billing,
+            index.on_demand,
         )?;
     }
     Ok(resolved)
@@ -346,11 +354,11 @@ pub fn resolve_global_index(
         .windows(2)
         .any(|pair| pair[0].kind == KeyKind::Range && pair[1].kind == KeyKind::Hash)
     {
-        return error(message::SECOND_KEY_NOT_RANGE.to_owned());
+        return error(message::HASH_AFTER_RANGE.to_owned());
     }
     for (count, kind) in [(keys.hash.len(), "HASH"), (keys.range.len(), "RANGE")] {
         if count > GLOBAL_INDEX_KEYS_MAX {
-            return error(message::index_keys_too_many(&index.name, kind, GLOBAL_INDEX_KEYS_MAX));
+            return error(message::index_keys_too_many(kind));
         }
     }
     Ok(GlobalIndexSpec {

@@ -16,6 +16,15 @@ const TABLE_NAME_CHARS: std::ops::RangeInclusive<usize> = 3..=255;
 const TAGS_MAX: usize = 50;
 const TAG_PREFIX_RESERVED: &str = "aws:";
 
+/// Which operation checks a rule: DynamoDB words the same rule differently in each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operation {
+    /// CreateTable, and manifests.
+    Create,
+    /// UpdateTable.
+    Update,
+}
+
 /// Whether a table (or an index) may have this name.
 pub fn table_name_fits(name: &str) -> bool {
     TABLE_NAME_CHARS.contains(&name.len())
@@ -114,11 +123,36 @@ pub(super) fn check_units(
         (BillingMode::Provisioned, Some(throughput)) => check_bounds(&field("provisionedThroughput"), throughput)?,
         (BillingMode::PayPerRequest, None) => {}
     }
-    if billing == BillingMode::Provisioned && on_demand.is_some() {
-        return Err(SpecError::new(
-            field("onDemandThroughput"),
-            message::CEILINGS_WITH_PROVISIONED,
-        ));
+    check_ceilings(
+        &field("onDemandThroughput"),
+        "table",
+        Operation::Create,
+        billing,
+        on_demand,
+    )
+}
+
+/// Ceilings against the billing mode; `of` is `table` or `index: i`.
+pub(super) fn check_ceilings(
+    field: &str,
+    of: &str,
+    operation: Operation,
+    billing: BillingMode,
+    ceilings: Option<OnDemandThroughput>,
+) -> Result<(), SpecError> {
+    let ceilings = ceilings.unwrap_or_default();
+    for (ceiling, member) in [
+        (ceilings.read_max, "MaxReadRequestUnits"),
+        (ceilings.write_max, "MaxWriteRequestUnits"),
+    ] {
+        let Some(ceiling) = ceiling else { continue };
+        let message = match (billing, operation) {
+            (BillingMode::Provisioned, Operation::Create) => message::new_ceiling_with_provisioned(member),
+            (BillingMode::Provisioned, Operation::Update) => message::ceiling_with_provisioned(member),
+            (BillingMode::PayPerRequest, _) if ceiling == 0 => message::ceiling_out_of_range(member, of),
+            (BillingMode::PayPerRequest, _) => continue,
+        };
+        return Err(SpecError::new(field, message));
     }
     Ok(())
 }
@@ -127,15 +161,19 @@ pub(super) fn check_units(
 pub(super) fn check_index_units(
     field: &str,
     name: &str,
+    operation: Operation,
     billing: BillingMode,
     throughput: Option<Throughput>,
 ) -> Result<(), SpecError> {
-    match (billing, throughput) {
-        (BillingMode::Provisioned, None) => Err(SpecError::new(field, message::index_units_required(name))),
-        (BillingMode::PayPerRequest, Some(_)) => Err(SpecError::new(field, message::index_units_with_on_demand(name))),
-        (BillingMode::Provisioned, Some(throughput)) => check_bounds(field, throughput),
-        (BillingMode::PayPerRequest, None) => Ok(()),
-    }
+    let message = match (billing, throughput, operation) {
+        (BillingMode::Provisioned, None, Operation::Create) => message::new_index_units_required(name),
+        (BillingMode::Provisioned, None, Operation::Update) => message::index_units_required(name),
+        (BillingMode::PayPerRequest, Some(_), Operation::Create) => message::new_index_units_with_on_demand(name),
+        (BillingMode::PayPerRequest, Some(_), Operation::Update) => message::index_units_with_on_demand(name),
+        (BillingMode::Provisioned, Some(throughput), _) => return check_bounds(field, throughput),
+        (BillingMode::PayPerRequest, None, _) => return Ok(()),
+    };
+    Err(SpecError::new(field, message))
 }
 
 pub(super) fn check_bounds(field: &str, throughput: Throughput) -> Result<(), SpecError> {

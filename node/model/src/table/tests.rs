@@ -236,13 +236,13 @@ fn global_indexes_may_have_four_attributes_of_each_kind() {
         with(5, 1)
             .unwrap_err()
             .message
-            .contains("HASH key attributes exceeds the limit of 4")
+            .contains("exceeds the maximum allowed number of HASH key attributes")
     );
     assert!(
         with(1, 5)
             .unwrap_err()
             .message
-            .contains("RANGE key attributes exceeds the limit of 4")
+            .contains("exceeds the maximum allowed number of RANGE key attributes")
     );
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Source: "UpdateTable", Amazon DynamoDB API Reference.
 
-use super::rules::{check_bounds, check_index_units, check_whole};
+use super::rules::{Operation, check_bounds, check_ceilings, check_index_units, check_whole};
 use super::{
     BillingMode, GlobalIndexSpec, GlobalIndexUpdate, OnDemandThroughput, SpecError, Status, TableDescription,
     TableSpec, TableUpdate, Throughput,
@@ -26,7 +26,11 @@ impl TableDescription {
     /// The specification after an update, if the update is allowed on the table as it is. An index that is to be
     /// deleted is still in it: it is the description's to take it out when it is gone.
     pub fn updated(&self, update: &TableUpdate) -> Result<TableSpec, SpecError> {
-        self.check_changeable()?;
+        let gives_up = self.gives_up_building(update);
+        if !gives_up {
+            self.check_index_turn(update)?;
+            self.check_changeable()?;
+        }
         let mut spec = self.spec.clone();
         apply_billing(&mut spec, update)?;
         apply_streams(&mut spec, update)?;
@@ -64,6 +68,43 @@ impl TableDescription {
         })
     }
 
+    /// An index can be given up while it is being built, although the table is being updated.
+    fn gives_up_building(&self, update: &TableUpdate) -> bool {
+        let only_indexes = TableUpdate {
+            global: Vec::new(),
+            ..update.clone()
+        }
+        .is_empty();
+        let building = |name: &String| {
+            self.global
+                .iter()
+                .any(|state| state.name == *name && state.backfilling == Some(true))
+        };
+        matches!(self.status, Status::Active | Status::Updating)
+            && only_indexes
+            && matches!(&update.global[..], [GlobalIndexUpdate::Delete(name)] if building(name))
+    }
+
+    /// One index is made or removed at a time. While one is, that is said before that the table is being updated.
+    fn check_index_turn(&self, update: &TableUpdate) -> Result<(), SpecError> {
+        let online = |change: &&GlobalIndexUpdate| !matches!(change, GlobalIndexUpdate::Update { .. });
+        let there = matches!(self.status, Status::Active | Status::Updating);
+        let busy = there
+            && self
+                .global
+                .iter()
+                .any(|state| matches!(state.status, Status::Creating | Status::Deleting));
+        let changes = update.global.iter().filter(online).count();
+        if changes > 1 || (busy && changes > 0) {
+            return Err(SpecError {
+                field: "globalSecondaryIndexUpdates".to_owned(),
+                code: ErrorCode::LimitExceeded,
+                message: text::ONE_INDEX_AT_A_TIME.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     fn apply_index_updates(&self, spec: &mut TableSpec, update: &TableUpdate) -> Result<(), SpecError> {
         let field = "globalSecondaryIndexUpdates";
         for (place, change) in update.global.iter().enumerate() {
@@ -75,19 +116,6 @@ impl TableDescription {
                 return Err(SpecError::new(field, text::index_changed_twice(name)));
             }
         }
-        let online = |change: &&GlobalIndexUpdate| !matches!(change, GlobalIndexUpdate::Update { .. });
-        let busy = self
-            .global
-            .iter()
-            .any(|state| matches!(state.status, Status::Creating | Status::Deleting));
-        let changes = update.global.iter().filter(online).count();
-        if changes > 1 || (busy && changes > 0) {
-            return Err(SpecError {
-                field: field.to_owned(),
-                code: ErrorCode::LimitExceeded,
-                message: text::ONE_INDEX_AT_A_TIME.to_owned(),
-            });
-        }
         for change in &update.global {
             match change {
                 GlobalIndexUpdate::Create(index) => create_index(spec, index)?,
@@ -96,7 +124,11 @@ impl TableDescription {
                     throughput,
                     on_demand,
                     warm,
-                } => update_index(existing(spec, name)?, *throughput, *on_demand, *warm)?,
+                } => {
+                    let of = format!("index: {name}");
+                    check_ceilings(field, &of, Operation::Update, spec.billing, *on_demand)?;
+                    update_index(existing(spec, name)?, *throughput, *on_demand, *warm)?;
+                }
                 GlobalIndexUpdate::Delete(name) => {
                     existing(spec, name)?;
                 }
@@ -148,9 +180,13 @@ fn apply_billing(spec: &mut TableSpec, update: &TableUpdate) -> Result<(), SpecE
         }
     }
     if let Some(ceilings) = update.on_demand {
-        if billing == BillingMode::Provisioned {
-            return Err(SpecError::new("onDemandThroughput", text::CEILINGS_WITH_PROVISIONED));
-        }
+        check_ceilings(
+            "onDemandThroughput",
+            "table",
+            Operation::Update,
+            billing,
+            Some(ceilings),
+        )?;
         spec.on_demand = merged(spec.on_demand, ceilings);
     }
     spec.billing = billing;
@@ -186,7 +222,9 @@ fn create_index(spec: &mut TableSpec, index: &GlobalIndexSpec) -> Result<(), Spe
         return Err(SpecError::new(field, text::INDEX_EXISTS));
     }
     let units = (index.throughput != Throughput::default()).then_some(index.throughput);
-    check_index_units(field, &index.name, spec.billing, units)?;
+    check_index_units(field, &index.name, Operation::Update, spec.billing, units)?;
+    let of = format!("index: {}", index.name);
+    check_ceilings(field, &of, Operation::Update, spec.billing, index.on_demand)?;
     spec.global.push(index.clone());
     Ok(())
 }
@@ -236,7 +274,8 @@ fn check_index_billing(spec: &TableSpec, update: &TableUpdate) -> Result<(), Spe
             .any(|change| matches!(change, GlobalIndexUpdate::Delete(name) if *name == index.name));
         if !deleted {
             let units = (index.throughput != Throughput::default()).then_some(index.throughput);
-            check_index_units("globalSecondaryIndexUpdates", &index.name, spec.billing, units)?;
+            let field = "globalSecondaryIndexUpdates";
+            check_index_units(field, &index.name, Operation::Update, spec.billing, units)?;
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use partita_model::error::{ApiError, ErrorCode};
 use partita_model::message;
 use partita_model::schema::{TableId, TableSchema};
+use partita_model::table::Status;
 
 use files::CatalogFiles;
 use record::Record;
@@ -139,11 +140,13 @@ impl Catalog {
         blocking(|| {
             let _writing = self.writing.lock();
             let name = record.spec.name.clone();
-            if self.table(&record.account, &name).is_some() {
-                return Err(ApiError::new(
-                    ErrorCode::ResourceInUse,
-                    message::table::table_exists(&name),
-                ));
+            if let Some(taken) = self.table(&record.account, &name) {
+                let message = match taken.record().status {
+                    Status::Creating => message::table::table_in_use(&name, "created"),
+                    Status::Deleting => message::table::table_in_use(&name, "deleted"),
+                    Status::Active | Status::Updating => message::table::table_exists(&name),
+                };
+                return Err(ApiError::new(ErrorCode::ResourceInUse, message));
             }
             self.files.write(&record).map_err(|error| failed(&record, &error))?;
             let account = record.account.clone();

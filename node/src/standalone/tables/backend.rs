@@ -9,7 +9,7 @@ use partita_model::request::{GetReply, GetRequest, PageReply, PageRequest, Refus
 use partita_model::schema::TableSchema;
 use partita_model::table::{GlobalIndexUpdate, Status, TableDescription, TableSpec, TableUpdate, check_tags};
 
-use super::super::catalog::record::{IndexPhase, Owner, Record};
+use super::super::catalog::record::{Owner, Record};
 use super::Tables;
 use super::target::retarget;
 
@@ -72,11 +72,7 @@ impl Backend for Local {
         let table = self.0.changeable(account, name)?;
         let now_ms = (self.0.now_ms)();
         let record = self.0.catalog.change(&table, |record| {
-            let mut target = if gives_up_building(record, &update) {
-                record.spec.clone()
-            } else {
-                self.0.describe(record).updated(&update)?
-            };
+            let mut target = self.0.describe(record).updated(&update)?;
             for change in &update.global {
                 if let GlobalIndexUpdate::Delete(name) = change {
                     target.global.retain(|index| index.name != *name);
@@ -152,19 +148,4 @@ impl Backend for Local {
         })?;
         Ok(())
     }
-}
-
-/// An index can be given up while it is being built, although the table is being updated.
-fn gives_up_building(record: &Record, update: &TableUpdate) -> bool {
-    let only_deletes = TableUpdate {
-        global: Vec::new(),
-        ..update.clone()
-    } == TableUpdate::default();
-    let mut building = update.global.iter().map(|change| match change {
-        GlobalIndexUpdate::Delete(name) => record
-            .index(name)
-            .is_some_and(|index| index.phase == IndexPhase::Building),
-        GlobalIndexUpdate::Create(_) | GlobalIndexUpdate::Update { .. } => false,
-    });
-    record.status == Status::Active && only_deletes && !update.global.is_empty() && building.all(|deletes| deletes)
 }

@@ -57,11 +57,11 @@ pub fn table<B>(call: &Call<'_, B>, table: &TableDescription) -> Value {
         show("LatestStreamArn", json!(format!("{arn}/stream/{label}")));
     }
     if let Some(sse) = spec.sse.as_ref().filter(|sse| sse.enabled) {
-        let mut description = json!({"Status": "ENABLED", "SSEType": "KMS"});
-        if let Some(key) = &sse.key {
-            description["KMSMasterKeyArn"] = json!(key);
-        }
-        show("SSEDescription", description);
+        let key = key_arn(call.region, &call.account.id, sse.key.as_deref());
+        show(
+            "SSEDescription",
+            json!({"Status": "ENABLED", "SSEType": "KMS", "KMSMasterKeyArn": key}),
+        );
     }
     // A table that is being deleted shows no more than that.
     if table.status == Status::Deleting {
@@ -70,8 +70,8 @@ pub fn table<B>(call: &Call<'_, B>, table: &TableDescription) -> Value {
     show("CreationDateTime", seconds(table.created_ms));
     show("AttributeDefinitions", definitions(&spec.attributes));
     show("KeySchema", key_schema(&spec.keys));
-    if let Some(ceilings) = spec.on_demand {
-        show("OnDemandThroughput", on_demand(ceilings));
+    if let Some(ceilings) = spec.on_demand.and_then(on_demand) {
+        show("OnDemandThroughput", ceilings);
     }
     show(
         "WarmThroughput",
@@ -94,6 +94,16 @@ pub fn table<B>(call: &Call<'_, B>, table: &TableDescription) -> Value {
         show("GlobalSecondaryIndexes", indexes.collect());
     }
     Value::Object(shown)
+}
+
+/// The ARN of the key that was named by its ARN, alias or id; DynamoDB's own key when none was.
+fn key_arn(region: &str, account: &str, key: Option<&str>) -> String {
+    match key {
+        Some(key) if key.starts_with("arn:") => key.to_owned(),
+        Some(alias) if alias.starts_with("alias/") => format!("arn:aws:kms:{region}:{account}:{alias}"),
+        Some(id) => format!("arn:aws:kms:{region}:{account}:key/{id}"),
+        None => format!("arn:aws:kms:{region}:{account}:alias/aws/dynamodb"),
+    }
 }
 
 fn local_index(arn: &str, index: &LocalIndexSpec, (items, bytes): (u64, u64)) -> Value {
@@ -135,8 +145,8 @@ fn global_index(
     if let Some(backfilling) = state.and_then(|state| state.backfilling) {
         shown["Backfilling"] = json!(backfilling);
     }
-    if let Some(ceilings) = index.on_demand {
-        shown["OnDemandThroughput"] = on_demand(ceilings);
+    if let Some(ceilings) = index.on_demand.and_then(on_demand) {
+        shown["OnDemandThroughput"] = ceilings;
     }
     shown
 }
@@ -215,12 +225,29 @@ fn warm(asked: Option<Throughput>, billing: BillingMode, units: Throughput, stat
     })
 }
 
-fn on_demand(ceilings: OnDemandThroughput) -> Value {
-    let shown = |ceiling: Option<u64>| ceiling.map_or(json!(-1), |ceiling| json!(ceiling));
-    json!({
-        "MaxReadRequestUnits": shown(ceilings.read_max),
-        "MaxWriteRequestUnits": shown(ceilings.write_max),
-    })
+/// Only the ceilings that there are.
+fn on_demand(ceilings: OnDemandThroughput) -> Option<Value> {
+    let shown: Map<String, Value> = ceiling_members(ceilings)
+        .into_iter()
+        .filter_map(|(member, ceiling)| Some((member.to_owned(), json!(ceiling?))))
+        .collect();
+    (!shown.is_empty()).then_some(Value::Object(shown))
+}
+
+/// UpdateTable's answer shows the ceilings that it has just removed, as -1.
+pub fn show_removed_ceilings(shown: &mut Value, update: Option<OnDemandThroughput>) {
+    for (member, ceiling) in update.map(ceiling_members).into_iter().flatten() {
+        if ceiling == Some(OnDemandThroughput::UNLIMITED) {
+            shown["OnDemandThroughput"][member] = json!(-1);
+        }
+    }
+}
+
+fn ceiling_members(ceilings: OnDemandThroughput) -> [(&'static str, Option<u64>); 2] {
+    [
+        ("MaxReadRequestUnits", ceilings.read_max),
+        ("MaxWriteRequestUnits", ceilings.write_max),
+    ]
 }
 
 fn definitions(attributes: &[(String, ScalarType)]) -> Value {

@@ -20,6 +20,8 @@ use super::resource::check_name;
 const ATTRIBUTE_NAME_CHARS_MAX: usize = 255;
 /// Of one index.
 const NON_KEY_ATTRIBUTES_MAX: usize = 20;
+/// Of a table and of local indexes; global ones may have more.
+pub const KEY_SCHEMA_LENGTH_MAX: usize = 2;
 const TAG_KEY_CHARS_MAX: usize = 128;
 const TAG_VALUE_CHARS_MAX: usize = 256;
 /// What the API writes for "no ceiling".
@@ -143,12 +145,13 @@ pub fn keys_of(
     constraints: &mut Constraints,
     member: &str,
     value: Option<List<Structure<KeySchemaElement>>>,
+    length_max: usize,
 ) -> Vec<KeyElement> {
     let Some(elements) = constraints.required(member, value) else {
         return Vec::new();
     };
-    if elements.is_empty() {
-        constraints.length(member, "[]", 0, 1, usize::MAX);
+    if !(1..=length_max).contains(&elements.len()) {
+        constraints.length(member, shown_keys(&elements), elements.len(), 1, length_max);
     }
     let kinds = [("HASH", KeyKind::Hash), ("RANGE", KeyKind::Range)];
     let mut keys = Vec::new();
@@ -160,6 +163,16 @@ pub fn keys_of(
         keys.extend(name.zip(kind).map(|(name, kind)| KeyElement { name, kind }));
     }
     keys
+}
+
+/// A key schema as the constraint about its length prints it.
+fn shown_keys(elements: &[Structure<KeySchemaElement>]) -> String {
+    let text = |value: &Option<Text>| value.as_deref().unwrap_or("null").to_owned();
+    let shown = elements.iter().map(|Structure(element)| {
+        let (name, kind) = (text(&element.attribute_name), text(&element.key_type));
+        format!("KeySchemaElement(attributeName={name}, keyType={kind})")
+    });
+    format!("[{}]", shown.collect::<Vec<_>>().join(", "))
 }
 
 fn attribute_name(constraints: &mut Constraints, member: &str, value: Option<Text>) -> Option<String> {
@@ -218,7 +231,12 @@ pub fn local_indexes_of(
         let member = |name: &str| format!("localSecondaryIndexes.{}.member.{name}", place + 1);
         DeclaredLocalIndex {
             name: index_name_of(constraints, &member("indexName"), index.index_name),
-            keys: keys_of(constraints, &member("keySchema"), index.key_schema),
+            keys: keys_of(
+                constraints,
+                &member("keySchema"),
+                index.key_schema,
+                KEY_SCHEMA_LENGTH_MAX,
+            ),
             projection: projection_of(constraints, &member("projection"), index.projection),
         }
     });
@@ -242,14 +260,14 @@ pub fn global_index_of(constraints: &mut Constraints, at: &str, index: GlobalSec
     let member = |name: &str| format!("{at}.{name}");
     DeclaredGlobalIndex {
         name: index_name_of(constraints, &member("indexName"), index.index_name),
-        keys: keys_of(constraints, &member("keySchema"), index.key_schema),
+        keys: keys_of(constraints, &member("keySchema"), index.key_schema, usize::MAX),
         projection: projection_of(constraints, &member("projection"), index.projection),
         throughput: units_of(
             constraints,
             &member("provisionedThroughput"),
             index.provisioned_throughput,
         ),
-        on_demand: ceilings_of(constraints, &member("onDemandThroughput"), index.on_demand_throughput),
+        on_demand: ceilings_of(index.on_demand_throughput),
         warm: warm_of(constraints, &member("warmThroughput"), index.warm_throughput),
     }
 }
@@ -281,23 +299,16 @@ pub fn units_of(
     read.zip(write).map(|(read, write)| Throughput { read, write })
 }
 
-/// `OnDemandThroughput` at `member`; -1 takes a ceiling away.
-pub fn ceilings_of(
-    constraints: &mut Constraints,
-    member: &str,
-    value: Option<Structure<OnDemand>>,
-) -> Option<OnDemandThroughput> {
+/// `OnDemandThroughput`; -1 takes a ceiling away, other negative numbers are as invalid as 0.
+pub fn ceilings_of(value: Option<Structure<OnDemand>>) -> Option<OnDemandThroughput> {
     let Structure(ceilings) = value?;
-    let mut bounded = |name: &str, value: Option<Long>| match value?.0 {
+    let ceiling = |value: Option<Long>| match value?.0 {
         NO_CEILING => Some(OnDemandThroughput::UNLIMITED),
-        value => {
-            constraints.within(format_args!("{member}.{name}"), Some(value), 1, i64::MAX);
-            u64::try_from(value).ok()
-        }
+        value => Some(u64::try_from(value).unwrap_or_default()),
     };
     Some(OnDemandThroughput {
-        read_max: bounded("maxReadRequestUnits", ceilings.max_read_request_units),
-        write_max: bounded("maxWriteRequestUnits", ceilings.max_write_request_units),
+        read_max: ceiling(ceilings.max_read_request_units),
+        write_max: ceiling(ceilings.max_write_request_units),
     })
 }
 
@@ -336,7 +347,17 @@ pub fn stream_of(
     Some((enabled?.0, view))
 }
 
-/// What a stream specification asks for: `None` inside is off.
+/// The stream of a new table.
+pub fn new_stream(specification: Option<(bool, Option<StreamView>)>) -> Result<Option<StreamView>, ApiError> {
+    match specification {
+        None | Some((false, None)) => Ok(None),
+        Some((true, Some(view))) => Ok(Some(view)),
+        Some((true, None)) => Err(ApiError::validation(message::NEW_STREAM_WITHOUT_VIEW)),
+        Some((false, Some(_))) => Err(ApiError::validation(message::NEW_VIEW_WITHOUT_STREAM)),
+    }
+}
+
+/// What an update's stream specification asks for: `None` inside is off.
 pub fn wanted_stream(
     specification: Option<(bool, Option<StreamView>)>,
 ) -> Result<Option<Option<StreamView>>, ApiError> {
@@ -344,8 +365,8 @@ pub fn wanted_stream(
         None => Ok(None),
         Some((true, Some(view))) => Ok(Some(Some(view))),
         Some((false, None)) => Ok(Some(None)),
-        Some((true, None)) => Err(ApiError::validation(message::STREAM_VIEW_REQUIRED)),
-        Some((false, Some(_))) => Err(ApiError::validation(message::STREAM_VIEW_WITHOUT_STREAM)),
+        Some((true, None)) => Err(ApiError::validation(message::STREAM_ON_WITHOUT_VIEW)),
+        Some((false, Some(_))) => Err(ApiError::validation(message::STREAM_OFF_WITH_VIEW)),
     }
 }
 

@@ -63,6 +63,9 @@ pub fn named_table<'a, B>(call: &Call<'_, B>, name: &'a str) -> Result<&'a str, 
 
 /// The table that an ARN means: one of this account and region.
 pub fn table_of_arn<'a, B>(call: &Call<'_, B>, arn: &'a str) -> Result<&'a str, ApiError> {
+    if !arn.starts_with(ARN_PREFIX) {
+        return Err(ApiError::validation(message::ARN_PREFIX_MISSING));
+    }
     let invalid = || ApiError::validation(message::resource_arn_invalid(arn));
     let mut parts = arn.splitn(6, ':');
     let fields = [(); 6].map(|()| parts.next());
