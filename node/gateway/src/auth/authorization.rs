@@ -36,16 +36,18 @@ impl<'a> Authorization<'a> {
             return Err(incomplete(format!("Unsupported AWS 'algorithm': '{algorithm}'.")));
         }
         let (mut credential, mut signature, mut signed_headers) = (None, None, None);
-        for pair in parameters.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+        // Commas and spaces both end a pair, so a key with a space in it is told apart.
+        let pairs = parameters.split(|end: char| end == ',' || end.is_ascii_whitespace());
+        for pair in pairs.filter(|pair| !pair.is_empty()) {
             let Some((name, value)) = pair.split_once('=') else {
                 return Err(incomplete(format!(
                     "'{pair}' not a valid key=value pair (missing equal-sign) in Authorization header: '{text}'."
                 )));
             };
-            match name.trim() {
-                "Credential" => credential = Some(value.trim()),
-                "Signature" => signature = Some(value.trim()),
-                "SignedHeaders" => signed_headers = Some(value.trim()),
+            match name {
+                "Credential" => credential = Some(value),
+                "Signature" => signature = Some(value),
+                "SignedHeaders" => signed_headers = Some(value),
                 _ => {}
             }
         }

@@ -142,6 +142,12 @@ fn what_is_missing_is_named() {
             message.starts_with("'Credential' not a valid key=value pair (missing equal-sign)"),
             "{message}"
         );
+        let spaced = "AWS4-HMAC-SHA256 Credential=a /b, SignedHeaders=host, Signature=c";
+        let (_, message) = refused(&auth, &request(Some(spaced), &[]), BODY, NOW);
+        assert!(
+            message.starts_with("'/b' not a valid key=value pair (missing equal-sign)"),
+            "{message}"
+        );
         let short = "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=c";
         let (_, message) = refused(&auth, &request(Some(short), &[]), BODY, NOW);
         assert!(
