@@ -341,6 +341,73 @@ fn updates_follow_updatetables_rules() {
 }
 
 #[test]
+fn an_index_can_be_given_up_while_it_is_built() {
+    let mut declared = table();
+    declared.global = Some(vec![global("idx", vec![key("b", KeyKind::Hash)])]);
+    let mut table = description(declared.resolve().unwrap());
+    table.status = Status::Updating;
+    table.global = vec![GlobalIndexState {
+        name: "idx".into(),
+        status: Status::Creating,
+        backfilling: Some(true),
+        items: 0,
+        bytes: 0,
+        last_increase_ms: None,
+        last_decrease_ms: None,
+        decreases_today: 0,
+    }];
+    let delete = |name: &str| TableUpdate {
+        global: vec![GlobalIndexUpdate::Delete(name.into())],
+        ..TableUpdate::default()
+    };
+    table.updated(&delete("idx")).unwrap();
+    // Anything else has to wait, and what concerns indexes is told so.
+    assert_eq!(
+        table.updated(&delete("other")).unwrap_err().code,
+        ErrorCode::LimitExceeded
+    );
+    let protect = TableUpdate {
+        deletion_protection: Some(true),
+        ..delete("idx")
+    };
+    assert_eq!(table.updated(&protect).unwrap_err().code, ErrorCode::LimitExceeded);
+    let protect = TableUpdate {
+        global: Vec::new(),
+        ..protect
+    };
+    assert_eq!(table.updated(&protect).unwrap_err().code, ErrorCode::ResourceInUse);
+    // Once everything is copied, the index is nearly there.
+    table.global[0].backfilling = Some(false);
+    assert_eq!(
+        table.updated(&delete("idx")).unwrap_err().code,
+        ErrorCode::LimitExceeded
+    );
+}
+
+#[test]
+fn ceilings_are_for_on_demand_tables() {
+    let ceilings = |read_max| OnDemandThroughput {
+        read_max: Some(read_max),
+        write_max: None,
+    };
+    let mut wrong = table();
+    wrong.on_demand = Some(ceilings(5));
+    assert_eq!(
+        refused(wrong.clone()).1,
+        "One or more parameter values were invalid: MaxReadRequestUnits for OnDemandThroughput cannot be specified \
+         when table BillingMode is PROVISIONED."
+    );
+    wrong.billing = Some(BillingMode::PayPerRequest);
+    wrong.throughput = None;
+    wrong.on_demand = Some(ceilings(0));
+    assert_eq!(
+        refused(wrong).1,
+        "One or more parameter values were invalid: Requested MaxReadRequestUnits for OnDemandThroughput for table is \
+         outside of valid range"
+    );
+}
+
+#[test]
 fn changes_lead_from_one_specification_to_another() {
     let before = table().resolve().unwrap();
     let mut wanted = table();
