@@ -49,7 +49,12 @@ fn text(reply: &Reply, unordered: bool) -> String {
     let mut body = reply.json();
     if reply.status != 200 {
         let item = body.get("Item").map(|item| format!(" {item}")).unwrap_or_default();
-        return format!("{} {}: {}{item}", reply.status, reply.error_name(), reply.error_message());
+        return format!(
+            "{} {}: {}{item}",
+            reply.status,
+            reply.error_name(),
+            reply.error_message()
+        );
     }
     normalise(&mut body, unordered);
     format!("200 {body}")
@@ -89,6 +94,7 @@ pub struct Allowances(Vec<Allowance>);
 
 struct Allowance {
     operation: String,
+    request: String,
     ours: String,
     theirs: String,
 }
@@ -101,22 +107,40 @@ impl Allowances {
         let mut names = BTreeSet::new();
         let mut allowances = Vec::new();
         for entry in list {
-            let field = |name: &str| entry[name].as_str().map(str::to_owned).with_context(|| format!("{name:?} of {entry}"));
+            let field = |name: &str| {
+                entry[name]
+                    .as_str()
+                    .map(str::to_owned)
+                    .with_context(|| format!("{name:?} of {entry}"))
+            };
             let name = field("name")?;
-            anyhow::ensure!(reasons.contains(&format!("## {name}\n")), "DIFFERENCES.md has no section {name:?}");
+            anyhow::ensure!(
+                reasons.contains(&format!("## {name}\n")),
+                "DIFFERENCES.md has no section {name:?}"
+            );
             names.insert(name);
-            allowances.push(Allowance { operation: field("operation")?, ours: field("ours")?, theirs: field("theirs")? });
+            allowances.push(Allowance {
+                operation: field("operation")?,
+                request: entry["request"].as_str().unwrap_or("").to_owned(),
+                ours: field("ours")?,
+                theirs: field("theirs")?,
+            });
         }
         for section in reasons.lines().filter_map(|line| line.strip_prefix("## ")) {
-            anyhow::ensure!(names.contains(section), "DIFFERENCES.md tells of {section:?}, which nothing allows");
+            anyhow::ensure!(
+                names.contains(section),
+                "DIFFERENCES.md tells of {section:?}, which nothing allows"
+            );
         }
         Ok(Allowances(allowances))
     }
 
-    /// Whether a difference is one of them: the operation is named (`*`: any), and each answer contains the text.
+    /// Whether a difference is one of them: the operation is named (`*`: any), the request and each
+    /// answer contain the text.
     pub fn allow(&self, difference: &Difference) -> bool {
         self.0.iter().any(|allowance| {
             (allowance.operation == "*" || allowance.operation == difference.operation)
+                && difference.request.contains(&allowance.request)
                 && difference.ours.contains(&allowance.ours)
                 && difference.theirs.contains(&allowance.theirs)
         })

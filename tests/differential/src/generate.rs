@@ -8,8 +8,24 @@ use serde_json::{Map, Value, json};
 /// Attributes that are no keys.
 const NAMES: &[&str] = &["n", "s", "b", "t", "z", "l", "m", "ss", "ns", "x"];
 const NUMBERS: &[&str] = &[
-    "0", "-0", "1", "-1", "2", "10", "9", "0.5", "1.50", "1e2", "-1E-3", "007", "3.14159265358979", "99999999999999999999",
-    "1e125", "-1e-130", "0.1", "12345678901234567890123456789012345678",
+    "0",
+    "-0",
+    "1",
+    "-1",
+    "2",
+    "10",
+    "9",
+    "0.5",
+    "1.50",
+    "1e2",
+    "-1E-3",
+    "007",
+    "3.14159265358979",
+    "99999999999999999999",
+    "1e125",
+    "-1e-130",
+    "0.1",
+    "12345678901234567890123456789012345678",
 ];
 const STRINGS: &[&str] = &["", "a", "ab", "abc", "b", "é", "漢字", "A", " ", "a\u{0}b", "\u{1F600}"];
 const BINARIES: &[&str] = &["", "AA==", "AQI=", "/w==", "AQID"];
@@ -52,7 +68,10 @@ impl References {
 
 impl Generator {
     pub fn new(seed: u64) -> Self {
-        Generator { rng: SmallRng::seed_from_u64(seed), seed }
+        Generator {
+            rng: SmallRng::seed_from_u64(seed),
+            seed,
+        }
     }
 
     fn simple(&self) -> String {
@@ -103,10 +122,14 @@ impl Generator {
             50..58 => ("DeleteItem", self.delete()),
             58..66 => ("GetItem", self.get()),
             66..86 => ("Query", self.query()),
-            86..91 => ("Scan", self.scan()),
-            91..95 => ("BatchGetItem", self.batch_get()),
+            86..90 => ("Scan", self.scan()),
+            90..93 => self.legacy(),
+            93..95 => ("BatchGetItem", self.batch_get()),
             _ => ("BatchWriteItem", self.batch_write()),
         };
+        if self.one_in(25) {
+            self.spoil(&mut body);
+        }
         if self.one_in(3) {
             body["ReturnConsumedCapacity"] = json!(self.pick(&["TOTAL", "INDEXES"]));
         }
@@ -127,7 +150,10 @@ impl Generator {
         if self.one_in(2) {
             (self.simple(), json!({ "pk": pk }))
         } else {
-            (self.ranged(), json!({"pk": pk, "sk": {"N": self.rng.random_range(0..SORTS).to_string()}}))
+            (
+                self.ranged(),
+                json!({"pk": pk, "sk": {"N": self.rng.random_range(0..SORTS).to_string()}}),
+            )
         }
     }
 
@@ -168,7 +194,9 @@ impl Generator {
 
     fn set(&mut self, from: &[&str]) -> Vec<String> {
         let count = self.rng.random_range(1..4);
-        from.choose_multiple(&mut self.rng, count).map(|text| (*text).to_owned()).collect()
+        from.choose_multiple(&mut self.rng, count)
+            .map(|text| (*text).to_owned())
+            .collect()
     }
 
     fn item(&mut self, key: &Value) -> Value {
@@ -224,7 +252,9 @@ impl Generator {
     }
 
     fn path(&mut self) -> &'static str {
-        self.pick(&["n", "s", "b", "t", "z", "l", "m", "ss", "ns", "x", "l[0]", "l[1]", "m.x", "m.deep.y", "m.y"])
+        self.pick(&[
+            "n", "s", "b", "t", "z", "l", "m", "ss", "ns", "x", "l[0]", "l[1]", "m.x", "m.deep.y", "m.y",
+        ])
     }
 
     fn operand(&mut self, references: &mut References) -> String {
@@ -253,7 +283,11 @@ impl Generator {
                 format!("attribute_type({}, {})", self.path(), references.value(kind))
             }
             5 => {
-                let value = if self.one_in(2) { json!({"S": self.pick(STRINGS)}) } else { json!({"N": self.pick(NUMBERS)}) };
+                let value = if self.one_in(2) {
+                    json!({"S": self.pick(STRINGS)})
+                } else {
+                    json!({"N": self.pick(NUMBERS)})
+                };
                 format!("contains({}, {})", self.path(), references.value(value))
             }
             6 => {
@@ -270,7 +304,11 @@ impl Generator {
                 let path = self.path();
                 let (low, high) = (json!({"N": "0"}), json!({"N": self.pick(&["1", "5", "100"])}));
                 let (low, high) = (references.value(low), references.value(high));
-                if self.one_in(2) { format!("{path} BETWEEN {low} AND {high}") } else { format!("{path} IN ({low}, {high})") }
+                if self.one_in(2) {
+                    format!("{path} BETWEEN {low} AND {high}")
+                } else {
+                    format!("{path} IN ({low}, {high})")
+                }
             }
         }
     }
@@ -324,7 +362,11 @@ impl Generator {
                 format!("{name} {}", references.value(value))
             }
             "DELETE" => {
-                let value = if name == "ns" { self.value_for("ns") } else { self.value_for("ss") };
+                let value = if name == "ns" {
+                    self.value_for("ns")
+                } else {
+                    self.value_for("ss")
+                };
                 format!("{name} {}", references.value(value))
             }
             _ => self.assignment(name, references),
@@ -340,7 +382,11 @@ impl Generator {
             }
             ("n", 1) => {
                 let (start, step) = (one(self), one(self));
-                format!("n = if_not_exists(n, {}) + {}", references.value(start), references.value(step))
+                format!(
+                    "n = if_not_exists(n, {}) + {}",
+                    references.value(start),
+                    references.value(step)
+                )
             }
             ("l", 0) => {
                 let tail = json!({"L": [self.value(2)]});
@@ -348,7 +394,11 @@ impl Generator {
             }
             ("l", 1) => {
                 let (empty, tail) = (json!({"L": []}), json!({"L": [self.value(2)]}));
-                format!("l = list_append(if_not_exists(l, {}), {})", references.value(empty), references.value(tail))
+                format!(
+                    "l = list_append(if_not_exists(l, {}), {})",
+                    references.value(empty),
+                    references.value(tail)
+                )
             }
             ("l", 2) => {
                 let value = self.value(2);
@@ -409,7 +459,12 @@ impl Generator {
             body["Limit"] = json!(self.rng.random_range(1..5));
         }
         if self.one_in(4) {
-            let filters = ["attribute_exists(x)", "attribute_exists(l)", "size(b) > :size", "attribute_type(z, :kind)"];
+            let filters = [
+                "attribute_exists(x)",
+                "attribute_exists(l)",
+                "size(b) > :size",
+                "attribute_type(z, :kind)",
+            ];
             let filter = self.pick(&filters);
             if filter.contains(":size") {
                 references.values.insert(":size".to_owned(), json!({"N": "1"}));
@@ -444,11 +499,133 @@ impl Generator {
         body
     }
 
+    /// An operation in the parameters that expressions have replaced.
+    fn legacy(&mut self) -> (&'static str, Value) {
+        let (table, key) = self.key();
+        match self.rng.random_range(0..5) {
+            0 => {
+                let mut body = json!({"TableName": table, "Item": self.item(&key)});
+                self.expect(&mut body, "Expected");
+                ("PutItem", body)
+            }
+            1 => {
+                let mut updates = Map::new();
+                for _ in 0..self.rng.random_range(1..4) {
+                    let name = self.pick(NAMES);
+                    let update = match self.rng.random_range(0..4) {
+                        0 => json!({"Action": "DELETE"}),
+                        1 => json!({"Action": "ADD", "Value": {"N": self.pick(&["1", "-2.5"])}}),
+                        _ => json!({"Action": "PUT", "Value": self.value_for(name)}),
+                    };
+                    updates.insert(name.to_owned(), update);
+                }
+                // Of an item that is not there `DELETE` alone makes none (API reference, AttributeUpdates: "Nothing
+                // happens"); dynoxide makes one, which would show only much later.
+                updates.insert("x".to_owned(), json!({"Value": self.value_for("x")}));
+                let mut body = json!({"TableName": table, "Key": key, "AttributeUpdates": updates});
+                body["ReturnValues"] = json!(self.pick(&["NONE", "ALL_NEW", "UPDATED_NEW", "UPDATED_OLD"]));
+                self.expect(&mut body, "Expected");
+                ("UpdateItem", body)
+            }
+            2 => {
+                let names = ["pk", "n", "s", "x", "m"];
+                let count = self.rng.random_range(1..4);
+                let names: Vec<&str> = names.choose_multiple(&mut self.rng, count).copied().collect();
+                (
+                    "GetItem",
+                    json!({"TableName": table, "Key": key, "AttributesToGet": names, "ConsistentRead": true}),
+                )
+            }
+            3 => {
+                let mut conditions = json!({"pk": {"ComparisonOperator": "EQ", "AttributeValueList": [key["pk"]]}});
+                if self.one_in(2) {
+                    let operator = self.pick(&["EQ", "LT", "LE", "GT", "GE"]);
+                    conditions["sk"] = json!({"ComparisonOperator": operator, "AttributeValueList": [{"N": "2"}]});
+                }
+                let mut body = json!({"TableName": self.ranged(), "KeyConditions": conditions, "ConsistentRead": true});
+                self.expect(&mut body, "QueryFilter");
+                ("Query", body)
+            }
+            _ => {
+                let mut body = json!({"TableName": table, "ConsistentRead": true});
+                self.expect(&mut body, "ScanFilter");
+                ("Scan", body)
+            }
+        }
+    }
+
+    /// Adds a map of comparisons.
+    fn expect(&mut self, body: &mut Value, member: &str) {
+        let mut entries = Map::new();
+        for _ in 0..self.rng.random_range(0..3) {
+            let name = self.pick(NAMES);
+            let number = json!({"N": self.pick(NUMBERS)});
+            let entry = match self.rng.random_range(0..7) {
+                0 => json!({"ComparisonOperator": self.pick(&["NULL", "NOT_NULL"])}),
+                1 => json!({"ComparisonOperator": "BETWEEN", "AttributeValueList": [{"N": "0"}, {"N": "10"}]}),
+                2 => json!({"ComparisonOperator": "IN", "AttributeValueList": [{"N": "1"}, number]}),
+                3 => {
+                    let operator = self.pick(&["CONTAINS", "NOT_CONTAINS", "BEGINS_WITH"]);
+                    json!({"ComparisonOperator": operator, "AttributeValueList": [{"S": self.pick(&STRINGS[1..])}]})
+                }
+                4 => json!({"ComparisonOperator": self.pick(&["EQ", "NE"]), "AttributeValueList": [self.value(2)]}),
+                _ => {
+                    json!({"ComparisonOperator": self.pick(&["LT", "LE", "GT", "GE"]), "AttributeValueList": [number]})
+                }
+            };
+            entries.insert(name.to_owned(), entry);
+        }
+        if entries.is_empty() {
+            return;
+        }
+        if entries.len() > 1 {
+            body["ConditionalOperator"] = json!(self.pick(&["AND", "OR"]));
+        }
+        body[member] = Value::Object(entries);
+    }
+
+    /// Makes a request wrong.
+    fn spoil(&mut self, body: &mut Value) {
+        let Some(members) = body.as_object_mut() else { return };
+        match self.rng.random_range(0..6) {
+            0 => drop(members.insert("TableName".to_owned(), json!("no-such-table"))),
+            1 => {
+                for key in ["Key", "Item"] {
+                    if let Some(Value::Object(key)) = members.get_mut(key) {
+                        key.remove("pk");
+                    }
+                }
+            }
+            2 => {
+                for key in ["Key", "Item"] {
+                    if let Some(key) = members.get_mut(key) {
+                        key["pk"] = json!({"N": "1"});
+                    }
+                }
+            }
+            3 => {
+                for key in ["Key", "Item"] {
+                    if let Some(key) = members.get_mut(key) {
+                        key["pk"] = json!({"S": ""});
+                    }
+                }
+            }
+            4 => drop(members.remove("ExpressionAttributeValues")),
+            _ => {
+                if let Some(Value::Object(values)) = members.get_mut("ExpressionAttributeValues") {
+                    values.insert(":unused".to_owned(), json!({"S": "a"}));
+                }
+            }
+        }
+    }
+
     fn batch_get(&mut self) -> Value {
         let mut tables = Map::new();
         for _ in 0..self.rng.random_range(1..8) {
             let (table, key) = self.key();
-            let entry = tables.entry(table).or_insert_with(|| json!({"Keys": [], "ConsistentRead": true}));
+            let entry = tables
+                .entry(table)
+                .or_insert_with(|| json!({"Keys": [], "ConsistentRead": true}));
             push_new(&mut entry["Keys"], key);
         }
         json!({ "RequestItems": tables })

@@ -7,7 +7,8 @@
 //! 3. A difference counts unless `allowances.json` has it: there each is decided by what AWS documents, and
 //!    DIFFERENCES.md tells the reason. The tables are emptied of differences that were allowed by writing the item anew.
 //!
-//! `partita-differential [SEQUENCES [FIRST_SEED]]`; a failing sequence prints its seed and its last requests.
+//! `partita-differential [SEQUENCES [FIRST_SEED]]`; a failing sequence prints its seed and the requests that its first
+//! difference needs: the others have been left out by replaying it.
 
 mod compare;
 mod generate;
@@ -27,22 +28,38 @@ use crate::generate::Generator;
 
 const SEQUENCES: u64 = 40;
 const STEPS: usize = 250;
-/// Requests shown before a difference.
-const SHOWN: usize = 3;
+/// Of a sequence, to find the requests that its difference needs.
+const REPLAYS_MAX: usize = 60;
 /// Differences after which it is pointless to go on.
 const DIFFERENCES_MAX: usize = 40;
 /// How long an index of ours may take to follow its table.
 const INDEX_LIMIT: Duration = Duration::from_secs(5);
+/// How long a table may take to be gone.
+const DELETE_LIMIT: Duration = Duration::from_secs(20);
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(2);
+
+/// An operation and its body.
+type Request = (&'static str, Value);
 
 fn main() -> Result<ExitCode> {
-    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u64>().context("not a number"));
+    let mut arguments = std::env::args()
+        .skip(1)
+        .map(|text| text.parse::<u64>().context("not a number"));
     let sequences = arguments.next().transpose()?.unwrap_or(SEQUENCES);
     let first = arguments.next().transpose()?.unwrap_or(1);
     let home = tempfile::tempdir()?;
     let server = Server::start(&ServerOptions::at(home.path()))?;
     let theirs = start_dynoxide()?;
     let allowances = Allowances::read()?;
-    let mut pair = Pair { ours: server.connect()?, theirs: Connection::open(theirs)?, allowances, allowed: 0, requests: 0 };
+    let mut pair = Pair {
+        ours: server.connect()?,
+        theirs: Connection::open(theirs)?,
+        allowances,
+        allowed: 0,
+        requests: 0,
+        last: Value::Null,
+    };
 
     let (mut failed, mut differences) = (0, 0);
     for seed in first..first + sequences {
@@ -55,10 +72,17 @@ fn main() -> Result<ExitCode> {
             break;
         }
     }
-    println!("differential: {} requests, {} answers differ as allowed", pair.requests, pair.allowed);
+    println!(
+        "differential: {} requests, {} answers differ as allowed",
+        pair.requests, pair.allowed
+    );
     println!("differential: {} passed, {failed} failed", sequences - failed);
     server.stop()?;
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// dynoxide's own HTTP server, in a thread of this process, in memory.
@@ -88,41 +112,123 @@ struct Pair {
     allowances: Allowances,
     allowed: usize,
     requests: usize,
+    /// Our last answer.
+    last: Value,
 }
 
 impl Pair {
     /// One sequence over fresh tables; the differences that nothing allows.
     fn sequence(&mut self, seed: u64) -> Result<Vec<Difference>> {
         let mut generator = Generator::new(seed);
-        for table in generator.tables() {
+        let tables = generator.tables();
+        self.make(&tables)?;
+        let mut history: Vec<Request> = Vec::new();
+        let mut found = Vec::new();
+        for step in 0..STEPS {
+            history.push(generator.next());
+            let Some(mut difference) = self.step(&history[step])? else {
+                continue;
+            };
+            history = self.shrink(&tables, history)?;
+            history.pop();
+            difference.place = format!("seed {seed}, step {step}");
+            difference.before = history
+                .iter()
+                .map(|(operation, body)| format!("{operation} {body}"))
+                .collect();
+            found.push(difference);
+            break;
+        }
+        self.drop(&tables)?;
+        Ok(found)
+    }
+
+    /// One request; the difference unless it is allowed.
+    fn step(&mut self, (operation, body): &Request) -> Result<Option<Difference>> {
+        let Some(difference) = self.pages(operation, body.clone())? else {
+            return Ok(None);
+        };
+        if !self.allowances.allow(&difference) {
+            return Ok(Some(difference));
+        }
+        self.allowed += 1;
+        // What was allowed to differ may have left different items: make them the same again.
+        self.reconcile(body)?;
+        Ok(None)
+    }
+
+    /// Leaves out what the last request of `history` differs without: ever smaller pieces, as long as replays last.
+    fn shrink(&mut self, tables: &[Value], mut history: Vec<Request>) -> Result<Vec<Request>> {
+        let (mut piece, mut end, mut replays) = (history.len() / 2, history.len() - 1, 0);
+        while piece > 0 && replays < REPLAYS_MAX {
+            if end == 0 {
+                (piece, end) = (piece / 2, history.len() - 1);
+                continue;
+            }
+            let start = end.saturating_sub(piece);
+            let mut shorter = history.clone();
+            shorter.drain(start..end);
+            replays += 1;
+            if self.differs_at_last(tables, &shorter)? {
+                history = shorter;
+            }
+            end = start;
+        }
+        Ok(history)
+    }
+
+    /// Whether the last request, and none before it, differs on fresh tables.
+    fn differs_at_last(&mut self, tables: &[Value], history: &[Request]) -> Result<bool> {
+        self.drop(tables)?;
+        self.make(tables)?;
+        for (index, request) in history.iter().enumerate() {
+            if self.step(request)?.is_some() {
+                return Ok(index + 1 == history.len());
+            }
+        }
+        Ok(false)
+    }
+
+    fn make(&mut self, tables: &[Value]) -> Result<()> {
+        for table in tables {
             for connection in [&mut self.ours, &mut self.theirs] {
-                let reply = connection.call("CreateTable", &table)?;
-                ensure!(reply.status == 200, "CreateTable: {}", String::from_utf8_lossy(&reply.body));
+                let reply = connection.call("CreateTable", table)?;
+                ensure!(
+                    reply.status == 200,
+                    "CreateTable: {}",
+                    String::from_utf8_lossy(&reply.body)
+                );
                 wait_until_active(connection, table["TableName"].as_str().unwrap_or(""))?;
             }
         }
-        let (mut history, mut found): (Vec<String>, Vec<Difference>) = (Vec::new(), Vec::new());
-        for step in 0..STEPS {
-            let (operation, body) = generator.next();
-            history.push(format!("{operation} {body}"));
-            let Some(mut difference) = self.compare(operation, &body)? else { continue };
-            if self.allowances.allow(&difference) {
-                self.allowed += 1;
-                // What was allowed to differ may have left different items: make them the same again.
-                self.reconcile(&body)?;
-                continue;
-            }
-            difference.place = format!("seed {seed}, step {step}");
-            difference.before = history[history.len().saturating_sub(SHOWN + 1)..history.len() - 1].to_vec();
-            found.push(difference);
-            self.reconcile(&body)?;
-        }
-        for table in generator.tables() {
+        Ok(())
+    }
+
+    /// Removes the tables, and waits until they are gone.
+    fn drop(&mut self, tables: &[Value]) -> Result<()> {
+        for table in tables {
+            let name = json!({"TableName": table["TableName"]});
             for connection in [&mut self.ours, &mut self.theirs] {
-                connection.call("DeleteTable", &json!({"TableName": table["TableName"]}))?;
+                connection.call("DeleteTable", &name)?;
+                let began = Instant::now();
+                while connection.call("DescribeTable", &name)?.status == 200 {
+                    ensure!(began.elapsed() < DELETE_LIMIT, "{name} is not gone");
+                    std::thread::sleep(POLL);
+                }
             }
         }
-        Ok(found)
+        Ok(())
+    }
+
+    /// Sends a request to both, and asks for the pages after it where both say that there are more.
+    fn pages(&mut self, operation: &'static str, mut body: Value) -> Result<Option<Difference>> {
+        loop {
+            let difference = self.compare(operation, &body)?;
+            if difference.is_some() || operation != "Query" || !self.last["LastEvaluatedKey"].is_object() {
+                return Ok(difference);
+            }
+            body["ExclusiveStartKey"] = self.last["LastEvaluatedKey"].take();
+        }
     }
 
     /// Sends a request to both.
@@ -133,12 +239,15 @@ impl Pair {
         loop {
             let ours = self.ours.call(operation, body)?;
             let difference = compare::compare(operation, body, &ours, &theirs);
+            self.last = ours.json();
             // Ours keeps GSIs asynchronously, as DynamoDB does.
-            let wait = body.get("IndexName").is_some_and(|name| name.as_str().is_some_and(|name| name.starts_with("global")));
+            let wait = body
+                .get("IndexName")
+                .is_some_and(|name| name.as_str().is_some_and(|name| name.starts_with("global")));
             if difference.is_none() || !wait || began.elapsed() > INDEX_LIMIT {
                 return Ok(difference);
             }
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(POLL);
         }
     }
 
