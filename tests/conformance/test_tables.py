@@ -170,7 +170,8 @@ def test_streams_switch(api, make_table):
     api.refuses("UpdateTable", switch(StreamEnabled=False, StreamViewType="NEW_IMAGE"),
                 INVALID + "If stream is being disabled, then UpdateViewType must not be specified")
     api.ok("UpdateTable", switch(StreamEnabled=False))
-    assert "StreamSpecification" not in api.wait(table)
+    after = api.wait(table)
+    assert "StreamSpecification" not in after and after["LatestStreamArn"] == described["LatestStreamArn"]
 
 
 def test_list_tables(api, make_table):

@@ -18,8 +18,9 @@ pub fn retarget(record: &mut Record, target: TableSpec, now_ms: u64) -> Result<(
     retarget_units(record, &target, now_ms);
     retarget_indexes(record, &target, now_ms);
     retarget_time_to_live(record, target.time_to_live.as_deref());
-    if record.spec.stream != target.stream {
-        record.stream_label = target.stream.map(|_| stream_label(now_ms));
+    // A stream that is switched off stays known as the latest.
+    if record.spec.stream != target.stream && target.stream.is_some() {
+        record.stream_label = Some(stream_label(now_ms));
     }
     if record.spec.class != target.class {
         record.dates.class_since_ms = Some(now_ms);
