@@ -2,6 +2,7 @@
 
 import pytest
 
+from conftest import DETECTED
 from test_items import put
 
 ITEM = {
@@ -104,6 +105,7 @@ BAD = [
 def test_bad_conditions(api, simple, written, expression, message):
     reply = attempt(api, simple, written, expression)
     assert reply.status == 400 and reply.error[0] == "ValidationException", reply.body
+    message = DETECTED + message
     if "{N:6.0}" in message:
         assert reply.error[1] in (message, message.replace("6.0", "6"))
     else:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from conftest import DETECTED
 from test_items import get, put
 
 ITEM = {"n": {"N": "5"}, "s": {"S": "hello"}, "ss": {"SS": ["a", "b"]}, "l": {"L": [{"S": "x"}]}}
@@ -99,9 +100,9 @@ BAD = [
     ("GetItem", {"AttributesToGet": ["a"], "ProjectionExpression": "a"},
      MIXED + "Non-expression parameters: {AttributesToGet} Expression parameters: {ProjectionExpression}"),
     ("UpdateItem", {"AttributeUpdates": {"a": {"Value": N5}}, "UpdateExpression": "REMOVE a"},
-     MIXED + "Non-expression parameters: {AttributeUpdates} Expression parameters: {UpdateExpression}"),
+     DETECTED + MIXED + "Non-expression parameters: {AttributeUpdates} Expression parameters: {UpdateExpression}"),
     ("DeleteItem", {"Expected": {"a": {"Exists": False}}, "ConditionExpression": "attribute_exists(a)"},
-     MIXED + "Non-expression parameters: {Expected} Expression parameters: {ConditionExpression}"),
+     DETECTED + MIXED + "Non-expression parameters: {Expected} Expression parameters: {ConditionExpression}"),
     ("DeleteItem", {"Expected": {"a": {"Exists": True}}}, INVALID + "Value must be provided when Exists is true for Attribute: a"),
     ("DeleteItem", {"Expected": {"a": {"Exists": False, "Value": N5}}}, INVALID + "Value cannot be used when Exists is false for Attribute: a"),
     ("DeleteItem", {"Expected": {"a": {}}}, INVALID + "Value must be provided when Exists is null for Attribute: a"),
@@ -120,3 +121,12 @@ BAD = [
 @pytest.mark.parametrize("operation, more, message", BAD, ids=[str(more)[:60] for _, more, _ in BAD])
 def test_bad(api, simple, operation, more, message):
     api.refuses(operation, {"TableName": simple, "Key": {"pk": {"S": "a"}}, **more}, message)
+
+
+def test_deleting_attributes_makes_no_item(api, simple, key):
+    item_key = {"TableName": simple, "Key": {"pk": {"S": key}}}
+    delete = {"Action": "DELETE"}
+    api.ok("UpdateItem", {**item_key, "AttributeUpdates": {"a": delete, "b": {**delete, "Value": {"SS": ["x"]}}}})
+    assert api.ok("GetItem", {**item_key, "ConsistentRead": True}) == {}
+    api.ok("UpdateItem", {**item_key, "AttributeUpdates": {"a": delete, "b": {"Value": N5}}})
+    assert api.ok("GetItem", {**item_key, "ConsistentRead": True}) == {"Item": {"pk": {"S": key}, "b": N5}}

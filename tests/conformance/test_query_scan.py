@@ -2,6 +2,8 @@
 
 import pytest
 
+from conftest import DETECTED
+
 
 @pytest.fixture(scope="module")
 def filled(api, ranged):
@@ -158,18 +160,20 @@ BAD_QUERIES = [
      "Filter Expression can only contain non-primary key attributes: Primary key attribute: sk"),
     ({"KeyConditionExpression": "pk = :p", "IndexName": "nope"}, "The table does not have the specified index: nope"),
     ({"KeyConditionExpression": "pk = :p", "ExclusiveStartKey": {"pk": {"S": "query"}}},
-     "Exclusive Start Key must have same size as table's key schema"),
+     "The provided starting key is invalid"),
+    ({"KeyConditionExpression": "pk = :p", "ExclusiveStartKey": {"pk": {"S": "query"}, "sk": {"N": "1"}, "v": {"N": "1"}}},
+     "The provided starting key is invalid"),
     ({"KeyConditionExpression": "pk = :p", "ExclusiveStartKey": {"pk": {"S": "other"}, "sk": {"N": "1"}}},
      "The provided starting key is outside query boundaries based on provided conditions"),
     ({"KeyConditionExpression": "pk = :p AND sk > :b", "V": {":b": {"N": "4"}},
       "ExclusiveStartKey": {"pk": {"S": "query"}, "sk": {"N": "1"}}},
      "The provided starting key does not match the range key predicate"),
     ({"KeyConditionExpression": "pk = :p", "Select": "SPECIFIC_ATTRIBUTES"},
-     "Must specify the AttributesToGet or ProjectionExpression when choosing to get SPECIFIC_ATTRIBUTES"),
+     DETECTED + "Must specify the AttributesToGet or ProjectionExpression when choosing to get SPECIFIC_ATTRIBUTES"),
     ({"KeyConditionExpression": "pk = :p", "Select": "COUNT", "ProjectionExpression": "v"},
-     "Cannot specify the ProjectionExpression when choosing to get only the COUNT"),
+     DETECTED + "Cannot specify the ProjectionExpression when choosing to get only the COUNT"),
     ({"KeyConditionExpression": "pk = :p", "Select": "ALL_PROJECTED_ATTRIBUTES"},
-     "ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an IndexName"),
+     DETECTED + "ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an IndexName"),
 ]
 
 

@@ -130,12 +130,9 @@ fn parse(body: &[u8]) -> Result<(Vec<TableKeys>, ReturnConsumed), ApiError> {
         check_table(&mut constraints, name, table);
     }
     if let Some(tables) = &request_items {
-        constraints.length("requestItems", "{...}", tables.len(), 0, TABLES_MAX);
+        check_length(&mut constraints, "RequestItems", tables.len(), TABLES_MAX);
     }
     let request_items = constraints.finish_with(request_items)?;
-    if request_items.is_empty() {
-        return Err(ApiError::validation(message::batch_empty("BatchGetItem")));
-    }
 
     let mut tables = Vec::with_capacity(request_items.len());
     for (name, Structure(input)) in request_items.0 {
@@ -149,13 +146,24 @@ fn parse(body: &[u8]) -> Result<(Vec<TableKeys>, ReturnConsumed), ApiError> {
 
 fn check_table(constraints: &mut Constraints, name: &str, table: &KeysAndAttributes) {
     let member = format!("requestItems.{name}.member.keys");
-    let keys = constraints.required(&member, table.keys.as_ref());
-    if let Some(keys) = keys {
-        let shown = if keys.is_empty() { "[]" } else { "[...]" };
-        constraints.length(&member, shown, keys.len(), 1, KEYS_MAX);
+    if let Some(keys) = constraints.required(&member, table.keys.as_ref()) {
+        let member = format!("RequestItems.{name}.member.Keys");
+        check_length(constraints, &member, keys.len(), KEYS_MAX);
     }
     let member = format!("requestItems.{name}.member.attributesToGet");
     parameters::attributes_to_get(constraints, &member, &table.attributes_to_get);
+}
+
+/// This operation's members are checked by newer code of DynamoDB's, which spells them as requests do and shows no values.
+fn check_length(constraints: &mut Constraints, member: &str, length: usize, max: usize) {
+    if length < 1 {
+        constraints.fail_unshown(member, "Member must have length greater than or equal to 1");
+    } else if length > max {
+        constraints.fail_unshown(
+            member,
+            format_args!("Member must have length less than or equal to {max}"),
+        );
+    }
 }
 
 fn parse_table(name: String, mut input: KeysAndAttributes) -> Result<TableKeys, ApiError> {

@@ -135,7 +135,7 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
     }
     let request_items = constraints.finish_with(request_items)?;
     if request_items.is_empty() {
-        return Err(ApiError::validation(texts::batch_empty("BatchWriteItem")));
+        return Err(ApiError::validation(texts::BATCH_WRITE_EMPTY));
     }
     if request_items.iter().map(|(_, list)| list.len()).sum::<usize>() > WRITES_MAX {
         return Err(ApiError::validation(texts::BATCH_WRITE_TOO_MANY));

@@ -1,18 +1,39 @@
 //! Constraints of the API's model, checked before anything else: all that fail are told at once.
 //!
 //! "2 validation errors detected: Value null at 'key' failed to satisfy constraint: Member must not be null; …"
+//!
+//! PutItem, UpdateItem and DeleteItem tell the first only, in the order of the API's model, and say the same words in
+//! front of what is wrong with their expressions ([`detected`]).
 
 use std::fmt::Display;
 
-use partita_model::error::ApiError;
+use partita_model::error::{ApiError, ErrorCode};
 
 /// DynamoDB tells at most so many.
 const TOLD_MAX: usize = 10;
 
 /// What has failed so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Constraints {
     failed: Vec<String>,
+    told_max: usize,
+}
+
+impl Default for Constraints {
+    fn default() -> Self {
+        Self {
+            failed: Vec::new(),
+            told_max: TOLD_MAX,
+        }
+    }
+}
+
+/// What is wrong with a request beside its constraints, said as a constraint that failed.
+pub fn detected(error: ApiError) -> ApiError {
+    match error.code {
+        ErrorCode::Validation => ApiError::validation(format!("1 validation error detected: {}", error.message)),
+        _ => error,
+    }
 }
 
 impl Constraints {
@@ -21,12 +42,29 @@ impl Constraints {
         Self::default()
     }
 
+    /// Nothing has failed yet; only the first that does will be told.
+    pub fn first_only() -> Self {
+        Self {
+            told_max: 1,
+            ..Self::default()
+        }
+    }
+
     /// One that failed: the value as it is shown (`'x'` or `null`), the member's path, and what it must be.
     pub fn fail(&mut self, shown: impl Display, member: impl Display, must: impl Display) {
-        if self.failed.len() < TOLD_MAX {
-            self.failed.push(format!(
-                "Value {shown} at '{member}' failed to satisfy constraint: {must}"
-            ));
+        self.note(format!(
+            "Value {shown} at '{member}' failed to satisfy constraint: {must}"
+        ));
+    }
+
+    /// One that failed whose value DynamoDB does not show.
+    pub fn fail_unshown(&mut self, member: impl Display, must: impl Display) {
+        self.note(format!("Value at '{member}' failed to satisfy constraint: {must}"));
+    }
+
+    fn note(&mut self, text: String) {
+        if self.failed.len() < self.told_max {
+            self.failed.push(text);
         }
     }
 

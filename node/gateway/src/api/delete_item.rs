@@ -8,7 +8,7 @@ use partita_model::request::{Action, Origin, WriteRequest};
 use partita_model::wire::WireItem;
 use serde::Deserialize;
 
-use super::constraint::Constraints;
+use super::constraint::{Constraints, detected};
 use super::control::resource::table_name;
 use super::data::expressions::{self, ExpectedMap, Names, Values};
 use super::data::refusal::Failure;
@@ -70,8 +70,12 @@ struct Parsed {
 }
 
 fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
-    let input: DeleteItemInput = json::decode(body)?;
-    let mut constraints = Constraints::new();
+    let mut input: DeleteItemInput = json::decode(body)?;
+    let mut constraints = Constraints::first_only();
+    let name = table_name(&mut constraints, input.table_name.take());
+    let key = constraints.required("key", input.key.take());
+    expressions::check_expected(&mut constraints, &input.expected);
+    let operator = parameters::conditional_operator(&mut constraints, &input.conditional_operator);
     let returned = Returned::check(
         &mut constraints,
         &input.return_consumed_capacity,
@@ -79,10 +83,6 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
         &input.return_values,
         &input.return_values_on_condition_check_failure,
     );
-    let operator = parameters::conditional_operator(&mut constraints, &input.conditional_operator);
-    expressions::check_expected(&mut constraints, &input.expected);
-    let name = table_name(&mut constraints, input.table_name);
-    let key = constraints.required("key", input.key);
     let (name, key) = constraints.finish_with(name.zip(key))?;
 
     check_parameters(
@@ -93,18 +93,25 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
         ],
         input.expression_attribute_names.is_some(),
         input.expression_attribute_values.is_some(),
-    )?;
+    )
+    .map_err(detected)?;
     let key = key.into_item()?;
     returned.check_old_only()?;
     let older = expressions::expected(&input.expected, operator)?;
-    let placeholders =
-        expressions::placeholders(&input.expression_attribute_names, &input.expression_attribute_values)?;
-    let condition = expressions::condition(Kind::Condition, &input.condition_expression, &placeholders)?.or(older);
-    placeholders.finish()?;
+    let condition = condition(&input).map_err(detected)?.or(older);
     Ok(Parsed {
         name,
         key,
         condition,
         returned,
     })
+}
+
+/// `ConditionExpression`.
+fn condition(input: &DeleteItemInput) -> Result<Option<Condition>, ApiError> {
+    let placeholders =
+        expressions::placeholders(&input.expression_attribute_names, &input.expression_attribute_values)?;
+    let condition = expressions::condition(Kind::Condition, &input.condition_expression, &placeholders)?;
+    placeholders.finish()?;
+    Ok(condition)
 }

@@ -9,7 +9,7 @@ use partita_model::request::{Action, Origin, WriteRequest};
 use partita_model::wire::WireItem;
 use serde::Deserialize;
 
-use super::constraint::Constraints;
+use super::constraint::{Constraints, detected};
 use super::control::resource::table_name;
 use super::data::expressions::{self, ExpectedMap, Names, Values};
 use super::data::refusal::Failure;
@@ -72,8 +72,11 @@ struct Parsed {
 }
 
 fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
-    let input: PutItemInput = json::decode(body)?;
-    let mut constraints = Constraints::new();
+    let mut input: PutItemInput = json::decode(body)?;
+    let mut constraints = Constraints::first_only();
+    let name = table_name(&mut constraints, input.table_name.take());
+    let item = constraints.required("item", input.item.take());
+    expressions::check_expected(&mut constraints, &input.expected);
     let returned = Returned::check(
         &mut constraints,
         &input.return_consumed_capacity,
@@ -82,9 +85,6 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
         &input.return_values_on_condition_check_failure,
     );
     let operator = parameters::conditional_operator(&mut constraints, &input.conditional_operator);
-    expressions::check_expected(&mut constraints, &input.expected);
-    let name = table_name(&mut constraints, input.table_name);
-    let item = constraints.required("item", input.item);
     let (name, item) = constraints.finish_with(name.zip(item))?;
 
     check_parameters(
@@ -95,21 +95,28 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
         ],
         input.expression_attribute_names.is_some(),
         input.expression_attribute_values.is_some(),
-    )?;
+    )
+    .map_err(detected)?;
     let item = item.into_item()?;
     returned.check_old_only()?;
     if item.as_ref().size() > ITEM_SIZE_MAX {
         return Err(ApiError::validation(message::ITEM_TOO_LARGE));
     }
     let older = expressions::expected(&input.expected, operator)?;
-    let placeholders =
-        expressions::placeholders(&input.expression_attribute_names, &input.expression_attribute_values)?;
-    let condition = expressions::condition(Kind::Condition, &input.condition_expression, &placeholders)?.or(older);
-    placeholders.finish()?;
+    let condition = condition(&input).map_err(detected)?.or(older);
     Ok(Parsed {
         name,
         item,
         condition,
         returned,
     })
+}
+
+/// `ConditionExpression`.
+fn condition(input: &PutItemInput) -> Result<Option<Condition>, ApiError> {
+    let placeholders =
+        expressions::placeholders(&input.expression_attribute_names, &input.expression_attribute_values)?;
+    let condition = expressions::condition(Kind::Condition, &input.condition_expression, &placeholders)?;
+    placeholders.finish()?;
+    Ok(condition)
 }

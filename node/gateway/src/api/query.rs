@@ -12,7 +12,7 @@ use partita_model::message::data as message;
 use partita_model::wire::WireItem;
 use serde::Deserialize;
 
-use super::constraint::Constraints;
+use super::constraint::{Constraints, detected};
 use super::control::resource::table_name;
 use super::data::consumed::ReturnConsumed;
 use super::data::expressions::{self, ComparisonMap, Names, Values};
@@ -113,7 +113,7 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
     let older = older(&input, operator)?;
     let newer = expressions_of(&input)?;
     let projected = Select::projected_by(&input.projection_expression, &input.attributes_to_get);
-    Select::check(select, projected, input.index_name.is_some())?;
+    Select::check(select, projected, input.index_name.is_some()).map_err(detected)?;
     let legacy = older.filter.is_some();
     let Some(key_condition) = newer.key_condition.or(older.key_condition) else {
         return Err(ApiError::validation(message::NO_KEY_CONDITION));
@@ -220,8 +220,8 @@ fn resume(
     start: ItemRef<'_>,
     reverse: bool,
 ) -> Result<KeyRange, ApiError> {
-    if matches!(rows, Rows::Table(_)) && start.iter().count() != rows.keys().attributes().count() {
-        return Err(ApiError::validation(message::START_KEY_SIZE));
+    if !start_key::has_attributes_of(rows, start) {
+        return Err(ApiError::validation(message::START_KEY_INVALID));
     }
     let key = start_key::key_bytes(rows, start)?;
     let values = rows.keys().hash.iter().map(|attribute| start.get(&attribute.name));

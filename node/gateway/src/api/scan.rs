@@ -156,7 +156,7 @@ fn check_mix(input: &ScanInput) -> Result<(), ApiError> {
 fn expressions_of(input: &ScanInput) -> Result<(Option<Condition>, Option<Projection>), ApiError> {
     let placeholders =
         expressions::placeholders(&input.expression_attribute_names, &input.expression_attribute_values)?;
-    let filter = expressions::condition(Kind::Filter, &input.filter_expression, &placeholders)?;
+    let filter = expressions::condition(Kind::ScanFilter, &input.filter_expression, &placeholders)?;
     let projection = expressions::projection(&input.projection_expression, &placeholders)?;
     placeholders.finish()?;
     Ok((filter, projection))

@@ -9,7 +9,7 @@ use partita_model::request::{Action, Origin, WriteRequest};
 use partita_model::wire::WireItem;
 use serde::Deserialize;
 
-use super::constraint::Constraints;
+use super::constraint::{Constraints, detected};
 use super::control::resource::table_name;
 use super::data::expressions::{self, ExpectedMap, Names, UpdateMap, Values};
 use super::data::refusal::Failure;
@@ -78,7 +78,12 @@ struct Parsed {
 
 fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
     let mut input: UpdateItemInput = json::decode(body)?;
-    let mut constraints = Constraints::new();
+    let mut constraints = Constraints::first_only();
+    let name = table_name(&mut constraints, input.table_name.take());
+    let key = constraints.required("key", input.key.take());
+    expressions::check_updates(&mut constraints, &input.attribute_updates);
+    expressions::check_expected(&mut constraints, &input.expected);
+    let operator = parameters::conditional_operator(&mut constraints, &input.conditional_operator);
     let returned = Returned::check(
         &mut constraints,
         &input.return_consumed_capacity,
@@ -86,11 +91,6 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
         &input.return_values,
         &input.return_values_on_condition_check_failure,
     );
-    let operator = parameters::conditional_operator(&mut constraints, &input.conditional_operator);
-    expressions::check_expected(&mut constraints, &input.expected);
-    expressions::check_updates(&mut constraints, &input.attribute_updates);
-    let name = table_name(&mut constraints, input.table_name.take());
-    let key = constraints.required("key", input.key.take());
     let (name, key) = constraints.finish_with(name.zip(key))?;
 
     check_parameters(
@@ -105,10 +105,11 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
         ],
         input.expression_attribute_names.is_some(),
         input.expression_attribute_values.is_some(),
-    )?;
+    )
+    .map_err(detected)?;
     let key = key.into_item()?;
     let (older_update, older_condition) = older(&input, operator)?;
-    let (update, condition) = expressions_of(&input)?;
+    let (update, condition) = expressions_of(&input).map_err(detected)?;
     Ok(Parsed {
         name,
         key,

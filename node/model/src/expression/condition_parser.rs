@@ -47,10 +47,9 @@ pub(super) fn parse(kind: Kind, text: &str, placeholders: &Placeholders<'_>) -> 
         (false, _) => return Err(parser.tokens.syntax_error()),
     }
     if parser.operators > OPERATORS_MAX {
-        let count = parser.operators;
         parser
             .findings
-            .note(Rank::Operators, || text::too_many_operators(count));
+            .note(Rank::Operators, || text::too_many_operators(OPERATORS_MAX + 1));
     }
     parser.findings.finish(kind)?;
     Ok(parser.operations)

@@ -79,7 +79,8 @@ impl<'e> Tokens<'e> {
     /// At the first token. Refuses empty and too long expressions.
     pub fn new(kind: Kind, text: &'e str) -> Result<Self, ApiError> {
         if text.len() > EXPRESSION_BYTES_MAX {
-            return Err(invalid(kind, text::too_long(text.len())));
+            let told = (kind == Kind::ScanFilter).then_some(text.len());
+            return Err(invalid(kind, text::too_long(told)));
         }
         let current = scan(text, 0);
         if current.kind == TokenKind::End {

@@ -43,8 +43,10 @@ pub(crate) use update::{Action, Change};
 pub enum Kind {
     /// `ConditionExpression`.
     Condition,
-    /// `FilterExpression`.
+    /// `FilterExpression` of a Query.
     Filter,
+    /// `FilterExpression` of a Scan: the only one whose size is told when it is too large.
+    ScanFilter,
     /// `KeyConditionExpression`.
     KeyCondition,
     /// `ProjectionExpression`.
@@ -58,7 +60,7 @@ impl Kind {
     pub fn parameter(self) -> &'static str {
         match self {
             Self::Condition => "ConditionExpression",
-            Self::Filter => "FilterExpression",
+            Self::Filter | Self::ScanFilter => "FilterExpression",
             Self::KeyCondition => "KeyConditionExpression",
             Self::Projection => "ProjectionExpression",
             Self::Update => "UpdateExpression",

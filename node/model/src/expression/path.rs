@@ -13,8 +13,8 @@ use crate::item::ItemRef;
 use crate::message::expression as text;
 use crate::value::{LEVELS_MAX, ValueRef};
 
-/// No list is longer: an item has at most 400 KB and each element weighs at least one byte.
-const INDEX_MAX: u32 = i32::MAX as u32;
+/// The largest index of a list in a path, though no list is that long.
+const INDEX_MAX: u32 = u32::MAX - 1;
 
 /// A step below the top-level attribute.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -259,7 +259,7 @@ fn hostile_expressions_are_refused() {
     let error = Condition::parse(Kind::Condition, &long, &none).unwrap_err();
     assert_eq!(
         error.message,
-        "Invalid ConditionExpression: Expression size has exceeded the maximum allowed size; expression size: 10005"
+        "Invalid ConditionExpression: Expression size has exceeded the maximum allowed size;"
     );
     for text in [
         "(".repeat(4096),
@@ -277,7 +277,7 @@ fn hostile_expressions_are_refused() {
     let error = Condition::parse(Kind::Filter, &many, &none).unwrap_err();
     assert_eq!(
         error.message,
-        "Invalid FilterExpression: The expression contains too many operators; operator count: 319"
+        "Invalid FilterExpression: The expression contains too many operators; operator count: 301"
     );
     let deep = format!("a{}", ".a".repeat(32));
     let error = Projection::parse(&deep, &none).unwrap_err();

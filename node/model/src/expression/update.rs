@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::projection::copy_paths;
-use super::{Kind, Path, Placeholders, apply, update_parser};
+use super::{Kind, Path, Placeholders, Step, apply, update_parser};
 use crate::error::ApiError;
 use crate::item::{Item, ItemRef};
 use crate::message::expression as text;
@@ -119,16 +119,49 @@ impl Update {
 
     /// `UPDATED_OLD`: what the update touches, as it was; `None` when nothing of it was there.
     pub fn updated_old(&self, old: Option<ItemRef<'_>>) -> Option<Item> {
-        self.touched(old?)
+        let paths: Vec<Path> = self.actions.iter().map(|action| action.path.clone()).collect();
+        touched(old?, &paths)
     }
 
-    /// `UPDATED_NEW`: what the update touches, as it is now; `None` when nothing of it is there.
+    /// `UPDATED_NEW`: what the update sets, as it is now; `None` when it only removes.
     pub fn updated_new(&self, new: ItemRef<'_>) -> Option<Item> {
-        self.touched(new)
+        let kept = self.actions.iter().filter(|action| action.change != Change::Remove);
+        let mut paths: Vec<Path> = kept.map(|action| action.path.clone()).collect();
+        find_appended(new, &mut paths);
+        touched(new, &paths)
     }
 
-    fn touched(&self, item: ItemRef<'_>) -> Option<Item> {
-        let copy = copy_paths(item, &self.actions, |action| &action.path);
-        (!copy.as_ref().is_empty()).then_some(copy)
+    /// Whether there is still no item after the update of one that is not there: `AttributeUpdates` that only delete
+    /// make none.
+    pub fn makes_no_item(&self) -> bool {
+        let deletes = |action: &Action| matches!(action.change, Change::Remove | Change::Delete(_));
+        self.legacy && !self.actions.is_empty() && self.actions.iter().all(deletes)
+    }
+}
+
+/// What is at the paths (sorted); `None` when nothing is.
+fn touched(item: ItemRef<'_>, paths: &[Path]) -> Option<Item> {
+    let copy = copy_paths(item, paths, |path| path);
+    (!copy.as_ref().is_empty()).then_some(copy)
+}
+
+/// Indexes behind the end of a list appended to it, in their order: they become those that the elements have now.
+fn find_appended(item: ItemRef<'_>, paths: &mut [Path]) {
+    let mut next: Option<(Path, usize)> = None;
+    for path in paths.iter_mut().rev().filter(|path| path.find(item).is_none()) {
+        let mut list = path.clone();
+        let Some(Step::Index(_)) = list.steps.pop() else {
+            continue;
+        };
+        let behind = match &next {
+            Some((known, index)) if *known == list => Some(*index),
+            _ => list.find(item).map(|list| list.list().count()),
+        };
+        let Some(index) = behind.and_then(|behind| behind.checked_sub(1)) else {
+            continue;
+        };
+        path.steps.pop();
+        path.steps.push(Step::Index(u32::try_from(index).unwrap_or(u32::MAX)));
+        next = Some((list, index));
     }
 }

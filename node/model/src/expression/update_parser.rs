@@ -56,10 +56,9 @@ pub(super) fn parse(text: &str, placeholders: &Placeholders<'_>) -> Result<Vec<A
         parser.section(section)?;
     }
     if parser.operators > OPERATORS_MAX {
-        let count = parser.operators;
         parser
             .findings
-            .note(Rank::Operators, || text::too_many_operators(count));
+            .note(Rank::Operators, || text::too_many_operators(OPERATORS_MAX + 1));
     }
     parser.findings.finish(Kind::Update)?;
     Ok(parser.actions)

@@ -29,10 +29,8 @@ pub const WRITE_REQUEST_EMPTY: &str =
 pub const WRITE_REQUEST_BOTH: &str =
     "Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes";
 
-/// A batch about no table.
-pub fn batch_empty(operation: &str) -> String {
-    format!("The requestItems parameter is required for {operation}")
-}
+/// A BatchWriteItem about no table.
+pub const BATCH_WRITE_EMPTY: &str = "The requestItems parameter is required for BatchWriteItem";
 
 /// No index of that name.
 pub fn index_not_found(name: &str) -> String {
@@ -85,9 +83,6 @@ pub const START_KEY_OUTSIDE: &str =
     "The provided starting key is outside query boundaries based on provided conditions";
 /// A start key for which the sort key's condition does not hold.
 pub const START_KEY_RANGE: &str = "The provided starting key does not match the range key predicate";
-
-/// A Query's start key that does not have as many attributes as the table's key.
-pub const START_KEY_SIZE: &str = "Exclusive Start Key must have same size as table's key schema";
 
 /// A start key that is invalid for a reason.
 pub fn start_key_invalid(reason: &str) -> String {

@@ -72,11 +72,12 @@ pub const EMPTY: &str = "The expression can not be empty;";
 pub const REDUNDANT_PARENTHESES: &str = "The expression has redundant parentheses;";
 
 /// An expression that is too long.
-pub fn too_long(bytes: usize) -> String {
-    format!("Expression size has exceeded the maximum allowed size; expression size: {bytes}")
+pub fn too_long(bytes: Option<usize>) -> String {
+    const TEXT: &str = "Expression size has exceeded the maximum allowed size;";
+    bytes.map_or_else(|| TEXT.to_owned(), |bytes| format!("{TEXT} expression size: {bytes}"))
 }
 
-/// Too many operators and functions.
+/// Too many operators and functions. DynamoDB stops counting at the first that is too much.
 pub fn too_many_operators(count: usize) -> String {
     format!("The expression contains too many operators; operator count: {count}")
 }

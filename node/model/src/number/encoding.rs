@@ -99,15 +99,19 @@ pub fn encoded_len(bytes: &[u8]) -> Option<usize> {
     (pairs > 0).then_some(2 + pairs + 1)
 }
 
-/// Significant digits and sign of a stored number, from its length and last pair: what its size is made of.
-pub fn significant_digits(stored: &[u8]) -> (usize, bool) {
-    let [sign, _, pairs @ .., _] = stored else {
-        return (0, false);
+/// Significant digits before and behind the point, and sign, of a stored number: what its size is made of. Zeros
+/// before the first and after the last other digit do not count.
+pub fn significant_digits(stored: &[u8]) -> (usize, usize, bool) {
+    let [sign, magnitude, pairs @ .., _] = stored else {
+        return (0, 0, false);
     };
     let negative = *sign == NEGATIVE;
-    let last = pairs.last().map_or(1, |b| if negative { !*b } else { *b });
-    let filled = usize::from(last % 10 == 1);
-    ((2 * pairs.len()).saturating_sub(filled), negative)
+    let flip = if negative { 0xFF } else { 0 };
+    let filled = pairs.last().is_none_or(|pair| (pair ^ flip) % 10 == 1);
+    let digits = (2 * pairs.len()).saturating_sub(usize::from(filled));
+    let before_point = i32::from(magnitude ^ flip) + MAGNITUDE_MIN + 1;
+    let whole = digits.min(usize::try_from(before_point).unwrap_or(0));
+    (whole, digits - whole, negative)
 }
 
 /// A stored number taken apart.

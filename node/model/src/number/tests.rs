@@ -136,6 +136,10 @@ fn sizes_count_pairs_of_digits() {
     assert_eq!(size("-123"), 4);
     assert_eq!(size("10"), 2);
     assert_eq!(size("1e100"), 2);
+    assert_eq!(size("0.0012"), 2);
+    // Digits before and behind the point do not share a byte.
+    assert_eq!(size("1.5"), 3);
+    assert_eq!(size("100.05"), 4);
     assert_eq!(size(&"1".repeat(38)), 20);
     assert_eq!(size(&format!("-{}", "1".repeat(38))), 21);
 }
@@ -201,7 +205,8 @@ proptest! {
         write_text(encoded.as_bytes(), &mut out);
         prop_assert_eq!(String::from_utf8(out).unwrap(), text(number));
         let digits = if number.coefficient == 0 { 0 } else { digit_count(number.coefficient) as usize };
-        prop_assert_eq!(significant_digits(encoded.as_bytes()), (digits, number.negative));
+        let (whole, fraction, negative) = significant_digits(encoded.as_bytes());
+        prop_assert_eq!((whole + fraction, negative), (digits, number.negative));
     }
 
     #[test]

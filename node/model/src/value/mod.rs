@@ -354,7 +354,7 @@ impl<'a> ValueRef<'a> {
     /// The bytes this value adds to its item's size.
     ///
     /// Source: "DynamoDB item sizes and formats". Bytes of UTF-8 of strings, raw length of binaries, half a byte a
-    /// digit and one or (negative) two more for numbers, one for booleans and nulls, the elements of sets, and for
+    /// digit (rounded up before and behind the point) and one or (negative) two more for numbers, one for booleans and nulls, the elements of sets, and for
     /// lists and maps 3 and one for each element beside the elements (and names) themselves.
     pub fn size(self) -> u64 {
         self.size_within(LEVELS_MAX)
@@ -404,8 +404,8 @@ impl<'a> ValueRef<'a> {
 
 /// A stored number's size.
 fn number_size(stored: &[u8]) -> u64 {
-    let (digits, negative) = number::significant_digits(stored);
-    digits.div_ceil(2) as u64 + 1 + u64::from(negative)
+    let (whole, fraction, negative) = number::significant_digits(stored);
+    (whole.div_ceil(2) + fraction.div_ceil(2)) as u64 + 1 + u64::from(negative)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use partita_model::error::ApiError;
 use partita_model::item::{Item, ItemRef};
 use partita_model::key::{self, KeyBytes};
+use partita_model::message::KEY_DOES_NOT_MATCH;
 use partita_model::message::data as message;
 use partita_model::schema::KeySchema;
 use partita_model::wire::WireItem;
@@ -15,20 +16,26 @@ pub fn parse(start: Option<WireItem>) -> Result<Option<Item>, ApiError> {
     item.map_err(|error| ApiError::validation(message::start_key_invalid(&error.message)))
 }
 
+/// Whether a start key has exactly the key attributes of the table and the index, of whatever types.
+pub fn has_attributes_of(rows: Rows<'_>, start: ItemRef<'_>) -> bool {
+    let named = |(name, _): (&str, _)| rows.schema().keys.contains(name) || rows.keys().contains(name);
+    start.iter().count() == attributes_of_both(&rows.schema().keys, rows.keys()) && start.iter().all(named)
+}
+
 /// The key bytes of the row that a start key names: it has exactly the key attributes of the table and the index.
 pub fn key_bytes(rows: Rows<'_>, start: ItemRef<'_>) -> Result<KeyBytes, ApiError> {
     let schema = rows.schema();
-    let (index, key) = match rows {
-        Rows::Table(_) => {
-            let key = schema.check_key(start);
-            return key.map_err(|error| ApiError::validation(message::start_key_invalid(&error.message)));
-        }
-        Rows::Local(_, index) => (&index.keys, key::local_row(schema, index, start)),
-        Rows::Global(_, index) => (&index.keys, key::global_row(schema, index, start)),
+    let key = match rows {
+        Rows::Table(_) => schema.check_key(start),
+        Rows::Local(_, index) => key::local_row(schema, index, start).ok_or_else(mismatch),
+        Rows::Global(_, index) => key::global_row(schema, index, start).ok_or_else(mismatch),
     };
-    let complete = start.iter().count() == attributes_of_both(&schema.keys, index);
-    key.filter(|_| complete)
-        .ok_or_else(|| ApiError::validation(message::START_KEY_INVALID))
+    let key = key.and_then(|key| has_attributes_of(rows, start).then_some(key).ok_or_else(mismatch));
+    key.map_err(|error| ApiError::validation(message::start_key_invalid(&error.message)))
+}
+
+fn mismatch() -> ApiError {
+    ApiError::validation(KEY_DOES_NOT_MATCH)
 }
 
 /// How many attributes the keys of a table and of its index have together.

@@ -37,10 +37,12 @@ impl Returned {
         values: &Option<Text>,
         on_failure: &Option<Text>,
     ) -> Self {
+        // In the order of the API's model, of which the first that fails is told.
+        let values = parameters::return_values(constraints, values);
         Self {
             consumed: parameters::return_consumed(constraints, consumed),
             metrics: parameters::return_metrics(constraints, metrics),
-            values: parameters::return_values(constraints, values),
+            values,
             on_failure: parameters::return_on_failure(constraints, on_failure),
         }
     }
