@@ -6,12 +6,11 @@
 //! 1. a [`Declaration`] is what a person wrote; [`Declaration::resolve`] makes a [`TableSpec`] of it, or says which
 //!    field is wrong, in DynamoDB's words and order;
 //! 2. [`TableDescription::updated`] holds the rules of UpdateTable, and gives the specification after it;
-//! 3. [`TableSpec::changes_to`] finds the changes that lead from one specification to another, or the field that
-//!    cannot change.
+//! 3. [`TableSpec::check_unchangeable`] names the field of a changed declaration that cannot change.
 
-mod changes;
 mod declaration;
 mod rules;
+mod unchangeable;
 mod update;
 
 #[cfg(test)]
@@ -22,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ApiError, ErrorCode};
 use crate::schema::{IndexProjection, KeySchema, ScalarType, StreamView, TableId};
 
-pub use changes::TableChange;
 pub use declaration::{
     Declaration, DeclaredGlobalIndex, DeclaredLocalIndex, DeclaredProjection, KeyElement, KeyKind, ProjectionKind,
     resolve_global_index,
