@@ -8,8 +8,7 @@
 
 #[path = "../../../../node/gateway/tests/conformance/memory.rs"]
 mod memory;
-// Of the scripts' runner only the reading is needed here.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "of the scripts' runner only the reading is needed here")]
 #[path = "../../../conformance/script.rs"]
 mod script;
 
