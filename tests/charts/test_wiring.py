@@ -1,0 +1,112 @@
+"""Names that must meet: selectors and pods, ports and Services, the operator's address of the routers, PodMonitors and pods."""
+
+import pytest
+
+from conftest import documents, helm_template, named, of_kind, rendered
+
+
+def selected(manifests, selector):
+    """The Deployments whose pods a selector finds."""
+    return [deployment for deployment in of_kind(manifests, "Deployment")
+            if selector.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()]
+
+
+def flags(deployment):
+    """The arguments of a Deployment's container, as a table; a flag given twice has a list."""
+    table = {}
+    for argument in deployment["spec"]["template"]["spec"]["containers"][0]["args"]:
+        name, _, value = argument.partition("=")
+        table.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in table.items()}
+
+
+def component(manifests, name):
+    """The Deployment of a component."""
+    found = [deployment for deployment in of_kind(manifests, "Deployment")
+             if deployment["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"] == name]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_deployments_select_their_own_pods_alone(manifests):
+    for deployment in of_kind(manifests, "Deployment"):
+        assert selected(manifests, deployment["spec"]["selector"]["matchLabels"]) == [deployment]
+        for constraint in deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]:
+            assert selected(manifests, constraint["labelSelector"]["matchLabels"]) == [deployment]
+
+
+def test_services_lead_to_ports_of_routers(manifests):
+    routers = component(manifests, "router")
+    ports = {port["name"]: port["containerPort"] for port in routers["spec"]["template"]["spec"]["containers"][0]["ports"]}
+    for service in of_kind(manifests, "Service"):
+        assert selected(manifests, service["spec"]["selector"]) == [routers]
+        for port in service["spec"]["ports"]:
+            assert ports[port["targetPort"]] == port["port"]
+
+
+def test_the_operator_knows_the_routers_service(manifests):
+    service, = (service for service in of_kind(manifests, "Service") if service["spec"]["type"] == "ClusterIP")
+    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+    assert flags(component(manifests, "operator"))["--router-directory"] == f"http://{name}.{namespace}.svc:8001"
+    assert 8001 in [port["port"] for port in service["spec"]["ports"]]
+
+
+def test_clients_outside_reach_the_api_and_nothing_else():
+    services = of_kind(documents(rendered("--set", "routers.service.type=LoadBalancer")), "Service")
+    outside = [service for service in services if service["spec"]["type"] != "ClusterIP"]
+    assert [[port["port"] for port in service["spec"]["ports"]] for service in outside] == [[8000]]
+    assert len(services) == 2
+
+
+def test_storage_nodes_run_the_same_image(manifests):
+    for deployment in of_kind(manifests, "Deployment"):
+        image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+        assert image == flags(component(manifests, "operator"))["--image"]
+
+
+def test_the_lease_may_be_held(manifests):
+    operator = component(manifests, "operator")
+    account = operator["spec"]["template"]["spec"]["serviceAccountName"]
+    role = named(manifests, "Role", account)
+    assert role["metadata"]["namespace"] == flags(operator)["--namespace"]
+    assert {"create", "get", "update"} <= {verb for rule in role["rules"] for verb in rule["verbs"]}
+
+
+def test_podmonitors_find_pods(manifests):
+    for monitor in of_kind(manifests, "PodMonitor"):
+        endpoint, = monitor["spec"]["podMetricsEndpoints"]
+        assert endpoint["port"] == "admin" and endpoint["path"] == "/metrics"
+        selector = monitor["spec"]["selector"]["matchLabels"]
+        if selector["app.kubernetes.io/component"] == "storage":
+            assert monitor["spec"]["namespaceSelector"] == {"any": True}
+            assert "app.kubernetes.io/instance" not in selector, "storage nodes belong to no release"
+        else:
+            deployment, = selected(manifests, selector)
+            assert "admin" in [port["name"] for port in deployment["spec"]["template"]["spec"]["containers"][0]["ports"]]
+
+
+@pytest.mark.parametrize("enabled, known, count", [("auto", False, 0), ("auto", True, 3), ("true", False, 3), ("false", True, 0)])
+def test_podmonitors_are_there_when_the_cluster_knows_them(enabled, known, count):
+    arguments = ["--set", f"podMonitors.enabled={enabled}"] + (["--api-versions", "monitoring.coreos.com/v1"] if known else [])
+    assert len(of_kind(documents(rendered(*arguments)), "PodMonitor")) == count
+
+
+@pytest.mark.parametrize("release, values, beginning", [
+    ("partita", [], "partita"),
+    ("db", [], "db-partita"),
+    ("my-partita-2", [], "my-partita-2"),
+    ("db", ["--set", "nameOverride=db"], "db"),
+    ("db", ["--set", "fullnameOverride=shop"], "shop"),
+    ("a" * 53, [], "a" * 46),
+])
+def test_names(release, values, beginning):
+    manifests = documents(rendered("--set", "crds.install=false", "--set", "routers.service.type=NodePort", *values, release=release))
+    names = {manifest["metadata"]["name"] for manifest in manifests}
+    assert names == {f"{beginning}-{suffix}" for suffix in ("operator", "routers", "routers-external")}
+    assert max(map(len, names)) <= 63
+
+
+def test_two_of_one_name_are_refused():
+    key = '[{"name": "a", "namespace": "x"}, {"name": "a", "namespace": "y"}]'
+    process = helm_template("--set-json", f"credentials.create={key}")
+    assert process.returncode != 0 and 'two entries have the name "a"' in process.stderr
