@@ -41,6 +41,10 @@ pub struct TableStatus {
     /// Their bytes, rounded to two digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table_size_bytes: Option<i64>,
+    /// The operator's record of the table: what was accepted and how far it has come. Routers read it; nobody else needs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub state: Option<serde_json::Value>,
     /// The units the autoscaler has chosen; the specification is never rewritten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_throughput: Option<EffectiveThroughput>,
@@ -49,6 +53,11 @@ pub struct TableStatus {
     #[schemars(length(max = 10))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub decisions: Vec<Decision>,
+}
+
+/// An object whose shape is the model's (`partita_model::table::record::Record`), with a format number in it.
+fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 
 /// Units in effect.

@@ -1,7 +1,9 @@
 //! The CustomResourceDefinitions as YAML files.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
+use crate::partition::Partition;
 use crate::table::Table;
 
 /// What stands at the head of each generated file.
@@ -10,8 +12,9 @@ const HEADER: &str =
 
 /// File names under `crds/yaml/` and their contents.
 pub fn files() -> Result<Vec<(&'static str, String)>, serde_yaml::Error> {
-    Ok(vec![(
-        "tables.yaml",
-        format!("{HEADER}{}", serde_yaml::to_string(&Table::crd())?),
-    )])
+    let file = |crd: CustomResourceDefinition| serde_yaml::to_string(&crd).map(|yaml| format!("{HEADER}{yaml}"));
+    Ok(vec![
+        ("partitions.yaml", file(Partition::crd())?),
+        ("tables.yaml", file(Table::crd())?),
+    ])
 }

@@ -5,15 +5,18 @@ use std::process::Command;
 
 /// Who may depend on whom, without tests' own dependencies.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("partita-crds", &[]),
+    ("partita-crds", &["partita-model"]),
     ("partita-model", &[]),
     ("partita-partition", &["partita-model"]),
     ("partita-replication", &["partita-model", "partita-partition"]),
     ("partita-gateway", &["partita-model"]),
+    ("partita-transport", &["partita-model", "partita-partition"]),
+    ("partita-operator", &["partita-crds", "partita-model"]),
     (
         "partita",
         &[
             "partita-crds",
+            "partita-transport",
             "partita-model",
             "partita-partition",
             "partita-replication",
@@ -27,6 +30,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("partita-model", &["tokio", "rocksdb", "kube", "rand", "hyper", "raft"]),
     ("partita-partition", &["tokio", "kube", "rand", "hyper", "raft"]),
     ("partita-gateway", &["rocksdb", "raft", "kube"]),
+    ("partita-operator", &["rocksdb", "raft"]),
     ("partita-crds", &["tokio", "rocksdb", "raft", "hyper"]),
 ];
 

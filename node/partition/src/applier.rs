@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::descriptor::LogPosition;
+use crate::descriptor::{self, LogPosition};
 use crate::effect::{Operation, operations};
 use crate::error::PartitionError;
 use crate::reader::PartitionReader;
@@ -51,7 +51,7 @@ impl<S: Storage> Applier<S> {
                 Operation::CountLocal(index, rows, bytes) => counters.count_local(index, rows, bytes),
                 Operation::Descriptor(descriptor) => {
                     let key = row::meta(descriptor.table, descriptor.group, MetaKind::Descriptor);
-                    batch.put(Family::Meta, &key, &descriptor.encode()?);
+                    batch.put(Family::Meta, &key, &descriptor::stored(&descriptor)?);
                     self.applied.descriptor = Arc::from(descriptor);
                 }
                 Operation::Trimmed(time) => counters.trimmed = counters.trimmed.max(time),

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use partita_model::schema::IndexId;
 
 use crate::codec::{Reader, put_bytes, put_signed, put_varint};
-use crate::descriptor::{ItemTime, PartitionDescriptor};
+use crate::descriptor::{self, ItemTime, PartitionDescriptor};
 use crate::error::PartitionError;
 use crate::storage::Family;
 
@@ -93,7 +93,7 @@ impl<'a> Operations<'a> {
             CLOCK => Operation::Clock(ItemTime(reader.fixed()?)),
             COUNT => Operation::Count(reader.signed()?, reader.signed()?),
             COUNT_LOCAL => Operation::CountLocal(reader.index()?, reader.signed()?, reader.signed()?),
-            DESCRIPTOR => Operation::Descriptor(Box::new(PartitionDescriptor::decode(reader.bytes()?)?)),
+            DESCRIPTOR => Operation::Descriptor(Box::new(descriptor::from_stored(reader.bytes()?)?)),
             TRIMMED => Operation::Trimmed(ItemTime(reader.fixed()?)),
             _ => return Err(reader.unknown()),
         })
@@ -199,7 +199,7 @@ impl EffectWriter {
     /// Another descriptor.
     pub fn descriptor(&mut self, descriptor: &PartitionDescriptor) -> Result<(), PartitionError> {
         self.code(DESCRIPTOR, None);
-        put_bytes(&mut self.out, &descriptor.encode()?);
+        put_bytes(&mut self.out, &descriptor::stored(descriptor)?);
         Ok(())
     }
 

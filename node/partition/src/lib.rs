@@ -72,7 +72,11 @@ impl<S: Storage> Partition<S> {
     pub fn create(batch: &mut S::Batch, descriptor: &PartitionDescriptor) -> Result<(), PartitionError> {
         let key = |kind| row::meta(descriptor.table, descriptor.group, kind);
         let state = state::encode(LogPosition::default(), &Counters::default());
-        batch.put(Family::Meta, &key(MetaKind::Descriptor), &descriptor.encode()?);
+        batch.put(
+            Family::Meta,
+            &key(MetaKind::Descriptor),
+            &descriptor::stored(descriptor)?,
+        );
         batch.put(Family::Meta, &key(MetaKind::State), &state);
         Ok(())
     }
@@ -83,7 +87,7 @@ impl<S: Storage> Partition<S> {
         let mut found = Vec::new();
         while let Some((key, value)) = cursor.next()? {
             if row::is_descriptor(key) {
-                found.push(PartitionDescriptor::decode(value)?);
+                found.push(descriptor::from_stored(value)?);
             }
         }
         Ok(found)
@@ -95,7 +99,7 @@ impl<S: Storage> Partition<S> {
         let Some(descriptor) = get(MetaKind::Descriptor)? else {
             return Ok(None);
         };
-        let descriptor = Arc::new(PartitionDescriptor::decode(&descriptor)?);
+        let descriptor = Arc::new(descriptor::from_stored(&descriptor)?);
         let (at, counters) = match get(MetaKind::State)? {
             Some(state) => state::decode(&state)?,
             None => (LogPosition::default(), Counters::default()),

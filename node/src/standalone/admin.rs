@@ -10,13 +10,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use parking_lot::RwLock;
+use partita_model::table::record::{Owner, PartitionRecord};
 use partita_model::table::{Status, TimeToLiveStatus};
 use prometheus::Registry;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::catalog::Table;
-use super::catalog::record::{Owner, PartitionRecord};
 use super::exposition;
 use super::manifests::Manifests;
 use super::tables::Tables;
@@ -157,7 +157,7 @@ fn describe(tables: &Tables, table: &Table) -> Value {
 }
 
 fn partitions(partitions: &[PartitionRecord]) -> Vec<Value> {
-    let show = |partition: &PartitionRecord| json!({"group": format!("{:016x}", partition.group.0), "start": hex::encode(&partition.start)});
+    let show = |partition: &PartitionRecord| json!({"group": format!("{:016x}", partition.group.0), "start": hex::encode(&partition.start.0)});
     partitions.iter().map(show).collect()
 }
 

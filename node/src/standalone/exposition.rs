@@ -6,9 +6,9 @@
 use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering;
 
+use partita_model::table::record::Record;
 use partita_replication::stats::{Histogram, LATENCY_BOUNDS_US};
 
-use super::catalog::record::Record;
 use super::tables::Tables;
 
 /// Appends everything that is not in the registry.

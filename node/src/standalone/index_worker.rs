@@ -18,13 +18,13 @@ use futures::future::try_join_all;
 use parking_lot::Mutex;
 use partita_model::request::Refusal;
 use partita_model::schema::TableId;
+use partita_model::table::record::Record;
 use partita_partition::change::ChangeRecord;
 use partita_partition::command::{Command, CommandReply, IndexBatch, IndexRow, Session};
 use partita_partition::descriptor::{GroupId, ItemTime, LogPosition};
 use partita_replication::Group;
 use tokio::sync::watch;
 
-use super::catalog::record::Record;
 use super::tables::Tables;
 use crate::routing::TableRoute;
 

@@ -19,6 +19,7 @@ pub mod range;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::hexadecimal;
 use crate::item::ItemRef;
 use crate::schema::{GlobalIndex, IndexId, KeyAttribute, KeySchema, LocalIndex, TableSchema};
 use crate::value::ValueRef;
@@ -30,7 +31,7 @@ const CAPACITY_BYTES: usize = 64;
 
 /// A key (or a boundary between keys) of one table's or index's key space.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
-pub struct KeyBytes(#[serde(with = "serde_bytes")] pub Vec<u8>);
+pub struct KeyBytes(#[serde(with = "hexadecimal::bytes")] pub Vec<u8>);
 
 impl KeyBytes {
     /// The bytes.

@@ -8,11 +8,12 @@ pub mod row;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hexadecimal;
 use crate::value::ValueType;
 
 /// A table's (or a global index's) random 64-bit id: the prefix of its rows on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct TableId(pub u64);
+pub struct TableId(#[serde(with = "hexadecimal::id")] pub u64);
 
 /// An index's number within its table, never used again after the index is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -107,6 +108,7 @@ pub struct GlobalIndex {
     /// The id its rows are stored under.
     pub table: TableId,
     /// The seed of its partition key's hash.
+    #[serde(with = "hexadecimal::id")]
     pub seed: u64,
     /// Its name.
     pub name: String,
@@ -138,6 +140,7 @@ pub struct TableSchema {
     /// The table's id.
     pub id: TableId,
     /// The seed of the partition key's hash.
+    #[serde(with = "hexadecimal::id")]
     pub seed: u64,
     /// This schema's version.
     pub version: SchemaVersion,

@@ -6,9 +6,11 @@
 //! 1. a [`Declaration`] is what a person wrote; [`Declaration::resolve`] makes a [`TableSpec`] of it, or says which
 //!    field is wrong, in DynamoDB's words and order;
 //! 2. [`TableDescription::updated`] holds the rules of UpdateTable, and gives the specification after it;
-//! 3. [`TableSpec::check_unchangeable`] names the field of a changed declaration that cannot change.
+//! 3. [`record::Record`] is what is kept of a table, with what is still to be done about it;
+//! 4. [`TableSpec::check_unchangeable`] names the field of a changed declaration that cannot change.
 
 mod declaration;
+pub mod record;
 mod rules;
 mod unchangeable;
 mod update;

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use partita_model::schema::TableId;
 use serde::Deserialize;
 
-use super::record::{FORMAT, Record};
+use partita_model::table::record::{FORMAT, Record};
 
 /// The end of a record's file name.
 const RECORD_SUFFIX: &str = ".json";

@@ -1,12 +1,11 @@
 //! The tables of this process: durable records, and the map that requests look tables up in.
 //!
-//! 1. [`record`]: what is kept of a table;
+//! 1. [`Record`]: what is kept of a table;
 //! 2. [`files`]: records on disk, replaced as a whole and synced;
 //! 3. [`Catalog`]: records in memory. A change is written before it is seen. What can be read and written now is
 //!    *served*: [`Catalog::served`] is the look-up of every request and does no I/O.
 
 mod files;
-pub mod record;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -17,9 +16,9 @@ use partita_model::error::{ApiError, ErrorCode};
 use partita_model::message;
 use partita_model::schema::{TableId, TableSchema};
 use partita_model::table::Status;
+use partita_model::table::record::Record;
 
 use files::CatalogFiles;
-use record::Record;
 
 /// A table of this process.
 pub struct Table {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use partita_crds::convert;
 use partita_crds::table::DeletionPolicy;
 use partita_model::table::TableSpec;
+use partita_model::table::record::Declared;
 
-use super::super::catalog::record::Declared;
-use super::{Problem, convert, document};
+use super::{Problem, document};
 
 /// Bytes of a manifest: a Table with every list full is a fraction of it.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -89,7 +90,7 @@ impl Folder {
         }
         for document in contents.documents {
             let resource = document.resource;
-            let spec = match convert::table_spec(&document.spec) {
+            let spec = match convert::to_model(&document.spec) {
                 Ok(spec) => spec,
                 Err(error) => {
                     self.problem(file, &resource, format!("spec.{error}"));

@@ -15,8 +15,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream;
 
+use partita_model::table::record::{Declared, Owner};
+
 use super::super::catalog::Table;
-use super::super::catalog::record::{Declared, Owner};
 use super::super::tables::Tables;
 use super::folder::{self, Declaration, Folder};
 use super::{Manifests, Problem};

@@ -1,30 +1,23 @@
 //! The control plane: from what a table's record intends to what is there.
 //!
-//! A record is written before anything is done about it. [`advance`] takes the next step that is still to be done until
+//! A record is written before anything is done about it. [`advance`] takes the next [`Step`] that is still to be done until
 //! none is left; every step can be repeated, so a process that was killed between (or within) steps goes on here at its
 //! next start.
-//!
-//! 1. `Create`: make the groups, let the table be read and written.
-//! 2. `Apply`: tell the partitions the schema.
-//! 3. `RemoveIndex`: stop writing to the index, remove its groups.
-//! 4. `BuildIndex`: make its groups, let writes maintain it, copy what is there, let it be queried.
-//! 5. `SwitchTimeToLive`: tell the partitions, then make or drop the expiry rows of what is there.
-//! 6. `Delete`: stop reading and writing, remove the groups, then the record.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
 use partita_model::key::KeyBytes;
+use partita_model::partition::PartitionDescriptor;
 use partita_model::request::Refusal;
-use partita_model::schema::{IndexId, SchemaVersion, TableSchema};
-use partita_model::table::{Status, TimeToLiveStatus};
+use partita_model::schema::IndexId;
+use partita_model::table::TimeToLiveStatus;
+use partita_model::table::record::{IndexPhase, IndexRecord, PartitionRecord, Record, Step};
 use partita_partition::command::{Command, CommandReply, IndexBatch};
-use partita_partition::descriptor::{PartitionDescriptor, PartitionKind};
 use partita_replication::Group;
 
 use super::super::catalog::Table;
-use super::super::catalog::record::{IndexPhase, IndexRecord, PartitionRecord, Record};
 use super::super::index_worker;
 use super::Tables;
 use crate::routing::{Ranges, TableRoute};
@@ -36,42 +29,6 @@ const WALK_ROWS_MAX: u32 = 500;
 const WALK_BYTES_MAX: u64 = 1 << 20;
 /// How long a step that was refused (a full disk, say) waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// What is to be done next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
-    Create,
-    Apply,
-    RemoveIndex(String),
-    BuildIndex(String),
-    SwitchTimeToLive,
-    Delete,
-}
-
-impl Step {
-    fn next(record: &Record) -> Option<Self> {
-        let index = |phase| {
-            record
-                .global
-                .iter()
-                .find(|index| index.phase == phase)
-                .map(|index| index.name.clone())
-        };
-        match record.status {
-            Status::Creating => Some(Self::Create),
-            Status::Deleting => Some(Self::Delete),
-            Status::Active | Status::Updating if record.updating => Some(Self::Apply),
-            Status::Active | Status::Updating => index(IndexPhase::Removing)
-                .map(Self::RemoveIndex)
-                .or_else(|| index(IndexPhase::Building).map(Self::BuildIndex))
-                .or_else(|| switching(record.time_to_live).then_some(Self::SwitchTimeToLive)),
-        }
-    }
-}
-
-fn switching(status: TimeToLiveStatus) -> bool {
-    matches!(status, TimeToLiveStatus::Enabling | TimeToLiveStatus::Disabling)
-}
 
 /// Carries out everything that a table's record intends. Ends early only when the process stops.
 pub async fn advance(tables: Arc<Tables>, table: Arc<Table>) {
@@ -129,24 +86,23 @@ fn missing(record: &Record) -> Refusal {
 fn ranges(tables: &Tables, partitions: &[PartitionRecord]) -> Option<Ranges<Arc<Group>>> {
     let leaders = partitions
         .iter()
-        .map(|partition| Some((partition.start_key(), tables.store.group(partition.group)?)));
+        .map(|partition| Some((partition.start.clone(), tables.store.group(partition.group)?)));
     Ranges::new(leaders.collect::<Option<Vec<_>>>()?)
 }
 
 async fn create(tables: &Arc<Tables>, table: &Table, record: &Record) -> Result<(), Refusal> {
-    let schema = Arc::new(record.schema());
     for index in &record.global {
-        bootstrap(tables, index_descriptors(&schema, index)).await?;
+        bootstrap(tables, record.index_descriptors(index)).await?;
     }
-    bootstrap(tables, table_descriptors(&schema, record)).await?;
+    bootstrap(tables, record.table_descriptors()).await?;
     publish(tables, record)?;
-    change(tables, table, |record| record.status = Status::Active)
+    change(tables, table, Record::created)
 }
 
 async fn apply(tables: &Arc<Tables>, table: &Table, record: &Record) -> Result<(), Refusal> {
     publish(tables, record)?;
     set_schema(tables, record).await?;
-    change(tables, table, |record| record.updating = false)
+    change(tables, table, Record::applied)
 }
 
 /// Tells every partition the schema, unless it knows. The gateway has it already: a leader takes requests that were
@@ -168,16 +124,12 @@ async fn remove_index(tables: &Arc<Tables>, table: &Table, record: &Record, name
     if let Some(index) = record.index(name) {
         destroy(tables, &index.partitions).await?;
     }
-    change(tables, table, |record| {
-        record.global.retain(|index| index.name != name);
-        record.spec.remove_global_index(name);
-    })
+    change(tables, table, |record| record.index_removed(name))
 }
 
 async fn build_index(tables: &Arc<Tables>, table: &Table, record: &Record, name: &str) -> Result<(), Refusal> {
     let Some(index) = record.index(name) else { return Ok(()) };
-    let schema = Arc::new(record.schema());
-    bootstrap(tables, index_descriptors(&schema, index)).await?;
+    bootstrap(tables, record.index_descriptors(index)).await?;
     begin_delivery(tables, record, index).await?;
     publish(tables, record)?;
     set_schema(tables, record).await?;
@@ -186,16 +138,7 @@ async fn build_index(tables: &Arc<Tables>, table: &Table, record: &Record, name:
             return Ok(());
         }
     }
-    change(tables, table, |record| {
-        if let Some(index) = record
-            .index_mut(name)
-            .filter(|index| index.phase == IndexPhase::Building)
-        {
-            index.phase = IndexPhase::Ready;
-            record.schema_version = SchemaVersion(record.schema_version.0 + 1);
-            record.updating = true;
-        }
-    })
+    change(tables, table, |record| record.index_built(name))
 }
 
 /// Nothing of the sources' present change logs concerns a new index: its delivery begins at their present end.
@@ -275,15 +218,7 @@ async fn switch_time_to_live(tables: &Arc<Tables>, table: &Table, record: &Recor
             }
         }
     }
-    change(tables, table, |record| match (on, record.time_to_live) {
-        (true, TimeToLiveStatus::Enabling) => record.time_to_live = TimeToLiveStatus::Enabled,
-        (false, TimeToLiveStatus::Disabling) => {
-            record.time_to_live = TimeToLiveStatus::Disabled;
-            record.spec.time_to_live = None;
-        }
-        // It was switched again meanwhile: the next step sees to that.
-        _ => {}
-    })
+    change(tables, table, |record| record.time_to_live_switched(on))
 }
 
 async fn delete(tables: &Arc<Tables>, table: &Table, record: &Record) -> Result<(), Refusal> {
@@ -343,43 +278,4 @@ async fn blocking(work: impl FnOnce() -> Result<(), Refusal> + Send + 'static) -
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or(Err(Refusal::Stopping))
-}
-
-fn table_descriptors(schema: &Arc<TableSchema>, record: &Record) -> Vec<PartitionDescriptor> {
-    let kind = PartitionKind::Table(Arc::clone(schema));
-    descriptors(schema.id, &kind, &record.partitions)
-}
-
-fn index_descriptors(schema: &TableSchema, index: &IndexRecord) -> Vec<PartitionDescriptor> {
-    let Some(declared) = schema.global.iter().find(|declared| declared.id == index.id) else {
-        return Vec::new();
-    };
-    let kind = PartitionKind::Index {
-        base: schema.id,
-        base_keys: schema.keys.clone(),
-        index: declared.clone(),
-    };
-    descriptors(index.table, &kind, &index.partitions)
-}
-
-fn descriptors(
-    table: partita_model::schema::TableId,
-    kind: &PartitionKind,
-    partitions: &[PartitionRecord],
-) -> Vec<PartitionDescriptor> {
-    let ends = partitions
-        .iter()
-        .skip(1)
-        .map(|next| Some(next.start_key()))
-        .chain([None]);
-    let described = partitions.iter().zip(ends).map(|(partition, end)| PartitionDescriptor {
-        group: partition.group,
-        table,
-        kind: kind.clone(),
-        start: partition.start_key(),
-        end,
-        range_epoch: 1,
-        membership_epoch: 1,
-    });
-    described.collect()
 }

@@ -7,11 +7,10 @@ use partita_model::error::{ApiError, ErrorCode};
 use partita_model::message;
 use partita_model::request::{GetReply, GetRequest, PageReply, PageRequest, Refusal, WriteReply, WriteRequest};
 use partita_model::schema::TableSchema;
+use partita_model::table::record::{Owner, Record};
 use partita_model::table::{GlobalIndexUpdate, Status, TableDescription, TableSpec, TableUpdate, check_tags};
 
-use super::super::catalog::record::{Owner, Record};
 use super::Tables;
-use super::target::retarget;
 
 /// The API in front of the tables of this process.
 #[derive(Clone)]
@@ -70,7 +69,7 @@ impl Backend for Local {
         update: TableUpdate,
     ) -> Result<TableDescription, ApiError> {
         let table = self.0.changeable(account, name)?;
-        let now_ms = (self.0.now_ms)();
+        let at = self.0.circumstances();
         let record = self.0.catalog.change(&table, |record| {
             let mut target = self.0.describe(record).updated(&update)?;
             for change in &update.global {
@@ -78,7 +77,7 @@ impl Backend for Local {
                     target.global.retain(|index| index.name != *name);
                 }
             }
-            retarget(record, target, now_ms)?;
+            record.retarget(target, at)?;
             // Also an update that changes nothing shows as one.
             record.updating = true;
             Ok(())
@@ -101,7 +100,7 @@ impl Backend for Local {
         enabled: bool,
     ) -> Result<(), ApiError> {
         let table = self.0.changeable(account, name)?;
-        let now_ms = (self.0.now_ms)();
+        let at = self.0.circumstances();
         self.0.catalog.change(&table, |record| {
             self.0.describe(record).check_changeable()?;
             match (record.spec.time_to_live.as_deref(), enabled) {
@@ -121,7 +120,7 @@ impl Backend for Local {
                 ..record.spec.clone()
             };
             let updating = record.updating;
-            retarget(record, target, now_ms)?;
+            record.retarget(target, at)?;
             // The table stays ACTIVE while time to live is switched.
             record.updating = updating;
             Ok(())

@@ -1,15 +1,12 @@
 //! The tables of this process and everything that is done to them.
 //!
 //! 1. [`Tables::open`] reads the records and puts every table that is there on the map;
-//! 2. [`backend`]: what the gateway asks for; [`create`] and [`target`] turn it into intents in a record;
-//! 3. [`advance`] carries intents out; [`describe`] says how far they are.
+//! 2. [`backend`]: what the gateway asks for becomes intents in a record;
+//! 3. [`advance`] carries intents out; [`describe`] says what the partitions hold.
 
 mod advance;
 pub mod backend;
-mod create;
 mod describe;
-mod partitions;
-pub mod target;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,15 +18,17 @@ use partita_gateway::metrics::Metrics;
 use partita_model::error::ApiError;
 use partita_model::message;
 use partita_model::schema::TableId;
+use partita_model::table::record::{Circumstances, Declared, Owner, Record};
 use partita_model::table::{SpecError, Status, TableDescription, TableSpec};
 use partita_replication::{Group, Store};
 
-use super::catalog::record::{Declared, Owner, Record};
 use super::catalog::{Catalog, Table};
 use super::index_worker::Workers;
 use crate::routing::Directory;
-use target::retarget;
 
+/// Most partitions of a table or index that one process makes: beyond DynamoDB's default quota of 40,000 units a table
+/// in one process gains nothing from more groups.
+const PARTITIONS_MAX: u64 = 64;
 /// The folder of table records within the data folder.
 const CATALOG_FOLDER: &str = "catalog";
 
@@ -102,7 +101,7 @@ impl Tables {
 
     /// Makes a table.
     pub fn create(self: &Arc<Self>, account: &str, spec: TableSpec, owner: Owner) -> Result<Arc<Table>, ApiError> {
-        let record = create::record(account, spec, owner, (self.now_ms)());
+        let record = Record::create(account, spec, owner, TableId(rand::random()), self.circumstances());
         let table = self.catalog.add(record)?;
         self.carry_out(&table);
         Ok(table)
@@ -110,13 +109,13 @@ impl Tables {
 
     /// Sets a table's target on behalf of a manifest.
     pub fn declare(self: &Arc<Self>, table: &Arc<Table>, spec: TableSpec, declared: &Declared) -> Result<(), Refused> {
-        let now_ms = (self.now_ms)();
+        let at = self.circumstances();
         let mut forbidden = None;
         let changed = self.catalog.change(table, |record| {
             record.owner = Owner::Manifest(declared.clone());
             // Who owns the table is noted even if what it declares is refused.
             let mut wanted = record.clone();
-            match retarget(&mut wanted, spec, now_ms) {
+            match wanted.retarget(spec, at) {
                 Ok(()) => *record = wanted,
                 Err(reason) => forbidden = Some(reason),
             }
@@ -170,7 +169,15 @@ impl Tables {
 
     /// How a table is.
     pub fn describe(&self, record: &Record) -> TableDescription {
-        describe::describe(record, &self.store, (self.now_ms)())
+        record.describe(&|group| describe::sizes(&self.store, group), (self.now_ms)())
+    }
+
+    /// When and where tables are decided about.
+    fn circumstances(&self) -> Circumstances {
+        Circumstances {
+            now_ms: (self.now_ms)(),
+            partitions_max: PARTITIONS_MAX,
+        }
     }
 
     /// A table is gone: nothing more is counted about it.

@@ -1,22 +1,28 @@
 //! From a table as it is to a table as it is wanted: what may change, and what has to be done for it.
 //!
-//! UpdateTable and manifests come together here: both name a specification, [`retarget`] turns it into intents in the
-//! record, and `advance` carries them out.
+//! UpdateTable and manifests come together here: both name a specification, [`Record::retarget`] turns it into intents in
+//! the record, and [`super::Step`] says how they are carried out.
 
-use partita_model::schema::{IndexId, SchemaVersion};
-use partita_model::table::{BillingMode, GlobalIndexSpec, SpecError, TableSpec, Throughput, TimeToLiveStatus};
-
-use super::super::catalog::record::{IndexPhase, IndexRecord, Record, UnitsDates};
 use super::create::{new_index, stream_label};
+use super::{Circumstances, IndexPhase, IndexRecord, Record, UnitsDates};
+use crate::schema::{IndexId, SchemaVersion};
+use crate::table::{BillingMode, GlobalIndexSpec, SpecError, TableSpec, Throughput, TimeToLiveStatus};
 
-/// Sets a settled table's target. Nothing is changed when it is forbidden.
-pub fn retarget(record: &mut Record, target: TableSpec, now_ms: u64) -> Result<(), SpecError> {
+impl Record {
+    /// Sets a settled table's target. Nothing is changed when it is forbidden.
+    pub fn retarget(&mut self, target: TableSpec, at: Circumstances) -> Result<(), SpecError> {
+        retarget(self, target, at)
+    }
+}
+
+fn retarget(record: &mut Record, target: TableSpec, at: Circumstances) -> Result<(), SpecError> {
+    let now_ms = at.now_ms;
     record.spec.check_unchangeable(&target)?;
     let before = (record.spec.clone(), record.global.clone(), record.time_to_live);
     let schema_before = record.schema();
 
     retarget_units(record, &target, now_ms);
-    retarget_indexes(record, &target, now_ms);
+    retarget_indexes(record, &target, at);
     retarget_time_to_live(record, target.time_to_live.as_deref());
     // A stream that is switched off stays known as the latest.
     if record.spec.stream != target.stream && target.stream.is_some() {
@@ -64,13 +70,13 @@ fn note_change(dates: &mut UnitsDates, from: Throughput, to: Throughput, now_ms:
 
 /// Indexes that are wanted and not there are built, those that are there and not wanted are removed (their
 /// specification stays until they are gone), the units of the others change.
-fn retarget_indexes(record: &mut Record, target: &TableSpec, now_ms: u64) {
+fn retarget_indexes(record: &mut Record, target: &TableSpec, at: Circumstances) {
     let mut specs: Vec<GlobalIndexSpec> = Vec::with_capacity(target.global.len());
     let mut indexes: Vec<IndexRecord> = Vec::with_capacity(target.global.len());
     for (spec, mut index) in record.spec.global.drain(..).zip(record.global.drain(..)) {
         match target.global.iter().find(|wanted| wanted.name == spec.name) {
             Some(wanted) => {
-                note_change(&mut index.units, spec.throughput, wanted.throughput, now_ms);
+                note_change(&mut index.units, spec.throughput, wanted.throughput, at.now_ms);
                 specs.push(wanted.clone());
             }
             None => {
@@ -86,7 +92,14 @@ fn retarget_indexes(record: &mut Record, target: &TableSpec, now_ms: u64) {
         }
         let id = IndexId(record.next_index);
         record.next_index += 1;
-        indexes.push(new_index(wanted, id, target.billing, IndexPhase::Building));
+        indexes.push(new_index(
+            record.id,
+            wanted,
+            id,
+            target.billing,
+            IndexPhase::Building,
+            at,
+        ));
         specs.push(wanted.clone());
     }
     record.spec.global = specs;

@@ -1,13 +1,47 @@
-//! What is kept of a table: the local counterpart of a Table resource and its partitions' intents.
+//! What is kept of a table by whoever makes it: what was asked for, and how far it has come. Standalone keeps records in its
+//! data folder, the operator in the Table's status.
+//!
+//! 1. [`Record::create`] begins a table; everything about it follows from its id, so that making it can be repeated;
+//! 2. [`Record::retarget`] sets another target: what a manifest or UpdateTable asks for becomes intents;
+//! 3. [`Step::next`] says what is to be done next; whoever keeps the record does it and notes it;
+//! 4. [`Record::describe`] is what DescribeTable shows, [`Record::schema`] what reads and writes need to know.
 
-use partita_model::key::KeyBytes;
-use partita_model::schema::{GlobalIndex, IndexId, LocalIndex, SchemaVersion, TableId, TableSchema};
-use partita_model::table::{Status, TableSpec, TimeToLiveStatus};
-use partita_partition::descriptor::GroupId;
+mod create;
+mod describe;
+mod partitions;
+mod step;
+mod target;
+
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::{Status, TableSpec, TimeToLiveStatus};
+use crate::hexadecimal;
+use crate::key::KeyBytes;
+use crate::partition::GroupId;
+use crate::schema::{GlobalIndex, IndexId, LocalIndex, SchemaVersion, TableId, TableSchema};
+
+pub use describe::PartitionSizes;
+pub use step::Step;
 
 /// The format of [`Record`] that this version writes and the newest that it reads.
 pub const FORMAT: u32 = 1;
+
+/// When and where something is decided about a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances {
+    /// Now, in epoch milliseconds.
+    pub now_ms: u64,
+    /// The most partitions that a table or an index is given.
+    pub partitions_max: u64,
+}
+
+/// What follows from a table's id: everything about a new table that only has to be unlike any other's.
+fn derived(id: TableId, what: &str, number: u64) -> u64 {
+    let mut bytes = what.as_bytes().to_vec();
+    bytes.extend_from_slice(&number.to_be_bytes());
+    xxh3_64_with_seed(&bytes, id.0)
+}
 
 /// A table: what was asked for and how far it has come. It is written before anything is done about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +53,7 @@ pub struct Record {
     /// Its id.
     pub id: TableId,
     /// The seed of its partition key's hash.
+    #[serde(with = "hexadecimal::id")]
     pub seed: u64,
     /// Who may change it.
     pub owner: Owner,
@@ -35,6 +70,7 @@ pub struct Record {
     /// Numbers of the local indexes, in the spec's order.
     pub local: Vec<IndexId>,
     /// The table's partitions, in key order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partitions: Vec<PartitionRecord>,
     /// The global indexes, in the spec's order.
     pub global: Vec<IndexRecord>,
@@ -52,8 +88,7 @@ pub struct PartitionRecord {
     /// Its group.
     pub group: GroupId,
     /// Its first key; empty for the first partition.
-    #[serde(with = "hex")]
-    pub start: Vec<u8>,
+    pub start: KeyBytes,
 }
 
 /// How far a global index is.
@@ -77,10 +112,12 @@ pub struct IndexRecord {
     /// The id its rows are stored under.
     pub table: TableId,
     /// The seed of its partition key's hash.
+    #[serde(with = "hexadecimal::id")]
     pub seed: u64,
     /// How far it is.
     pub phase: IndexPhase,
     /// Its partitions, in key order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partitions: Vec<PartitionRecord>,
     /// When its units were last changed.
     pub units: UnitsDates,
@@ -225,12 +262,5 @@ impl Record {
             Status::Active if busy => Status::Updating,
             status => status,
         }
-    }
-}
-
-impl PartitionRecord {
-    /// Its first key.
-    pub fn start_key(&self) -> KeyBytes {
-        KeyBytes(self.start.clone())
     }
 }

@@ -1,14 +1,18 @@
-//! From a Table resource's specification to the model's, naming the field where something does not fit.
+//! Between a Table resource's specification and the model's.
+//!
+//! [`to_model`] names the field where something does not fit; [`from_model`] declares a table that was made through the
+//! API. The one after the other gives the same table.
 
-use partita_crds::table as crd;
-use partita_model::schema::{ScalarType, StreamView};
+use partita_model::schema::{IndexProjection, KeySchema, ScalarType, StreamView};
 use partita_model::table::{
     BillingMode, Declaration, DeclaredGlobalIndex, DeclaredLocalIndex, DeclaredProjection, KeyElement, KeyKind,
     OnDemandThroughput, ProjectionKind, SpecError, SseSpec, TableClass, TableSpec, Throughput,
 };
 
+use crate::table as crd;
+
 /// Converts a specification and checks it.
-pub fn table_spec(spec: &crd::TableSpec) -> Result<TableSpec, SpecError> {
+pub fn to_model(spec: &crd::TableSpec) -> Result<TableSpec, SpecError> {
     let declaration = Declaration {
         name: spec.table_name.clone(),
         attributes: spec.attribute_definitions.iter().map(attribute).collect(),
@@ -165,4 +169,154 @@ fn stream(stream: Option<&crd::StreamSpecification>) -> Result<Option<StreamView
             crd::StreamViewType::NewAndOldImages => StreamView::NewAndOldImages,
         })),
     }
+}
+
+/// What an API-made table's resource says besides CreateTable's parameters.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    /// Copies of each partition.
+    pub replicas: i32,
+    /// Volumes.
+    pub storage: Option<crd::Storage>,
+}
+
+/// Declares a table as the API made it (or changed it). It goes with its resource: `deletionPolicy: Delete`.
+pub fn from_model(spec: &TableSpec, deployment: &Deployment) -> crd::TableSpec {
+    crd::TableSpec {
+        table_name: spec.name.clone(),
+        attribute_definitions: spec.attributes.iter().map(declared_attribute).collect(),
+        key_schema: declared_keys(&spec.keys),
+        billing_mode: match spec.billing {
+            BillingMode::Provisioned => crd::BillingMode::Provisioned,
+            BillingMode::PayPerRequest => crd::BillingMode::PayPerRequest,
+        },
+        provisioned_throughput: declared_units(spec.billing, spec.throughput),
+        on_demand_throughput: declared_ceilings(spec.billing, spec.on_demand),
+        warm_throughput: spec.warm.map(declared_warm),
+        global_secondary_indexes: spec
+            .global
+            .iter()
+            .map(|index| crd::GlobalSecondaryIndex {
+                index_name: index.name.clone(),
+                key_schema: declared_keys(&index.keys),
+                projection: declared_projection(&index.projection),
+                provisioned_throughput: declared_units(spec.billing, index.throughput),
+                on_demand_throughput: declared_ceilings(spec.billing, index.on_demand),
+                warm_throughput: index.warm.map(declared_warm),
+            })
+            .collect(),
+        local_secondary_indexes: spec
+            .local
+            .iter()
+            .map(|index| crd::LocalSecondaryIndex {
+                index_name: index.name.clone(),
+                key_schema: declared_keys(&index.keys),
+                projection: declared_projection(&index.projection),
+            })
+            .collect(),
+        stream_specification: spec.stream.map(|view| crd::StreamSpecification {
+            stream_enabled: true,
+            stream_view_type: Some(declared_view(view)),
+        }),
+        time_to_live: spec.time_to_live.as_ref().map(|attribute| crd::TimeToLive {
+            attribute_name: attribute.clone(),
+            enabled: true,
+        }),
+        sse_specification: spec.sse.as_ref().map(|sse| crd::SseSpecification {
+            enabled: sse.enabled,
+            sse_type: sse.enabled.then(|| "KMS".to_owned()),
+            kms_master_key_id: sse.key.clone(),
+        }),
+        table_class: match spec.class {
+            TableClass::Standard => crd::TableClass::Standard,
+            TableClass::StandardInfrequentAccess => crd::TableClass::StandardInfrequentAccess,
+        },
+        deletion_protection_enabled: spec.deletion_protection,
+        tags: spec.tags.iter().map(declared_tag).collect(),
+        replicas: deployment.replicas,
+        storage: deployment.storage.clone(),
+        scheduling: None,
+        autoscaling: None,
+        deletion_policy: crd::DeletionPolicy::Delete,
+        bootstrap: None,
+        paused: false,
+    }
+}
+
+fn declared_attribute((name, kind): &(String, ScalarType)) -> crd::AttributeDefinition {
+    crd::AttributeDefinition {
+        attribute_name: name.clone(),
+        attribute_type: match kind {
+            ScalarType::S => crd::AttributeType::S,
+            ScalarType::N => crd::AttributeType::N,
+            ScalarType::B => crd::AttributeType::B,
+        },
+    }
+}
+
+fn declared_keys(keys: &KeySchema) -> Vec<crd::KeySchemaElement> {
+    let element = |kind| {
+        move |attribute: &partita_model::schema::KeyAttribute| crd::KeySchemaElement {
+            attribute_name: attribute.name.clone(),
+            key_type: kind,
+        }
+    };
+    let hash = keys.hash.iter().map(element(crd::KeyType::Hash));
+    hash.chain(keys.range.iter().map(element(crd::KeyType::Range)))
+        .collect()
+}
+
+fn declared_projection(projection: &IndexProjection) -> crd::Projection {
+    let (projection_type, non_key_attributes) = match projection {
+        IndexProjection::All => (crd::ProjectionType::All, None),
+        IndexProjection::KeysOnly => (crd::ProjectionType::KeysOnly, None),
+        IndexProjection::Include(names) => (crd::ProjectionType::Include, Some(names.clone())),
+    };
+    crd::Projection {
+        projection_type,
+        non_key_attributes,
+    }
+}
+
+fn declared_units(billing: BillingMode, units: Throughput) -> Option<crd::ProvisionedThroughput> {
+    (billing == BillingMode::Provisioned).then(|| crd::ProvisionedThroughput {
+        read_capacity_units: declared_number(units.read),
+        write_capacity_units: declared_number(units.write),
+    })
+}
+
+fn declared_ceilings(billing: BillingMode, ceilings: Option<OnDemandThroughput>) -> Option<crd::OnDemandThroughput> {
+    let ceilings = ceilings.filter(|_| billing == BillingMode::PayPerRequest)?;
+    Some(crd::OnDemandThroughput {
+        max_read_request_units: ceilings.read_max.map(declared_number),
+        max_write_request_units: ceilings.write_max.map(declared_number),
+    })
+}
+
+fn declared_warm(units: Throughput) -> crd::WarmThroughput {
+    crd::WarmThroughput {
+        read_units_per_second: Some(declared_number(units.read)),
+        write_units_per_second: Some(declared_number(units.write)),
+    }
+}
+
+fn declared_view(view: StreamView) -> crd::StreamViewType {
+    match view {
+        StreamView::KeysOnly => crd::StreamViewType::KeysOnly,
+        StreamView::NewImage => crd::StreamViewType::NewImage,
+        StreamView::OldImage => crd::StreamViewType::OldImage,
+        StreamView::NewAndOldImages => crd::StreamViewType::NewAndOldImages,
+    }
+}
+
+fn declared_tag((key, value): &(String, String)) -> crd::Tag {
+    crd::Tag {
+        key: key.clone(),
+        value: value.clone(),
+    }
+}
+
+/// Units are bounded by DynamoDB's quotas, far below what a resource's numbers hold.
+fn declared_number(units: u64) -> i64 {
+    i64::try_from(units).unwrap_or(i64::MAX)
 }

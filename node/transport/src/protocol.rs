@@ -1,0 +1,295 @@
+//! The handshake: who speaks, and which version of the protocol both understand.
+//!
+//! 1. The client opens with [`MAGIC`] and a Hello: the range of versions it speaks, its software version, who it is.
+//! 2. The server answers with [`MAGIC`] and either a Welcome, with the highest version both speak and its own limits, or
+//!    a Reject with a reason for people, and closes.
+//! 3. From there on both send frames of [`crate::frame`]; the header is the same in all versions.
+//!
+//! # How the protocol grows
+//!
+//! Postcard does not describe itself: adding a field to a type that crosses changes its encoding (`tests/golden.rs`
+//! fails), and a peer of the older version would misread it. So:
+//!
+//! - A **new operation** is a new last variant of [`crate::Operation`] (and of [`crate::Answer`]), and
+//!   [`VERSION_LAST`] goes up by one. [`crate::Operation::since`] names that version. A client that agreed on an older
+//!   one does not send it ([`crate::Cause::Unsupported`]), and the caller does it the older way.
+//! - A **new field** is a new operation with the larger type, in the same way. The older one stays until no supported
+//!   release speaks only it; then [`VERSION_FIRST`] goes up, and peers from before are rejected with a sentence.
+//! - A **new kind of frame** goes only to peers that agreed on its version: an unknown kind closes the connection.
+//! - Hello and Welcome may get fields **at their ends**: a reader ignores what stands behind what it knows, and must
+//!   do with what is missing.
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::frame::{FrameError, HEADER_BYTES, Header, Kind};
+
+/// What each side sends first: whoever speaks something else is told apart by its first bytes.
+pub const MAGIC: [u8; 8] = *b"PARTITA\x01";
+/// The oldest version of the protocol that this build speaks.
+pub const VERSION_FIRST: u16 = 1;
+/// The newest one.
+pub const VERSION_LAST: u16 = 1;
+
+/// Bytes of a Hello, Welcome or Reject: versions, two numbers and three short strings.
+const GREETING_BYTES_MAX: u32 = 2048;
+/// Bytes of a name, a software version or a reason, so that a greeting always fits.
+const TEXT_BYTES_MAX: usize = 512;
+
+/// What a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Speaks the DynamoDB API and forwards.
+    Router,
+    /// Holds a store.
+    Replica,
+}
+
+/// Who speaks: for logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// What it is.
+    pub role: Role,
+    /// Its name, the pod's.
+    pub name: String,
+    /// Its release.
+    pub software: String,
+}
+
+impl Identity {
+    /// This build, under a name.
+    pub fn new(role: Role, name: impl Into<String>) -> Self {
+        Self {
+            role,
+            name: name.into(),
+            software: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let role = match self.role {
+            Role::Router => "router",
+            Role::Replica => "replica",
+        };
+        write!(f, "{role} {} ({})", self.name, self.software)
+    }
+}
+
+/// A range of versions, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// The oldest.
+    pub first: u16,
+    /// The newest.
+    pub last: u16,
+}
+
+impl Versions {
+    /// What this build speaks.
+    pub const OURS: Self = Self {
+        first: VERSION_FIRST,
+        last: VERSION_LAST,
+    };
+
+    /// The highest version in both.
+    pub fn common(self, other: Self) -> Option<u16> {
+        let highest = self.last.min(other.last);
+        (highest >= self.first.max(other.first)).then_some(highest)
+    }
+}
+
+/// What a client says first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// What it speaks.
+    pub versions: Versions,
+    /// What it is. A number, so that a role from the future can still be welcomed.
+    pub role: u8,
+    /// Its name.
+    pub name: String,
+    /// Its release.
+    pub software: String,
+}
+
+/// What a server answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The version to speak from now on.
+    pub version: u16,
+    /// Requests that the server works on at once for this connection; it reads no further ones meanwhile.
+    pub requests_max: u32,
+    /// Its name.
+    pub name: String,
+    /// Its release.
+    pub software: String,
+}
+
+/// Why there is no conversation.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// The other side closed, or the connection broke.
+    #[error("the connection broke during the handshake: {0}")]
+    Io(#[from] std::io::Error),
+    /// The first bytes are not ours.
+    #[error("the peer does not speak this protocol (its first bytes are {0:02x?})")]
+    Magic([u8; MAGIC.len()]),
+    /// A frame that is not what belongs here.
+    #[error("a broken greeting: {0}")]
+    Frame(#[from] FrameError),
+    /// The bytes are not a greeting.
+    #[error("an unreadable greeting: {0}")]
+    Unreadable(#[from] postcard::Error),
+    /// No version in common.
+    #[error(
+        "{peer} speaks versions {} to {} of the protocol, {us} speaks {} to {}: upgrade the older one first",
+        theirs.first, theirs.last, ours.first, ours.last
+    )]
+    Versions {
+        /// Who asked.
+        peer: String,
+        /// What it speaks.
+        theirs: Versions,
+        /// Who answers.
+        us: String,
+        /// What this side speaks.
+        ours: Versions,
+    },
+    /// The server said no.
+    #[error("rejected: {0}")]
+    Rejected(String),
+    /// There is no place for it.
+    #[error("{0}")]
+    Full(String),
+    /// It took too long.
+    #[error("no greeting within {0:?}")]
+    Timeout(std::time::Duration),
+}
+
+impl Hello {
+    /// What this build says.
+    pub fn of(identity: &Identity) -> Self {
+        Self {
+            versions: Versions::OURS,
+            role: match identity.role {
+                Role::Router => 1,
+                Role::Replica => 2,
+            },
+            name: clipped(&identity.name),
+            software: clipped(&identity.software),
+        }
+    }
+
+    /// For logs.
+    fn peer(&self) -> String {
+        let role = match self.role {
+            1 => "router",
+            2 => "replica",
+            _ => "a peer",
+        };
+        format!("{role} {:?} ({:?})", self.name, self.software)
+    }
+}
+
+/// The client's half: says who it is, hears what to speak.
+pub async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    hello: &Hello,
+) -> Result<Welcome, HandshakeError> {
+    send(stream, Kind::Hello, &postcard::to_stdvec(hello)?).await?;
+    match receive(stream).await? {
+        (Kind::Welcome, body) => {
+            let welcome: Welcome = postcard::from_bytes(&body)?;
+            let theirs = Versions {
+                first: welcome.version,
+                last: welcome.version,
+            };
+            if hello.versions.common(theirs).is_none() {
+                return Err(HandshakeError::Versions {
+                    peer: format!("replica {:?} ({:?})", welcome.name, welcome.software),
+                    theirs,
+                    us: hello.peer(),
+                    ours: hello.versions,
+                });
+            }
+            Ok(welcome)
+        }
+        (Kind::Reject, body) => Err(HandshakeError::Rejected(postcard::from_bytes(&body)?)),
+        (kind, _) => Err(FrameError::Unexpected(kind).into()),
+    }
+}
+
+/// The server's half: hears who it is, chooses the version. A peer that is not welcome is told why; `full` says that
+/// there is no place for it.
+pub async fn welcome<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    us: &Identity,
+    ours: Versions,
+    requests_max: u32,
+    full: Option<&String>,
+) -> Result<(u16, String), HandshakeError> {
+    let hello: Hello = match receive(stream).await? {
+        (Kind::Hello, body) => postcard::from_bytes(&body)?,
+        (kind, _) => return Err(FrameError::Unexpected(kind).into()),
+    };
+    if let Some(reason) = full {
+        reject(stream, reason).await?;
+        return Err(HandshakeError::Full(reason.clone()));
+    }
+    let Some(version) = ours.common(hello.versions) else {
+        let error = HandshakeError::Versions {
+            peer: hello.peer(),
+            theirs: hello.versions,
+            us: us.to_string(),
+            ours,
+        };
+        reject(stream, &error.to_string()).await?;
+        return Err(error);
+    };
+    let welcome = Welcome {
+        version,
+        requests_max,
+        name: clipped(&us.name),
+        software: clipped(&us.software),
+    };
+    send(stream, Kind::Welcome, &postcard::to_stdvec(&welcome)?).await?;
+    Ok((version, hello.peer()))
+}
+
+/// Says no, with a reason for people.
+pub async fn reject<S: AsyncWrite + Unpin>(stream: &mut S, reason: &str) -> Result<(), HandshakeError> {
+    send(stream, Kind::Reject, &postcard::to_stdvec(&clipped(reason))?).await?;
+    Ok(stream.shutdown().await?)
+}
+
+async fn send<S: AsyncWrite + Unpin>(stream: &mut S, kind: Kind, body: &[u8]) -> Result<(), HandshakeError> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&Header::of(kind, 0, false, body).encode());
+    bytes.extend_from_slice(body);
+    stream.write_all(&bytes).await?;
+    Ok(stream.flush().await?)
+}
+
+async fn receive<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(Kind, Vec<u8>), HandshakeError> {
+    let mut magic = [0; MAGIC.len()];
+    stream.read_exact(&mut magic).await?;
+    if magic != MAGIC {
+        return Err(HandshakeError::Magic(magic));
+    }
+    let mut header = [0; HEADER_BYTES];
+    stream.read_exact(&mut header).await?;
+    let header = Header::decode(&header)?;
+    if header.length > GREETING_BYTES_MAX {
+        return Err(FrameError::Length(header.length).into());
+    }
+    let mut body = vec![0; header.length as usize];
+    stream.read_exact(&mut body).await?;
+    header.check(&body)?;
+    Ok((header.kind, body))
+}
+
+/// At most so many bytes of a text.
+fn clipped(text: &str) -> String {
+    text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()
+}
