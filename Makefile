@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .PHONY: help run build test lint fix bench torture clean
 
 # The environment of the build (prebuilt RocksDB, target folder); scripts/setup installs what is missing first.
-ENV := eval "$$(scripts/setup | sed 's/^/export /')" &&
+ENV := env="$$(scripts/setup)" && eval "$$(sed 's/^/export /' <<<"$$env")" &&
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
