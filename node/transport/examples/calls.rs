@@ -65,7 +65,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
     let server = Server::new(Identity::new(Role::Replica, "server"), Limits::default());
-    tokio::spawn(async move { server.serve(listener, Arc::new(SameItem(item)), std::future::pending()).await });
+    tokio::spawn(async move {
+        server
+            .serve(listener, Arc::new(SameItem(item)), std::future::pending())
+            .await
+    });
     let mut options = ClientOptions::new(Identity::new(Role::Router, "client"));
     options.connections_max = 1;
     let client = Client::new(options);

@@ -136,10 +136,9 @@ impl Refused {
     pub fn concerns_route(&self) -> bool {
         match &self.reason {
             Reason::UnknownGroup => true,
-            Reason::Refusal(refusal) => matches!(
-                refusal,
-                Refusal::WrongRange | Refusal::NotLeader | Refusal::StaleSchema
-            ),
+            Reason::Refusal(refusal) => {
+                matches!(refusal, Refusal::WrongRange | Refusal::NotLeader | Refusal::StaleSchema)
+            }
             Reason::Unreadable(_) | Reason::TooLong(_) => false,
         }
     }

@@ -172,7 +172,10 @@ impl Server {
         drop(listener);
         stopping.send_replace(true);
         let drained = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.shared.limits.drain_time_max, drained).await.is_err() {
+        if tokio::time::timeout(self.shared.limits.drain_time_max, drained)
+            .await
+            .is_err()
+        {
             tracing::warn!("stopping with requests unanswered: they took longer than the drain");
             connections.shutdown().await;
         }
