@@ -12,7 +12,8 @@ const HEADER: &str =
 
 /// File names under `crds/yaml/` and their contents.
 pub fn files() -> Result<Vec<(&'static str, String)>, serde_yaml::Error> {
-    let file = |crd: CustomResourceDefinition| serde_yaml::to_string(&crd).map(|yaml| format!("{HEADER}{}", quoted(&yaml)));
+    let file =
+        |crd: CustomResourceDefinition| serde_yaml::to_string(&crd).map(|yaml| format!("{HEADER}{}", quoted(&yaml)));
     Ok(vec![
         ("partitions.yaml", file(Partition::crd())?),
         ("tables.yaml", file(Table::crd())?),
@@ -38,5 +39,7 @@ fn quoted(yaml: &str) -> String {
 
 /// Whether a word is a boolean there, but a string in YAML 1.2.
 fn is_boolean_in_yaml_1_1(word: &str) -> bool {
-    ["y", "n", "yes", "no", "on", "off"].iter().any(|boolean| word.eq_ignore_ascii_case(boolean))
+    ["y", "n", "yes", "no", "on", "off"]
+        .iter()
+        .any(|boolean| word.eq_ignore_ascii_case(boolean))
 }
