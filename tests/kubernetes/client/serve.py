@@ -12,6 +12,8 @@ Endpoint and keys are in the environment, as any SDK reads them.
 import base64
 import http.server
 import json
+import signal
+import sys
 import traceback
 
 import boto3
@@ -90,5 +92,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    # The first process of a container is not ended by a signal that it does not handle.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     Handler.dynamodb = client()
     http.server.ThreadingHTTPServer(("", PORT), Handler).serve_forever()

@@ -1,0 +1,93 @@
+"""One cluster with the chart installed for all scenarios; a namespace for each.
+
+Tests marked `own_cluster` stop nodes, containers or the API server, or read its log: they need this machine's cluster.
+On a machine that cannot run one, all are skipped, and that is said at the end; with CI=true it is a failure.
+"""
+
+import os
+import pathlib
+import re
+import sys
+
+import pytest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from harness import session as sessions   # noqa: E402
+from harness.place import Place   # noqa: E402
+from local.machine import missing   # noqa: E402
+
+ANY_CLUSTER = os.environ.get("ANY_CLUSTER") == "1"
+LACKS = [] if ANY_CLUSTER else missing()
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "own_cluster: needs a cluster of this machine, whose parts it may stop")
+
+
+def pytest_collection_modifyitems(config, items):
+    if ANY_CLUSTER:
+        kept = [item for item in items if not item.get_closest_marker("own_cluster")]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+    if LACKS:
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason="needs " + ", ".join(LACKS)))
+
+
+def pytest_terminal_summary(terminalreporter):
+    skipped = len(terminalreporter.stats.get("skipped", []))
+    if skipped:
+        terminalreporter.write_line(f"{skipped} cluster tests skipped: needs {', '.join(LACKS) or 'another cluster'}")
+
+
+def pytest_sessionfinish(session, exitstatus):
+    if LACKS and os.environ.get("CI") == "true":
+        session.exitstatus = 1
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """The cluster with Partita installed."""
+    session = sessions.Session(None) if ANY_CLUSTER else sessions.begin_own()
+    try:
+        session.install()
+        yield session
+        if ANY_CLUSTER:
+            session.helm("uninstall", sessions.RELEASE, "--namespace", sessions.NAMESPACE, "--wait")
+    finally:
+        if session.own and os.environ.get("KEEP_CLUSTER") != "1":
+            session.own.down()
+
+
+@pytest.fixture
+def place(cluster, request):
+    """A namespace for one scenario, removed after it."""
+    made = make_place(cluster, request)
+    yield made()
+    made.remove()
+
+
+@pytest.fixture
+def places(cluster, request):
+    """Makes namespaces: places("one")."""
+    made = make_place(cluster, request)
+    yield made
+    made.remove()
+
+
+def make_place(cluster, request):
+    test = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[:30].strip("-")
+    made = []
+
+    def make(suffix=""):
+        made.append(Place(cluster, f"{test}-{suffix}" if suffix else test))
+        return made[-1]
+
+    def remove():
+        for one in made:
+            one.remove()
+
+    make.remove = remove
+    return make

@@ -1,0 +1,57 @@
+"""Where one scenario happens: a namespace of its own, whose access keys are Secrets of the release."""
+
+from .sdk import Sdk
+from .session import NAMESPACE, namespace_object
+
+# So that another run on the same cluster, or the next scenario, finds nothing of this one.
+GONE_SECONDS_MAX = 180
+
+
+class Place:
+    """A namespace and what a scenario does in it."""
+
+    def __init__(self, session, name):
+        self.session, self.name = session, name
+        self.kubectl = session.kubectl.within(name)
+        self.secrets, self.pods = [], []
+        session.kubectl.apply(namespace_object(name))
+
+    def key(self, permission=None, secret="secret", name=None):
+        """Makes an access key of this namespace (or changes it); its id and secret."""
+        name = name or f"{self.name}-{permission or 'tables'}"
+        identity = f"AK-{name}"
+        data = {"accessKeyId": identity, "secretAccessKey": secret}
+        if permission:
+            data["permission"] = permission
+        self.session.system.apply({
+            "apiVersion": "v1", "kind": "Secret", "stringData": data,
+            "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"partita.dev/namespace": self.name}}})
+        self.secrets.append(name)
+        return identity, secret
+
+    def sdk(self, name="client", key=None):
+        """boto3 in a pod of this namespace, with a key of its own or the one given."""
+        sdk = Sdk(self.session, self.kubectl, name, *(key or self.key()))
+        self.pods.append(sdk)
+        # Routers follow Secrets by a watch: a moment after it was made, the key is known.
+        if not key:
+            sdk.eventually("list_tables")
+        return sdk
+
+    def apply(self, *tables, **options):
+        """Applies Tables, without waiting for them."""
+        return self.kubectl.apply(*tables, **options)
+
+    def ready(self, *tables, seconds=120):
+        """Applies Tables and waits until they are ready."""
+        self.apply(*tables)
+        self.kubectl.ready("tables", *(table["metadata"]["name"] for table in tables), seconds=seconds)
+
+    def remove(self):
+        """Removes the namespace with all that is in it."""
+        for sdk in self.pods:
+            sdk.forget()
+        # Data that is kept on purpose is kept for somebody; here nobody comes back for it.
+        self.session.kubectl("delete", "namespace", self.name, f"--timeout={GONE_SECONDS_MAX}s")
+        if self.secrets:
+            self.session.system.delete("secret", *set(self.secrets))
