@@ -34,14 +34,17 @@ def test_the_queries_return_data(place):
 
 # What a person asks: operation, units, latency, size; by table, by partition.
 QUERIES = [
-    'sum(rate(partita_requests_total{operation="PutItem"}[30s])) > 0',
+    'sum(rate(partita_requests_total{operation="PutItem",code="OK"}[30s])) > 0',
     "sum(rate(partita_consumed_write_units_total{%(here)s}[30s])) > 0",
     "sum(rate(partita_consumed_read_units_total{%(here)s}[30s])) > 0",
-    "histogram_quantile(0.99, sum by (le) (rate(partita_request_seconds_bucket[30s]))) > 0",
+    "histogram_quantile(0.99, sum by (le) (rate(partita_request_duration_seconds_bucket[30s]))) > 0",
     "sum(partita_partition_bytes{%(here)s}) > 0",
     "sum(partita_partition_items{%(here)s}) > 0",
-    "sum by (partition) (rate(partita_partition_write_units_total{%(here)s}[30s])) > 0",
+    "sum by (partition) (rate(partita_partition_consumed_write_units_total{%(here)s}[30s])) > 0",
+    "sum by (partition) (rate(partita_partition_consumed_read_units_total{%(here)s}[30s])) > 0",
+    'partita_table_condition{%(here)s,condition="Ready"} == 1',
     "sum(partita_operator_reconciles_total) > 0",
+    "sum(partita_operator_leader) == 1",
 ]
 
 
