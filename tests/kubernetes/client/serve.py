@@ -58,11 +58,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         _, action, *name = self.path.split("/")
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        asked = json.loads(self.body())
         self.answer(lambda: {
             "call": lambda: self.call(asked),
             "check": lambda: self.start(name[0], asked),
         }[action]())
+
+    def body(self):
+        """The request's body. kubectl sends it in chunks."""
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
     def call(self, asked):
         answer = getattr(self.dynamodb, asked["operation"])(**asked["parameters"])
