@@ -129,9 +129,17 @@ async fn a_call_gives_up_when_no_connection_is_opened_in_its_time() {
     let (listener, address) = listen().await;
     drop(listener);
     let peer = client.peer(&address);
-    let cause = not_sent(peer.call(GroupId(1), Operation::Write(put(1))).await).to_string();
-    assert!(cause.contains("refused"), "{cause}");
-    assert_eq!(client.stats().not_sent, 2);
+    // On a busy machine the time may be over before the first attempt is.
+    let mut calls = 1;
+    loop {
+        calls += 1;
+        let cause = not_sent(peer.call(GroupId(1), Operation::Write(put(1))).await).to_string();
+        if cause.contains("refused") {
+            break;
+        }
+        assert!(cause.contains("none was opened in time"), "{cause}");
+    }
+    assert_eq!(client.stats().not_sent, calls);
 }
 
 #[tokio::test]
@@ -170,9 +178,13 @@ async fn the_callers_time_runs_out() {
     let call = call(&peer, Operation::Get(get(2)));
     eventually("it has arrived", || parked.keys().contains(&2)).await;
     let before = node.server.stats().cancelled;
-    let outcome = peer
-        .call_within(GroupId(1), Operation::Get(get(3)), Duration::from_millis(20))
-        .await;
+    let brief = Duration::from_millis(20);
+    let outcome = loop {
+        match peer.call_within(GroupId(1), Operation::Get(get(3)), brief).await {
+            Err(CallError::NotSent(Cause::Deadline)) => {}
+            outcome => break outcome,
+        }
+    };
     assert_eq!(lost(outcome), Cause::Deadline);
     eventually("it is cancelled", || node.server.stats().cancelled > before).await;
     parked.release(2);
