@@ -36,10 +36,13 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="needs " + ", ".join(LACKS)))
 
 
-def pytest_terminal_summary(terminalreporter):
-    skipped = len(terminalreporter.stats.get("skipped", []))
-    if skipped:
-        terminalreporter.write_line(f"{skipped} cluster tests skipped: needs {', '.join(LACKS) or 'another cluster'}")
+def pytest_terminal_summary(terminalreporter, config):
+    config.skipped = len(terminalreporter.stats.get("skipped", []))
+
+
+def pytest_unconfigure(config):
+    if LACKS and getattr(config, "skipped", 0):
+        print(f"{config.skipped} cluster tests skipped: needs {', '.join(LACKS)}")
 
 
 def pytest_sessionfinish(session, exitstatus):

@@ -75,6 +75,7 @@ def begin_own():
     """A fresh cluster of this machine with the images."""
     binaries.build()
     cluster = Cluster(os.environ.get("CLUSTER_NAME", "test"))
+    cluster.reserve()   # another run on this machine may have one: it comes to an end
     cluster.down()   # what a run left that was killed
     cluster.up(NODES)
     with tempfile.TemporaryDirectory() as folder:
