@@ -24,7 +24,12 @@ pub struct Options {
     pub image_pull_policy: String,
 
     /// Secret with a registry's credentials, in each namespace that has Tables; can be given more than once
-    #[arg(long = "image-pull-secret", value_name = "NAME", env = "PARTITA_IMAGE_PULL_SECRETS", value_delimiter = ',')]
+    #[arg(
+        long = "image-pull-secret",
+        value_name = "NAME",
+        env = "PARTITA_IMAGE_PULL_SECRETS",
+        value_delimiter = ','
+    )]
     pub image_pull_secrets: Vec<String>,
 
     /// Namespace of the Lease by which one of several operators is the active one: the one it runs in
@@ -40,12 +45,7 @@ pub struct Options {
     pub router_directory: String,
 
     /// Size of a storage node's volume where the Table names none: three times a partition's size limit of 10 GB
-    #[arg(
-        long,
-        value_name = "QUANTITY",
-        env = "PARTITA_STORAGE_SIZE",
-        default_value = "30Gi"
-    )]
+    #[arg(long, value_name = "QUANTITY", env = "PARTITA_STORAGE_SIZE", default_value = "30Gi")]
     pub storage_size: String,
 
     /// Address of /metrics, /healthz and /readyz

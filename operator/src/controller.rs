@@ -76,12 +76,18 @@ pub async fn run(
         }
     };
     controller
-        .watches_stream(claim_changes.touched_objects(), move |claim| of_claim(&concerned, &claim))
+        .watches_stream(claim_changes.touched_objects(), move |claim| {
+            of_claim(&concerned, &claim)
+        })
         .graceful_shutdown_on(stop)
         .run(reconcile, table::on_error, Arc::clone(&context))
         .for_each(|result| {
             if let Err(controller::Error::ObjectNotFound(gone)) = &result {
-                table::forget(&context, gone.name.as_str(), gone.namespace.as_deref().unwrap_or_default());
+                table::forget(
+                    &context,
+                    gone.name.as_str(),
+                    gone.namespace.as_deref().unwrap_or_default(),
+                );
             } else if let Err(error) = result {
                 tracing::debug!(%error, "a reconcile or a watch failed");
             }
@@ -111,8 +117,9 @@ fn of_claim(tables: &Store<Table>, claim: &PartialObjectMeta<PersistentVolumeCla
     let Some(table_name) = claim.annotations().get(TABLE_NAME) else {
         return Vec::new();
     };
-    let concerned = tables.state_filter(|table| {
-        table.namespace() == namespace && table.spec.table_name == *table_name
-    });
-    concerned.iter().map(|table| ObjectRef::from_obj(table.as_ref())).collect()
+    let concerned = tables.state_filter(|table| table.namespace() == namespace && table.spec.table_name == *table_name);
+    concerned
+        .iter()
+        .map(|table| ObjectRef::from_obj(table.as_ref()))
+        .collect()
 }

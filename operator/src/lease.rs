@@ -245,8 +245,8 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_silent_holder_is_replaced_by_our_own_clock() {
+    #[test]
+    fn a_silent_holder_is_replaced_by_our_own_clock() {
         let mut seen = Seen::default();
         let start = Instant::now();
         assert_eq!(seen.look(&lease("1", "other"), "me", start), Decision::Wait);
@@ -257,8 +257,8 @@ mod tests {
         assert_eq!(seen.look(&lease("2", "other"), "me", silent), Decision::Take(5));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_is_ours_or_given_up_is_taken_at_once() {
+    #[test]
+    fn what_is_ours_or_given_up_is_taken_at_once() {
         let now = Instant::now();
         assert_eq!(Seen::default().look(&lease("1", "me"), "me", now), Decision::Take(4));
         assert_eq!(Seen::default().look(&lease("1", ""), "me", now), Decision::Take(5));

@@ -60,7 +60,9 @@ fn main() -> ExitCode {
 async fn run(options: &Options) -> anyhow::Result<()> {
     // One provider of cryptography for all of the process.
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    provider.install_default().map_err(|_| anyhow!("TLS was set up twice"))?;
+    provider
+        .install_default()
+        .map_err(|_| anyhow!("TLS was set up twice"))?;
     let stop = stop()?;
     let admin = Arc::new(Admin::default());
     let metrics = Metrics::register(admin.registry())?;
@@ -70,7 +72,11 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     tokio::spawn(admin::serve(listener, Arc::clone(&admin)));
 
     let client = Client::try_default().await.context("the Kubernetes API")?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), identity = options.identity, "started");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        identity = options.identity,
+        "started"
+    );
     let leadership = tokio::select! {
         leadership = lease::acquire(client.clone(), &options.namespace, &options.identity, || admin.set_ready(true)) => leadership,
         () = told(stop.clone()) => return Ok(()),

@@ -153,7 +153,11 @@ fn encode(call: &Call) -> Result<(Method, String, Vec<u8>), serde_json::Error> {
         ),
         Call::Expiry(group, on) => {
             let switch = if *on { "on" } else { "off" };
-            (Method::PUT, format!("/groups/{:016x}/expiry/{switch}", group.0), Vec::new())
+            (
+                Method::PUT,
+                format!("/groups/{:016x}/expiry/{switch}", group.0),
+                Vec::new(),
+            )
         }
     })
 }
@@ -232,11 +236,11 @@ mod tests {
         let nodes = serve().await;
         let schema = Arc::new(crate::testing::schema());
         let descriptor = PartitionDescriptor::whole_table(GroupId(1), schema);
-        let refused = nodes.call("127.0.0.1", &Call::Bootstrap(Box::new(descriptor))).await.unwrap_err();
-        assert_eq!(
-            refused,
-            NodeError::Refused("127.0.0.1".into(), "another range".into())
-        );
+        let refused = nodes
+            .call("127.0.0.1", &Call::Bootstrap(Box::new(descriptor)))
+            .await
+            .unwrap_err();
+        assert_eq!(refused, NodeError::Refused("127.0.0.1".into(), "another range".into()));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let closed = listener.local_addr().unwrap().port();
         drop(listener);

@@ -118,7 +118,10 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
     tracing::info!(table = observed.name, kind = %K::kind(&()), name, "deleting");
-    match api::<K>(context, observed).delete(name, &DeleteParams::background()).await {
+    match api::<K>(context, observed)
+        .delete(name, &DeleteParams::background())
+        .await
+    {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         deleted => deleted.map(drop),
     }
@@ -147,7 +150,9 @@ async fn finalizer(context: &Context, observed: &Observed, there: bool) -> Resul
 async fn mirror_partition(context: &Context, observed: &Observed, mirror: &Mirror) -> Result<(), kube::Error> {
     let status = status_patch::<Partition>(&mirror.name, mirror.version.as_deref(), &mirror.status);
     let api = api::<Partition>(context, observed);
-    api.patch_status(&mirror.name, &ours(), &Patch::Apply(&status)).await.map(drop)
+    api.patch_status(&mirror.name, &ours(), &Patch::Apply(&status))
+        .await
+        .map(drop)
 }
 
 fn status_patch<K: Resource<DynamicType = ()>>(name: &str, version: Option<&str>, status: &impl Serialize) -> Value {
@@ -188,9 +193,19 @@ fn same(before: &TableStatus, after: &TableStatus) -> bool {
 /// An event is worth a try, not a failure.
 async fn publish(context: &Context, observed: &Observed, news: &News) {
     let note: String = news.note.chars().take(EVENT_CHARS_MAX).collect();
-    tracing::info!(namespace = observed.namespace, table = observed.name, reason = news.reason, note, "event");
+    tracing::info!(
+        namespace = observed.namespace,
+        table = observed.name,
+        reason = news.reason,
+        note,
+        "event"
+    );
     let event = Event {
-        type_: if news.warning { EventType::Warning } else { EventType::Normal },
+        type_: if news.warning {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        },
         reason: news.reason.clone(),
         note: Some(note),
         action: "Reconcile".to_owned(),

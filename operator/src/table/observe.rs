@@ -268,11 +268,19 @@ fn rival(table: &Table, known: &Store<Table>) -> Option<String> {
 async fn list(context: &Context, observed: &mut Observed) -> Result<(), kube::Error> {
     let namespace = &observed.namespace;
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), namespace);
-    let own = selector(observed.record().map_or_else(|| own_id(&observed.table), |record| record.id));
+    let own = selector(
+        observed
+            .record()
+            .map_or_else(|| own_id(&observed.table), |record| record.id),
+    );
     if observed.deleting() {
         if observed.table.spec.deletion_policy == DeletionPolicy::Delete && observed.stateful_sets.is_empty() {
             let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
-            observed.pods = pods.list_metadata(&ListParams::default().labels(&own)).await?.items.len();
+            observed.pods = pods
+                .list_metadata(&ListParams::default().labels(&own))
+                .await?
+                .items
+                .len();
             observed.claims = all_claims(&claims, &own).await?;
         }
     } else if observed.kept == Kept::Nothing {
@@ -286,7 +294,10 @@ async fn list(context: &Context, observed: &mut Observed) -> Result<(), kube::Er
 async fn all_claims(api: &Api<PersistentVolumeClaim>, selector: &str) -> Result<Vec<Claim>, kube::Error> {
     let found = api.list_metadata(&ListParams::default().labels(selector)).await?;
     // A claim that is being deleted holds nothing back.
-    let there = found.items.into_iter().filter(|claim| claim.metadata.deletion_timestamp.is_none());
+    let there = found
+        .items
+        .into_iter()
+        .filter(|claim| claim.metadata.deletion_timestamp.is_none());
     let claim = |claim: kube::core::PartialObjectMeta<PersistentVolumeClaim>| {
         let label = |key| claim.labels().get(key);
         let annotation = |key| claim.annotations().get(key);
@@ -337,13 +348,18 @@ fn hosts(observed: &Observed) -> BTreeSet<String> {
         let all = (0..record.partitions.len()).map(|place| names::partition(&prefix, place));
         return all.collect();
     }
-    let unwell = pieces.into_iter().filter(|piece| !is_well(observed, &piece.name, &piece.host));
+    let unwell = pieces
+        .into_iter()
+        .filter(|piece| !is_well(observed, &piece.name, &piece.host));
     unwell.map(|piece| piece.host).collect()
 }
 
 /// Whether a partition is ready as far as the API server knows.
 fn is_well(observed: &Observed, partition: &str, host: &str) -> bool {
-    let status = observed.partitions.get(partition).and_then(|known| known.status.as_ref());
+    let status = observed
+        .partitions
+        .get(partition)
+        .and_then(|known| known.status.as_ref());
     let set = observed.stateful_sets.get(host).and_then(|set| set.status.as_ref());
     status.is_some_and(|status| status.phase == PartitionPhase::Ready)
         && set.and_then(|set| set.ready_replicas).unwrap_or(0) > 0

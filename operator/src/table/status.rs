@@ -71,9 +71,16 @@ pub fn status(observed: &Observed, plan: &Plan, outcome: &Outcome, now_ms: u64) 
     }
     let problem = plan.problem.clone().or_else(|| {
         let message = outcome.refused_by_api.clone()?;
-        Some(Problem::stalled("RefusedByCluster", format!("the API server refused: {message}")))
+        Some(Problem::stalled(
+            "RefusedByCluster",
+            format!("the API server refused: {message}"),
+        ))
     });
-    let waiting = plan.waiting.as_ref().or(outcome.refused_by_node.as_ref()).or(outcome.busy.as_ref());
+    let waiting = plan
+        .waiting
+        .as_ref()
+        .or(outcome.refused_by_node.as_ref())
+        .or(outcome.busy.as_ref());
 
     let judged = [
         ready(observed, record.as_ref(), &plan.mirrors, problem.as_ref()),
@@ -91,7 +98,10 @@ pub fn status(observed: &Observed, plan: &Plan, outcome: &Outcome, now_ms: u64) 
         observed_generation: generation,
         conditions: conditions.collect(),
         table_status: record.as_ref().map(|record| table_status(record).to_owned()),
-        table_id: record.as_ref().map(|record| names::id_label(record.id)).or(before.table_id.clone()),
+        table_id: record
+            .as_ref()
+            .map(|record| names::id_label(record.id))
+            .or(before.table_id.clone()),
         partitions: counts.map(|all| count(all.len())).or(before.partitions),
         ready_partitions: counts
             .map(|all| count(all.iter().filter(|mirror| mirror.is_ready()).count()))
@@ -189,7 +199,10 @@ fn reconciling(
 }
 
 fn coming_back(mirror: &Mirror) -> bool {
-    matches!(mirror.status.phase, PartitionPhase::Pending | PartitionPhase::Unavailable)
+    matches!(
+        mirror.status.phase,
+        PartitionPhase::Pending | PartitionPhase::Unavailable
+    )
 }
 
 fn stalled(problem: Option<&Problem>) -> Judgement {
@@ -207,7 +220,9 @@ fn condition(
     now_ms: u64,
 ) -> Condition {
     let status = if judgement.holds { "True" } else { "False" };
-    let since = known.filter(|known| known.status == status).map(|known| known.last_transition_time.clone());
+    let since = known
+        .filter(|known| known.status == status)
+        .map(|known| known.last_transition_time.clone());
     Condition {
         type_: kind.to_owned(),
         status: status.to_owned(),
@@ -232,8 +247,12 @@ fn sizes(mirrors: &[Mirror]) -> Option<(i64, i64)> {
     }
     let mut sum = (0_u64, 0_u64);
     for mirror in of_table {
-        sum.0 = sum.0.saturating_add(u64::try_from(mirror.status.item_count?).unwrap_or(0));
-        sum.1 = sum.1.saturating_add(u64::try_from(mirror.status.size_bytes?).unwrap_or(0));
+        sum.0 = sum
+            .0
+            .saturating_add(u64::try_from(mirror.status.item_count?).unwrap_or(0));
+        sum.1 = sum
+            .1
+            .saturating_add(u64::try_from(mirror.status.size_bytes?).unwrap_or(0));
     }
     Some((two_digits(sum.0), two_digits(sum.1)))
 }

@@ -26,7 +26,9 @@ pub fn validate(table: &Table) -> Result<Valid, Problem> {
     let spec = &table.spec;
     let name = table.metadata.name.as_deref().unwrap_or_default();
     if name.len() > NAME_CHARS_MAX {
-        let problem = format!("metadata.name: a Table's own name has at most {NAME_CHARS_MAX} characters (spec.tableName may have more)");
+        let problem = format!(
+            "metadata.name: a Table's own name has at most {NAME_CHARS_MAX} characters (spec.tableName may have more)"
+        );
         return Err(Problem::stalled("InvalidSpec", problem));
     }
     if spec.replicas != 1 {
@@ -56,7 +58,10 @@ pub fn validate(table: &Table) -> Result<Valid, Problem> {
 /// Whether a table was made through the API.
 pub fn is_from_api(table: &Table) -> bool {
     let labels = table.metadata.labels.as_ref();
-    labels.and_then(|labels| labels.get(names::CREATED_BY)).map(String::as_str) == Some(names::API)
+    labels
+        .and_then(|labels| labels.get(names::CREATED_BY))
+        .map(String::as_str)
+        == Some(names::API)
 }
 
 fn owner(table: &Table) -> Owner {

@@ -37,13 +37,13 @@ pub fn differs<K: Serialize>(desired: &K, observed: Option<&K>) -> bool {
 fn holds(whole: &Value, part: &Value, amounts: bool) -> bool {
     match (whole, part) {
         (Value::Object(whole), Value::Object(part)) => part.iter().all(|(key, part)| {
-            let amounts = matches!(key.as_str(), "requests" | "limits");
+            let amounts = amounts || matches!(key.as_str(), "requests" | "limits");
             whole.get(key).is_some_and(|whole| holds(whole, part, amounts))
                 || matches!(part, Value::Object(part) if part.is_empty())
         }),
-        (Value::Array(whole), Value::Array(part)) => {
-            part.iter().all(|part| whole.iter().any(|whole| holds(whole, part, false)))
-        }
+        (Value::Array(whole), Value::Array(part)) => part
+            .iter()
+            .all(|part| whole.iter().any(|whole| holds(whole, part, false))),
         (Value::String(whole), Value::String(part)) if amounts => {
             quantity::same(&Quantity(whole.clone()), &Quantity(part.clone()))
         }
@@ -73,7 +73,12 @@ mod tests {
         let mut observed = desired();
         assert!(!differs(&desired(), Some(&observed)));
         observed.metadata.resource_version = Some("7".into());
-        observed.metadata.labels.as_mut().unwrap().insert("y".into(), "2".into());
+        observed
+            .metadata
+            .labels
+            .as_mut()
+            .unwrap()
+            .insert("y".into(), "2".into());
         let spec = observed.spec.as_mut().unwrap();
         spec.ip_families = Some(vec!["IPv4".into()]);
         spec.ports.as_mut().unwrap()[0].protocol = Some("TCP".into());
@@ -84,7 +89,12 @@ mod tests {
     fn what_is_missing_changed_or_wanted_otherwise_is() {
         assert!(differs(&desired(), None));
         let mut observed = desired();
-        observed.metadata.labels.as_mut().unwrap().insert("x".into(), "2".into());
+        observed
+            .metadata
+            .labels
+            .as_mut()
+            .unwrap()
+            .insert("x".into(), "2".into());
         assert!(differs(&desired(), Some(&observed)));
         let mut observed = desired();
         observed.spec.as_mut().unwrap().ports.as_mut().unwrap().pop();
@@ -98,7 +108,11 @@ mod tests {
     #[test]
     fn amounts_are_compared_as_such() {
         let whole = json!({"requests": {"cpu": "1", "memory": "1Gi"}});
-        assert!(holds(&whole, &json!({"requests": {"cpu": "1000m", "memory": "1024Mi"}}), false));
+        assert!(holds(
+            &whole,
+            &json!({"requests": {"cpu": "1000m", "memory": "1024Mi"}}),
+            false
+        ));
         assert!(!holds(&whole, &json!({"requests": {"cpu": "1001m"}}), false));
     }
 }

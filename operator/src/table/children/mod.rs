@@ -82,10 +82,7 @@ fn labels(table: &Table, id: TableId, place: &str) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::from([
         ("app.kubernetes.io/component".to_owned(), "storage".to_owned()),
         ("app.kubernetes.io/managed-by".to_owned(), names::OPERATOR.to_owned()),
-        (
-            names::TABLE.to_owned(),
-            table.metadata.name.clone().unwrap_or_default(),
-        ),
+        (names::TABLE.to_owned(), table.metadata.name.clone().unwrap_or_default()),
     ]);
     labels.extend(selected(id, place));
     labels

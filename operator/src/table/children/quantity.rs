@@ -16,12 +16,13 @@ pub fn nanos(quantity: &Quantity) -> Option<i128> {
     let (number, suffix) = text.split_at(digits.unwrap_or(text.len()));
     let (numerator, denominator) = scale(suffix)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let mut amount: i128 = whole.parse().or_else(|e| if whole.is_empty() { Ok(0) } else { Err(e) }).ok()?;
+    let mut amount: i128 = whole
+        .parse()
+        .or_else(|e| if whole.is_empty() { Ok(0) } else { Err(e) })
+        .ok()?;
     let mut parts = 1_i128;
     for digit in fraction.chars() {
-        amount = amount
-            .checked_mul(10)?
-            .checked_add(i128::from(digit.to_digit(10)?))?;
+        amount = amount.checked_mul(10)?.checked_add(i128::from(digit.to_digit(10)?))?;
         parts = parts.checked_mul(10)?;
     }
     let scaled = amount.checked_mul(numerator)?.checked_mul(NANO)?;
@@ -87,7 +88,14 @@ mod tests {
         ] {
             assert!(same(one, other), "{one} {other}");
         }
-        for (one, other) in [("1G", "1Gi"), ("1", "1m"), ("x", "y"), ("1Q", "1"), ("", "1"), ("1e99", "1")] {
+        for (one, other) in [
+            ("1G", "1Gi"),
+            ("1", "1m"),
+            ("x", "y"),
+            ("1Q", "1"),
+            ("", "1"),
+            ("1e99", "1"),
+        ] {
             assert!(!same(one, other), "{one} {other}");
         }
     }

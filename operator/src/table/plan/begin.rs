@@ -21,7 +21,10 @@ pub fn plan(observed: &Observed, valid: &Valid, settings: &Settings, at: Circums
             Some(id) => adopted(observed, valid, TableId(id), settings, at),
             None => Plan::problem(
                 None,
-                Problem::stalled("InvalidSpec", "spec.bootstrap.adopt: a table's id has 16 hexadecimal digits"),
+                Problem::stalled(
+                    "InvalidSpec",
+                    "spec.bootstrap.adopt: a table's id has 16 hexadecimal digits",
+                ),
             ),
         };
     }
@@ -33,8 +36,18 @@ pub fn plan(observed: &Observed, valid: &Valid, settings: &Settings, at: Circums
     if !retained.is_empty() && !is_from_api(&observed.table) {
         return Plan::problem(None, Problem::stalled("RetainedDataFound", found(observed, &retained)));
     }
-    let record = Record::create(&names::account(&observed.namespace), valid.spec.clone(), valid.owner.clone(), own, at);
-    let news = format!("begins as {} with {} partitions", names::id_label(own), record.partitions.len());
+    let record = Record::create(
+        &names::account(&observed.namespace),
+        valid.spec.clone(),
+        valid.owner.clone(),
+        own,
+        at,
+    );
+    let news = format!(
+        "begins as {} with {} partitions",
+        names::id_label(own),
+        record.partitions.len()
+    );
     Plan {
         record: Some(record),
         news: Some(("Creating", news)),
@@ -76,7 +89,10 @@ fn adopted(observed: &Observed, valid: &Valid, id: TableId, settings: &Settings,
         return Plan::problem(None, Problem::stalled("NothingToAdopt", message));
     }
     let name = &observed.table.spec.table_name;
-    if let Some(other) = claims.iter().find_map(|claim| claim.table_name.as_ref().filter(|other| *other != name)) {
+    if let Some(other) = claims
+        .iter()
+        .find_map(|claim| claim.table_name.as_ref().filter(|other| *other != name))
+    {
         let message = format!("spec.bootstrap.adopt: {label} is a table called {other}, not {name}");
         return Plan::problem(None, Problem::stalled("AdoptionRefused", message));
     }

@@ -57,7 +57,9 @@ fn delete(observed: &Observed) -> Plan {
         return waits("waiting for the storage nodes to stop".to_owned(), Vec::new());
     }
     // Never those of data that was only about to be adopted.
-    let id = observed.record().map_or_else(|| own_id(&observed.table), |record| record.id);
+    let id = observed
+        .record()
+        .map_or_else(|| own_id(&observed.table), |record| record.id);
     let claims = observed.claims.iter().filter(|claim| claim.table == id);
     let mut actions: Vec<Action> = claims.map(|claim| Action::DeleteClaim(claim.name.clone())).collect();
     actions.push(Action::RemoveFinalizer);

@@ -46,7 +46,10 @@ pub fn plan(observed: &Observed, record: &Record) -> Seen {
         if after.phase == PartitionPhase::Lost {
             lost.push(format!("{}: {}", piece.name, after.message.clone().unwrap_or_default()));
         }
-        if !make && observed.group(&piece.host, piece.descriptor.group).is_none() && after.phase != PartitionPhase::Ready {
+        if !make
+            && observed.group(&piece.host, piece.descriptor.group).is_none()
+            && after.phase != PartitionPhase::Ready
+        {
             seen.missing.insert(piece.name.clone());
         }
         let mirror = mirror(&piece, Some(known), after);
@@ -90,7 +93,10 @@ fn judge(observed: &Observed, piece: &Piece, before: &PartitionStatus) -> (Parti
         Some(Node::Silent) => (silent(piece, before), false),
         Some(Node::Store(store)) => match &before.store {
             Some(made_in) if *made_in != store.uuid => {
-                let message = format!("it was made in the store {made_in}, and the node has the store {}", store.uuid);
+                let message = format!(
+                    "it was made in the store {made_in}, and the node has the store {}",
+                    store.uuid
+                );
                 (with(before, PartitionPhase::Lost, Some(message)), false)
             }
             _ => in_its_store(observed, piece, before, store),
@@ -132,7 +138,10 @@ fn in_its_store(
                 PartitionPhase::Pending => PartitionPhase::Pending,
                 _ => PartitionPhase::Unavailable,
             };
-            (with(before, phase, Some("its group has no leader yet".to_owned())), false)
+            (
+                with(before, phase, Some("its group has no leader yet".to_owned())),
+                false,
+            )
         }
         None if piece.new => {
             let message = "its group is being made".to_owned();

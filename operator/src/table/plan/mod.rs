@@ -191,7 +191,9 @@ impl Plan {
     /// When the table is looked at again, unless something happens before.
     pub fn look_again(&self, outcome: &Outcome) -> Duration {
         let unwell = self.mirrors.iter().any(|mirror| !mirror.is_ready());
-        if self.note.is_some() || outcome.refused_by_node.is_some() {
+        if outcome.refused_by_api.is_some() {
+            STALLED
+        } else if self.note.is_some() || outcome.refused_by_node.is_some() {
             BUSY
         } else if self.waiting.is_some() || unwell || !self.actions.is_empty() {
             WAITING
@@ -230,7 +232,9 @@ pub fn plan(observed: &Observed, valid: &Result<Valid, Problem>, settings: &Sett
             None,
             Problem::stalled(
                 "StateUnreadable",
-                format!("status.state cannot be read ({reason}); run the version of the operator that wrote it, or a newer one"),
+                format!(
+                    "status.state cannot be read ({reason}); run the version of the operator that wrote it, or a newer one"
+                ),
             ),
         ),
         Kept::Nothing => match valid {
@@ -250,10 +254,18 @@ fn keep(
     at: Circumstances,
 ) -> Plan {
     if observed.uncovered.is_some() {
-        return recover::partitions(observed, record, settings, at);
+        return Plan {
+            mirrors: mirror::known(observed, record),
+            ..recover::partitions(observed, record, settings, at)
+        };
     }
     let mut problem = match target::plan(record, valid, at) {
-        Ok(Some(changed)) => return changed,
+        Ok(Some(changed)) => {
+            return Plan {
+                mirrors: mirror::known(observed, record),
+                ..changed
+            };
+        }
         Ok(None) => None,
         Err(problem) => Some(problem),
     };
@@ -283,7 +295,10 @@ fn keep(
 fn paused(observed: &Observed) -> Plan {
     let message = "spec.paused: nothing is changed while it is true";
     Plan {
-        mirrors: observed.record().map(|record| mirror::known(observed, record)).unwrap_or_default(),
+        mirrors: observed
+            .record()
+            .map(|record| mirror::known(observed, record))
+            .unwrap_or_default(),
         ..Plan::problem(observed.record().cloned(), Problem::held("Paused", message))
     }
 }

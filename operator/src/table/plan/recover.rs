@@ -27,7 +27,10 @@ pub fn record(observed: &Observed, valid: &Valid, id: TableId, settings: &Settin
         Err(not_yet) => return *not_yet,
     };
     let recovered = Record::recover(&account, valid.spec.clone(), valid.owner.clone(), id, &known, at);
-    match recovered.map_err(|error| error.to_string()).and_then(|record| placed(observed, record)) {
+    match recovered
+        .map_err(|error| error.to_string())
+        .and_then(|record| placed(observed, record))
+    {
         Ok(record) => Plan {
             news: Some((
                 "Adopted",
@@ -54,8 +57,18 @@ pub fn partitions(observed: &Observed, record: &Record, settings: &Settings, at:
         Ok(known) => known,
         Err(not_yet) => return *not_yet,
     };
-    let found = Record::recover(&record.account, record.spec.clone(), record.owner.clone(), record.id, &known, at);
-    match found.map_err(|error| error.to_string()).and_then(|found| placed(observed, found)) {
+    let found = Record::recover(
+        &record.account,
+        record.spec.clone(),
+        record.owner.clone(),
+        record.id,
+        &known,
+        at,
+    );
+    match found
+        .map_err(|error| error.to_string())
+        .and_then(|found| placed(observed, found))
+    {
         Ok(found) => {
             let wanted = pieces(&found).into_iter().map(|piece| {
                 let desired = partition::partition(&observed.table, record, &piece);
@@ -66,14 +79,17 @@ pub fn partitions(observed: &Observed, record: &Record, settings: &Settings, at:
                 difference::differs(desired, there)
             });
             Plan {
-                actions: actions.map(|(_, desired)| Action::ApplyPartition(Box::new(desired))).collect(),
+                actions: actions
+                    .map(|(_, desired)| Action::ApplyPartition(Box::new(desired)))
+                    .collect(),
                 record: Some(record.clone()),
                 waiting: Some("making Partition resources again that are missing".to_owned()),
                 ..Plan::default()
             }
         }
         Err(reason) => {
-            let message = format!("Partition resources are missing, and the storage nodes do not have them either: {reason}");
+            let message =
+                format!("Partition resources are missing, and the storage nodes do not have them either: {reason}");
             Plan::problem(Some(record.clone()), Problem::stalled("StoreLost", message))
         }
     }
@@ -81,12 +97,12 @@ pub fn partitions(observed: &Observed, record: &Record, settings: &Settings, at:
 
 /// What all storage nodes of a table know, or the plan of a pass that makes (or waits for) them. `sketch` gets as many
 /// partitions as there are nodes: units are shared among them.
-fn known(
-    observed: &Observed,
-    sketch: &mut Record,
-    settings: &Settings,
-) -> Result<Vec<PartitionDescriptor>, Box<Plan>> {
-    let claims: Vec<&Claim> = observed.claims.iter().filter(|claim| claim.table == sketch.id).collect();
+fn known(observed: &Observed, sketch: &mut Record, settings: &Settings) -> Result<Vec<PartitionDescriptor>, Box<Plan>> {
+    let claims: Vec<&Claim> = observed
+        .claims
+        .iter()
+        .filter(|claim| claim.table == sketch.id)
+        .collect();
     let nobody = PartitionRecord {
         group: GroupId(0),
         start: KeyBytes::default(),
@@ -105,8 +121,11 @@ fn known(
     } = nodes::storage(observed, sketch, &places, settings);
     let prefix = names::prefix(&sketch.spec.name, sketch.id);
     let silent = places.iter().map(|place| names::partition(&prefix, *place));
-    let silent = silent.into_iter().find(|name| !matches!(observed.nodes.get(name), Some(Node::Store(_))));
-    let waiting = waiting.or_else(|| silent.map(|name| format!("waiting for the storage node {name}-0, to see what it holds")));
+    let silent = silent
+        .into_iter()
+        .find(|name| !matches!(observed.nodes.get(name), Some(Node::Store(_))));
+    let waiting =
+        waiting.or_else(|| silent.map(|name| format!("waiting for the storage node {name}-0, to see what it holds")));
     if waiting.is_some() || !actions.is_empty() {
         return Err(Box::new(Plan {
             actions,
@@ -125,7 +144,9 @@ fn known(
 
 /// Checks that every group is where its name says.
 fn placed(observed: &Observed, record: Record) -> Result<Record, String> {
-    let misplaced = pieces(&record).into_iter().find(|piece| observed.group(&piece.host, piece.descriptor.group).is_none());
+    let misplaced = pieces(&record)
+        .into_iter()
+        .find(|piece| observed.group(&piece.host, piece.descriptor.group).is_none());
     match misplaced {
         None => Ok(record),
         Some(piece) => Err(format!(

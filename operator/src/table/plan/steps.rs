@@ -112,10 +112,17 @@ fn removal(observed: &Observed, record: &Record, index: &IndexRecord) -> Result<
         };
         let groups = store.groups.iter().filter(|group| of_index(&group.descriptor.kind));
         let groups: Vec<GroupId> = groups.map(|group| group.descriptor.group).collect();
-        actions.extend(groups.into_iter().map(|group| Action::Tell(host.clone(), Call::Remove(group))));
+        actions.extend(
+            groups
+                .into_iter()
+                .map(|group| Action::Tell(host.clone(), Call::Remove(group))),
+        );
     }
     let number = Some(i32::from(index.id.0));
-    let resources = observed.partitions.values().filter(|partition| partition.spec.index_id == number);
+    let resources = observed
+        .partitions
+        .values()
+        .filter(|partition| partition.spec.index_id == number);
     let names = resources.filter_map(|partition| partition.metadata.name.clone());
     actions.extend(names.map(Action::DeletePartition));
     Ok(actions)

@@ -1,1 +1,0 @@
-//! What tests have in common.
