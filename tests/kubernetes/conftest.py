@@ -19,6 +19,8 @@ from harness.place import Place   # noqa: E402
 from local.machine import missing   # noqa: E402
 
 ANY_CLUSTER = os.environ.get("ANY_CLUSTER") == "1"
+REUSED = os.environ.get("REUSE_CLUSTER") == "1"
+PLACES = pytest.StashKey()
 LACKS = [] if ANY_CLUSTER else missing()
 
 
@@ -50,17 +52,28 @@ def pytest_sessionfinish(session, exitstatus):
         session.exitstatus = 1
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """With a failure comes what kubectl shows of the scenario's namespaces and of Partita itself."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for place in item.stash.get(PLACES, []):
+            report.sections.append((f"namespace {place.name}", place.picture()))
+    return report
+
+
 @pytest.fixture(scope="session")
 def cluster():
     """The cluster with Partita installed."""
     session = sessions.Session(None) if ANY_CLUSTER else sessions.begin_own()
     try:
-        session.install()
+        if not REUSED:
+            session.install()
         yield session
         if ANY_CLUSTER:
             session.helm("uninstall", sessions.RELEASE, "--namespace", sessions.NAMESPACE, "--wait")
     finally:
-        if session.own and os.environ.get("KEEP_CLUSTER") != "1":
+        if session.own and not REUSED and os.environ.get("KEEP_CLUSTER") != "1":
             session.own.down()
 
 
@@ -82,7 +95,7 @@ def places(cluster, request):
 
 def make_place(cluster, request):
     test = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[:30].strip("-")
-    made = []
+    made = request.node.stash.setdefault(PLACES, [])
 
     def make(suffix=""):
         made.append(Place(cluster, f"{test}-{suffix}" if suffix else test))

@@ -85,7 +85,7 @@ def without_identity(value):
 
 
 def check_children(kubectl):
-    """What kubectl shows of `orders`: 3,500 write units and 1,500 read units are four partitions."""
+    """What kubectl shows of `orders`: its units are four partitions."""
     uid = kubectl.get("table", "orders")["metadata"]["uid"]
     own = [partition for partition in kubectl.items("partitions") if "indexName" not in partition["spec"]]
     assert len(own) == 4 and all(partition["status"]["phase"] == "Ready" for partition in own), own

@@ -52,8 +52,8 @@ FIXED = {
 
 # What only the operator sees: the reason and a word of the message.
 CONDITIONS = {
-    "three replicas": (dict(replicas=3), "ReplicasNotSupported", "not yet"),
-    "five replicas": (dict(replicas=5), "ReplicasNotSupported", "not yet"),
+    "three replicas": (dict(replicas=3), "ReplicasNotSupported", "yet"),
+    "five replicas": (dict(replicas=5), "ReplicasNotSupported", "yet"),
     "an attribute that no key uses": (dict(attributeDefinitions=[
         *GOOD["spec"]["attributeDefinitions"], {"attributeName": "other", "attributeType": "S"}]), "InvalidSpec", "AttributeDefinitions"),
     "an index over an undefined attribute": (

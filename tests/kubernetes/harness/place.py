@@ -5,6 +5,7 @@ from .session import NAMESPACE, namespace_object
 
 # So that another run on the same cluster, or the next scenario, finds nothing of this one.
 GONE_SECONDS_MAX = 180
+PICTURE_COLUMNS = 400
 
 
 class Place:
@@ -46,6 +47,20 @@ class Place:
         """Applies Tables and waits until they are ready."""
         self.apply(*tables)
         self.kubectl.ready("tables", *(table["metadata"]["name"] for table in tables), seconds=seconds)
+
+    def picture(self):
+        """What a person would look at when something is wrong."""
+        system = self.session.system
+        looks = (
+            (self.kubectl, "get", "tables,partitions,statefulsets,pods,pvc", "-o", "wide"),
+            (self.kubectl, "get", "tables", "-o", "jsonpath={range .items[*]}{.metadata.name} {.status.conditions}{\"\\n\"}{end}"),
+            (self.kubectl, "get", "events", "--sort-by=.metadata.creationTimestamp"),
+            (system, "get", "pods", "-o", "wide"),
+            (system, "logs", "-l", "app.kubernetes.io/component=operator", "--tail=20", "--prefix"),
+            (system, "logs", "-l", "app.kubernetes.io/component=router", "--tail=20", "--prefix"))
+        shown = [(arguments, kubectl.attempt(*arguments)) for kubectl, *arguments in looks]
+        lines = "\n".join(f"$ kubectl {' '.join(arguments)}\n{done.stdout}{done.stderr}" for arguments, done in shown)
+        return "\n".join(line[:PICTURE_COLUMNS] for line in lines.splitlines())
 
     def remove(self):
         """Removes the namespace with all that is in it."""

@@ -2,7 +2,8 @@
 
 1. The image is made from what was built, or IMAGE names one that is there already; likewise the client's.
 2. The chart is installed as anybody would, with small volumes.
-3. At the end the release is removed, and the cluster if it is ours (KEEP_CLUSTER=1 keeps it to look into).
+3. At the end the release is removed, and the cluster if it is ours. KEEP_CLUSTER=1 keeps it to look into;
+   REUSE_CLUSTER=1 takes a kept one as it is, and keeps it.
 """
 
 import os
@@ -75,6 +76,8 @@ def begin_own():
     """A fresh cluster of this machine with the images."""
     binaries.build()
     cluster = Cluster(os.environ.get("CLUSTER_NAME", "test"))
+    if os.environ.get("REUSE_CLUSTER") == "1" and cluster.exists():
+        return Session(cluster)
     cluster.reserve()   # another run on this machine may have one: it comes to an end
     cluster.down()   # what a run left that was killed
     cluster.up(NODES)

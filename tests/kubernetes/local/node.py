@@ -95,6 +95,8 @@ state = "{self.folder}/containerd/state"
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
             "authorization": {"mode": "AlwaysAllow"}, "podLogsDir": str(self.folder / "logs"),
             "containerRuntimeEndpoint": f"unix://{self.socket}",
+            # Images are imported and could not be pulled again: on a fairly full disk the kubelet would remove them.
+            "imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
             "clusterDNS": [DNS_SERVICE], "clusterDomain": "cluster.local", "resolvConf": ""}))
 
     def power_on(self):
