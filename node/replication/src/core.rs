@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 use partita_model::request::Refusal;
 use partita_partition::descriptor::GroupId;
 use partita_partition::storage::Storage;
+use tokio::sync::watch;
 
 use crate::folder::Folder;
 use crate::group::Group;
@@ -35,6 +36,8 @@ pub(crate) struct Core<S: Storage> {
     pub(crate) space: Space,
     pub(crate) recorder: Recorder,
     pub(crate) now_ms: Clock,
+    /// Counts births, ends and changed descriptors of groups, for those who follow them.
+    pub(crate) changes: watch::Sender<u64>,
     pub(crate) on_fatal: OnFatal,
     pub(crate) failed: AtomicBool,
     /// Locked for as long as anything of the store is in use.
@@ -52,6 +55,11 @@ impl<S: Storage> Core<S> {
         }
     }
 
+    /// The groups, or what they know of themselves, have changed.
+    pub(crate) fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::SeqCst)
     }
@@ -62,6 +70,7 @@ impl<S: Storage> Core<S> {
             group.end(Refusal::Stopping);
         }
         self.groups.write().clear();
+        self.changed();
         self.pool.stop();
         self.log.close();
     }

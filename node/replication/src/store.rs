@@ -18,6 +18,7 @@ use partita_model::request::Refusal;
 use partita_partition::descriptor::{GroupId, PartitionDescriptor};
 use partita_partition::storage::Storage;
 use partita_partition::storage::rocks::{RocksSettings, RocksStorage};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::core::{Clock, Core, OnFatal};
@@ -216,6 +217,7 @@ impl<S: Storage> Store<S> {
             space: Space::new(probe, options.reserve_bytes),
             recorder: Recorder::default(),
             now_ms: options.now_ms,
+            changes: watch::Sender::new(0),
             on_fatal: options.on_fatal,
             failed: false.into(),
             _folder: folder,
@@ -290,6 +292,11 @@ impl<S: Storage> Store<S> {
         self.core.groups()
     }
 
+    /// Wakes whenever a group has come to life or ended, or one's descriptor (a table's schema, say) has changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.core.changes.subscribe()
+    }
+
     /// Brings a group to life; durable, and serving, on return. A group that exists already is returned as it is.
     /// Blocks for two syncs.
     ///
@@ -319,6 +326,7 @@ impl<S: Storage> Store<S> {
         if !self.pass_fence() || applied.borrow_and_update().index == 0 {
             return Err(Refusal::Stopping);
         }
+        self.core.changed();
         Ok(group)
     }
 
@@ -373,6 +381,7 @@ impl<S: Storage> Store<S> {
         entomb().map_err(|error| self.fail(&error))?;
         births.destroyed.insert(id);
         self.core.groups.write().remove(&id);
+        self.core.changed();
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 //! 4. [`Record::recover`] makes it again from what the partitions know, when it was lost;
 //! 5. [`Record::describe`] is what DescribeTable shows, [`Record::schema`] what reads and writes need to know.
 
+mod ask;
 mod create;
 mod describe;
 mod partitions;
