@@ -4,6 +4,7 @@ Tests marked `own_cluster` stop nodes, containers or the API server, or read its
 On a machine that cannot run one, all are skipped, and that is said at the end; with CI=true it is a failure.
 """
 
+import itertools
 import os
 import pathlib
 import re
@@ -20,6 +21,7 @@ from local.machine import missing   # noqa: E402
 
 ANY_CLUSTER = os.environ.get("ANY_CLUSTER") == "1"
 REUSED = os.environ.get("REUSE_CLUSTER") == "1"
+NUMBERS = itertools.count(1)
 PLACES = pytest.StashKey()
 LACKS = [] if ANY_CLUSTER else missing()
 
@@ -70,6 +72,7 @@ def cluster():
         if not REUSED:
             session.install()
         yield session
+        session.emptied()
         if ANY_CLUSTER:
             session.helm("uninstall", sessions.RELEASE, "--namespace", sessions.NAMESPACE, "--wait")
     finally:
@@ -78,32 +81,23 @@ def cluster():
 
 
 @pytest.fixture
-def place(cluster, request):
-    """A namespace for one scenario, removed after it."""
-    made = make_place(cluster, request)
-    yield made()
-    made.remove()
+def places(cluster, request):
+    """Makes namespaces for one scenario, removed after it: places(), places("one")."""
+    test = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[:30]
+    # Numbered: the namespace of a test with the same beginning may still be going.
+    name = f"{test.strip('-')}-{next(NUMBERS)}"
+    made = request.node.stash.setdefault(PLACES, [])
+
+    def make(suffix=None):
+        made.append(Place(cluster, f"{name}-{suffix}" if suffix else name))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.remove()
 
 
 @pytest.fixture
-def places(cluster, request):
-    """Makes namespaces: places("one")."""
-    made = make_place(cluster, request)
-    yield made
-    made.remove()
-
-
-def make_place(cluster, request):
-    test = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[:30].strip("-")
-    made = request.node.stash.setdefault(PLACES, [])
-
-    def make(suffix=""):
-        made.append(Place(cluster, f"{test}-{suffix}" if suffix else test))
-        return made[-1]
-
-    def remove():
-        for one in made:
-            one.remove()
-
-    make.remove = remove
-    return make
+def place(places):
+    """The namespace of one scenario."""
+    return places()

@@ -3,8 +3,6 @@
 from .sdk import Sdk
 from .session import NAMESPACE, namespace_object
 
-# So that another run on the same cluster, or the next scenario, finds nothing of this one.
-GONE_SECONDS_MAX = 180
 PICTURE_COLUMNS = 400
 
 
@@ -14,7 +12,7 @@ class Place:
     def __init__(self, session, name):
         self.session, self.name = session, name
         self.kubectl = session.kubectl.within(name)
-        self.secrets, self.pods = [], []
+        self.secrets = []
         session.kubectl.apply(namespace_object(name))
 
     def key(self, permission=None, secret="secret", name=None):
@@ -33,7 +31,6 @@ class Place:
     def sdk(self, name="client", key=None):
         """boto3 in a pod of this namespace, with a key of its own or the one given."""
         sdk = Sdk(self.session, self.kubectl, name, *(key or self.key()))
-        self.pods.append(sdk)
         # Routers follow Secrets by a watch: a moment after it was made, the key is known.
         if not key:
             sdk.eventually("list_tables")
@@ -63,10 +60,9 @@ class Place:
         return "\n".join(line[:PICTURE_COLUMNS] for line in lines.splitlines())
 
     def remove(self):
-        """Removes the namespace with all that is in it."""
-        for sdk in self.pods:
-            sdk.forget()
+        """Removes the namespace with all that is in it. The session sees to it that it really goes."""
         # Data that is kept on purpose is kept for somebody; here nobody comes back for it.
-        self.session.kubectl("delete", "namespace", self.name, f"--timeout={GONE_SECONDS_MAX}s")
+        self.session.kubectl.delete("namespace", self.name, wait=False)
+        self.session.leaving.add(self.name)
         if self.secrets:
             self.session.system.delete("secret", *set(self.secrets))

@@ -69,10 +69,6 @@ class Sdk:
         checker.progress()
         return checker
 
-    def forget(self):
-        """Removes the pod."""
-        self.kubectl.delete("pod", self.name)
-
 
 class Check:
     """A checker that runs in the client's pod."""

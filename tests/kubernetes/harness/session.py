@@ -15,6 +15,7 @@ from local import binaries
 from local.cluster import Cluster
 
 from .kubectl import Kubectl
+from .waiting import wait_for
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 ROOT = HERE.parents[1]
@@ -24,6 +25,7 @@ NAMESPACE = "partita-system"
 REGION = "us-east-1"
 CLIENT_IMAGE = "localhost/partita-test-client:1"
 INSTALL_MAX = "180s"
+NAMESPACES_GONE_SECONDS_MAX = 300
 SCRAPE_INTERVAL = "2s"
 
 
@@ -32,6 +34,7 @@ class Session:
 
     def __init__(self, own):
         self.own = own
+        self.leaving = set()   # namespaces that were told to go
         if own:
             self.kubectl = Kubectl(own.control.kubectl_command())
             self.helm_command = own.command("helm")
@@ -60,6 +63,14 @@ class Session:
         self.kubectl.apply(namespace_object(NAMESPACE))
         return self.helm("upgrade", "--install", RELEASE, ROOT / "charts/partita", "--namespace", NAMESPACE,
                          *settings, "--wait", "--timeout", INSTALL_MAX)
+
+    def emptied(self):
+        """Waits until the namespaces of all scenarios are gone, with the tables in them."""
+        def gone():
+            left = self.leaving & set(self.kubectl.names("namespaces"))
+            assert not left, left
+            return True
+        wait_for("the end of the scenarios' namespaces", gone, NAMESPACES_GONE_SECONDS_MAX)
 
     def pods(self, component):
         """The pods of `operator` or `router`."""
