@@ -143,15 +143,13 @@ pub(crate) fn apply<S: Storage>(core: &Core<S>, committed: Vec<Committed<S>>) ->
     }
     core.storage.write(batch)?;
     core.recorder.applied(start.elapsed());
-    let mut changed = false;
     for (group, at, skipped) in applied {
         let before = group.descriptor();
         group.applier.lock().publish();
-        changed |= !Arc::ptr_eq(&before, &group.descriptor());
+        if !Arc::ptr_eq(&before, &group.descriptor()) {
+            core.changed();
+        }
         group.settle(at, &skipped);
-    }
-    if changed {
-        core.changed();
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use partita_replication::Store;
+use partita_replication::{Group, Store};
 use partita_transport::{Client, Server};
 
 use super::jobs::Jobs;
@@ -51,11 +51,16 @@ impl Measured for Node {
 impl Node {
     /// How far deliveries are behind.
     fn lag(&self, text: &mut String) {
-        let lags = self.store.groups().into_iter().filter_map(|group| {
+        let mut delivering = self.store.groups();
+        delivering.retain(|group| self.deliveries.lag_ms(group).is_some());
+        let partition = |group: &Arc<Group>| {
             let descriptor = group.descriptor();
             let (table, partition) = (&descriptor.schema()?.name, group.id().0);
-            let seconds = self.deliveries.lag_ms(&group)? as f64 / 1000.0;
-            Some((format!("table=\"{table}\",partition=\"{partition:016x}\""), seconds))
+            Some(format!("table=\"{table}\",partition=\"{partition:016x}\""))
+        };
+        let lags = delivering.iter().filter_map(|group| {
+            let seconds = self.deliveries.lag_ms(group)? as f64 / 1000.0;
+            Some((partition(group)?, seconds))
         });
         family(
             text,
@@ -63,6 +68,20 @@ impl Node {
             "gauge",
             "How far, in seconds, global indexes are behind a partition of their table",
             &lags.collect::<Vec<_>>(),
+        );
+        let waits = |group: &Arc<Group>| {
+            Some((
+                partition(group)?,
+                u64::from(self.deliveries.waits(group.id()).is_some()),
+            ))
+        };
+        let waiting: Vec<_> = delivering.iter().filter_map(waits).collect();
+        family(
+            text,
+            "partita_index_delivery_waits",
+            "gauge",
+            "1 while nothing can be delivered to global indexes from a partition of their table, and the log says why",
+            &waiting,
         );
     }
 

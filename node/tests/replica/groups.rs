@@ -145,6 +145,20 @@ fn what_makes_no_sense_is_refused_with_the_reason() {
 }
 
 #[test]
+fn a_store_without_room_takes_no_group() {
+    let cluster = Cluster::new();
+    // More than any volume has.
+    let node = cluster.start_with("a", &["--free-space-reserve-mib", "1000000000000"]);
+    let partition = record(spec(1, false, false)).table_descriptors().remove(0);
+    let body = serde_json::to_string(&partition).unwrap();
+    node.expect(503, "PUT", &path(partition.group), &body);
+    assert_eq!(groups(&node), Vec::<Value>::new());
+    assert!(node.stop().success());
+    let node = cluster.start("a");
+    node.put(&path(partition.group), &partition);
+}
+
+#[test]
 fn schemas_only_go_forward() {
     let cluster = Cluster::new();
     let node = cluster.start("a");

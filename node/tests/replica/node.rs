@@ -35,6 +35,11 @@ impl Cluster {
 
     /// Starts the node of that name; again, with what it has stored.
     pub fn start(&self, name: &str) -> Node {
+        self.start_with(name, &[])
+    }
+
+    /// The same, with these arguments on top.
+    pub fn start_with(&self, name: &str, arguments: &[&str]) -> Node {
         let mut command = Command::new(env!("CARGO_BIN_EXE_partita"));
         command.args(["replica", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         command
@@ -43,6 +48,7 @@ impl Cluster {
         command
             .arg("--directory")
             .arg(format!("file:{}", self.directory().display()));
+        command.args(arguments);
         let ready = self.root.path().join(format!("{name}.ready.json"));
         Node {
             process: Process::start(command, &ready),
@@ -57,7 +63,8 @@ impl Cluster {
         std::fs::rename(&new, self.directory()).unwrap();
     }
 
-    fn directory(&self) -> PathBuf {
+    /// The directory's file, in the folder of all nodes.
+    pub fn directory(&self) -> PathBuf {
         self.root.path().join("directory.json")
     }
 }
