@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Directory, Listing};
+use tokio::sync::watch;
+
+use super::Listing;
 
 /// The file's name in the cache folder.
 const FILE: &str = "directory.json";
@@ -32,8 +34,7 @@ pub fn read(file: &Path) -> Option<Listing> {
 }
 
 /// Writes the listing when it changes, with a pause after each time, as long as the process lives.
-pub async fn keep(directory: Arc<Directory>, file: PathBuf, pause: Duration) {
-    let mut listings = directory.subscribe();
+pub async fn keep(mut listings: watch::Receiver<Arc<Listing>>, file: PathBuf, pause: Duration) {
     while listings.changed().await.is_ok() {
         let listing = listings.borrow_and_update().clone();
         let path = file.clone();
@@ -69,6 +70,7 @@ pub fn write(file: &Path, content: &[u8]) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Directory;
     use super::super::entry::tests::entry;
     use super::*;
 
@@ -77,9 +79,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = file(&folder.path().join("made"));
         assert_eq!(read(&path), None);
-        let directory = Arc::new(Directory::new());
+        let directory = Directory::new();
         let look = Duration::from_millis(1);
-        let keeping = tokio::spawn(keep(Arc::clone(&directory), path.clone(), look));
+        let keeping = tokio::spawn(keep(directory.subscribe(), path.clone(), look));
         for host in ["a:1", "a:2", "a:3"] {
             let listing = Listing::of(vec![Arc::new(entry("orders", 1, host))]);
             directory.set(listing.clone());

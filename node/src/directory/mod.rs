@@ -94,7 +94,7 @@ impl Directory {
                 );
                 directory.set(listing);
             }
-            tokio::spawn(cache::keep(Arc::clone(&directory), file, cache::WRITE_EVERY));
+            tokio::spawn(cache::keep(directory.subscribe(), file, cache::WRITE_EVERY));
         }
         tokio::spawn(source.follow(Arc::clone(&directory)));
         directory

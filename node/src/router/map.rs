@@ -4,7 +4,7 @@
 //! 2. A node that is asked by mistake says what it knows: [`learn`](Map::learn) corrects the map until the directory does.
 //! 3. [`ask_around`](Map::ask_around) asks all nodes of a table, when the one that should know a partition does not.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -189,30 +189,30 @@ impl Map {
         self.routes.set(table, route);
     }
 
-    /// Asks every node that has partitions of the table what it knows.
+    /// Asks every node that has partitions of the table, by the directory or by what nodes have said, what it knows.
     pub async fn ask_around(&self, table: TableId) {
-        let Some(route) = self.routes.route(table) else { return };
-        let mut nodes: HashMap<&str, &Remote> = HashMap::new();
-        for remote in route.leaders() {
-            nodes.entry(remote.peer.address()).or_insert(remote);
-        }
-        let mut tables = vec![table];
-        if let Some(entry) = self.entries.lock().get(&table) {
-            tables.extend(entry.record.global.iter().map(|index| index.table));
-        }
-        let questions = nodes.values().flat_map(|remote| {
-            let ask = |asked: &TableId| {
-                let operation = Operation::Describe(*asked);
-                async move {
-                    let answer = remote.peer.call_within(remote.group, operation, ASK_MAX).await;
-                    if let Ok(Answer::Describe(known)) = answer {
-                        self.learn(table, &remote.peer, &known);
-                    }
-                }
-            };
-            tables.iter().map(ask).collect::<Vec<_>>()
+        let entry = self.entries.lock().get(&table).cloned();
+        let (Some(entry), Some(route)) = (entry, self.routes.route(table)) else {
+            return;
+        };
+        let mut nodes: BTreeSet<&str> = entry.hosts.values().map(String::as_str).collect();
+        nodes.extend(route.leaders().map(|remote| remote.peer.address()));
+        let indexes = entry.record.global.iter().map(|index| index.table);
+        let asked: Vec<TableId> = std::iter::once(table).chain(indexes).collect();
+        let questions = nodes.into_iter().flat_map(|node| {
+            let peer = self.client.peer(node);
+            asked.iter().map(move |asked| self.ask(table, peer.clone(), *asked))
         });
         join_all(questions).await;
+    }
+
+    /// Asks a node for what it knows of a table or one of its indexes.
+    async fn ask(&self, table: TableId, node: Peer, asked: TableId) {
+        // It is answered whatever the group.
+        let answer = node.call_within(GroupId(0), Operation::Describe(asked), ASK_MAX).await;
+        if let Ok(Answer::Describe(known)) = answer {
+            self.learn(table, &node, &known);
+        }
     }
 }
 

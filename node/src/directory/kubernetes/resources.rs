@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     fn versioned(name: &str, version: u64) -> Table {
-        let mut table = table("shop", name, name);
+        let mut table = table("shop", name, "orders");
         table.meta_mut().resource_version = Some(version.to_string());
         table
     }

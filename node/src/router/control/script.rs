@@ -154,7 +154,11 @@ impl Script {
         if let Some(change) = self.meanwhile.lock().take() {
             let mut tables = self.tables.lock();
             change(&mut tables);
-            tables.values_mut().for_each(|table| self.stamp(table));
+            for table in tables.values_mut() {
+                let generation = table["metadata"]["generation"].as_i64().unwrap_or_default();
+                table["metadata"]["generation"] = json!(generation + 1);
+                self.stamp(table);
+            }
         }
     }
 }
