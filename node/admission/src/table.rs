@@ -1,6 +1,6 @@
 //! One kind of units (reads or writes) of one table or global index.
 
-use partita_model::capacity::HalfUnits;
+use partita_model::capacity::{HalfUnits, ThrottleLimit};
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::Bucket;
@@ -32,19 +32,6 @@ pub enum Declared {
         /// Warm throughput: ready for at least this.
         warm: Option<HalfUnits>,
     },
-}
-
-/// Why a request is not admitted. The names end `ThrottlingReasons`' reasons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Throttled {
-    /// The declared units are used up.
-    ProvisionedThroughputExceeded,
-    /// One partition cannot do more.
-    KeyRangeThroughputExceeded,
-    /// `onDemandThroughput`'s ceiling is reached.
-    MaxOnDemandThroughputExceeded,
-    /// An on-demand table grows no faster.
-    AccountLimitExceeded,
 }
 
 /// The state of the buckets, to go on with elsewhere.
@@ -104,25 +91,25 @@ impl Capacity {
     }
 
     /// Whether a request on a partition may go ahead.
-    pub fn admit(&mut self, partition: usize, now_ms: u64) -> Result<(), Throttled> {
+    pub fn admit(&mut self, partition: usize, now_ms: u64) -> Result<(), ThrottleLimit> {
         if let Some(ceiling) = &mut self.ceiling
             && !ceiling.has_any(now_ms)
         {
-            return Err(Throttled::MaxOnDemandThroughputExceeded);
+            return Err(ThrottleLimit::MaxOnDemandThroughputExceeded);
         }
         if let Some(peak) = &mut self.peak {
             self.shared.set_rate(peak.admitted(now_ms), now_ms);
         }
         if !self.shared.has_any(now_ms) {
             return Err(match self.declared {
-                Declared::Provisioned(_) => Throttled::ProvisionedThroughputExceeded,
-                Declared::OnDemand { .. } => Throttled::AccountLimitExceeded,
+                Declared::Provisioned(_) => ThrottleLimit::ProvisionedThroughputExceeded,
+                Declared::OnDemand { .. } => ThrottleLimit::AccountLimitExceeded,
             });
         }
         let own = self.partitions.get_mut(partition);
         match own.is_none_or(|own| own.has_any(now_ms)) {
             true => Ok(()),
-            false => Err(Throttled::KeyRangeThroughputExceeded),
+            false => Err(ThrottleLimit::KeyRangeThroughputExceeded),
         }
     }
 

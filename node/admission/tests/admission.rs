@@ -1,8 +1,8 @@
 //! Units as clients see them: hours of virtual time in milliseconds.
 
 use partita_admission::share::divide;
-use partita_admission::table::{Capacity, Declared, Levels, Limits, Throttled};
-use partita_model::capacity::HalfUnits;
+use partita_admission::table::{Capacity, Declared, Levels, Limits};
+use partita_model::capacity::{HalfUnits, ThrottleLimit};
 use proptest::prelude::*;
 
 const WRITES: Limits = Limits {
@@ -65,7 +65,7 @@ fn a_skewed_table_gets_all_its_units_up_to_what_a_partition_can_do() {
         "one partition does 1000: {admitted}"
     );
     large.charge(0, units(10), 60_000);
-    assert_eq!(large.admit(0, 60_000), Err(Throttled::KeyRangeThroughputExceeded));
+    assert_eq!(large.admit(0, 60_000), Err(ThrottleLimit::KeyRangeThroughputExceeded));
     assert_eq!(large.admit(1, 60_000), Ok(()));
 }
 
@@ -95,7 +95,7 @@ fn changing_the_units_gives_nothing_away() {
 fn debt_is_paid_back() {
     let mut table = provisioned(10, 1);
     table.charge(0, units(10 * 300 + 100), 0);
-    assert_eq!(table.admit(0, 9_999), Err(Throttled::ProvisionedThroughputExceeded));
+    assert_eq!(table.admit(0, 9_999), Err(ThrottleLimit::ProvisionedThroughputExceeded));
     assert_eq!(table.admit(0, 10_001), Ok(()));
 }
 
@@ -120,7 +120,7 @@ fn on_demand_stops_at_its_ceiling() {
     let mut table = Capacity::new(declared, WRITES, 1, Levels::default(), 0);
     let admitted = run(&mut table, &[0], 500, 0, 60);
     assert!((2_950..=3_100).contains(&admitted), "{admitted}");
-    assert_eq!(table.admit(0, 60_000), Err(Throttled::MaxOnDemandThroughputExceeded));
+    assert_eq!(table.admit(0, 60_000), Err(ThrottleLimit::MaxOnDemandThroughputExceeded));
 }
 
 proptest! {
