@@ -41,6 +41,8 @@ use crate::auth::Permission;
 use crate::backend::{Account, Backend};
 use crate::metrics::Metrics;
 
+pub(crate) use control::resource::table_arn;
+
 /// What an operation's handler knows besides its body.
 pub struct Call<'a, B> {
     /// Tables, reads and writes.
