@@ -29,7 +29,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// What the pure crates must never reach, directly.
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("partita-model", &["tokio", "rocksdb", "kube", "rand", "hyper", "raft"]),
-    ("partita-admission", &["tokio", "rocksdb", "kube", "rand", "hyper", "raft"]),
+    (
+        "partita-admission",
+        &["tokio", "rocksdb", "kube", "rand", "hyper", "raft"],
+    ),
     ("partita-partition", &["tokio", "kube", "rand", "hyper", "raft"]),
     ("partita-gateway", &["rocksdb", "raft", "kube"]),
     ("partita-operator", &["rocksdb", "raft"]),

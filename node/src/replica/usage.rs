@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use partita_gateway::metrics::LATENCY_BUCKETS;
-use partita_model::capacity::{HalfUnits, read_units};
+use partita_model::capacity::{HalfUnits, WriteCost, read_units};
 use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
 use partita_model::request::Refusal;
 use partita_model::schema::{IndexId, TableId};
@@ -48,7 +48,7 @@ pub enum Kind {
 const KINDS: [&str; 7] = ["get", "write", "page", "command", "position", "stats", "describe"];
 
 /// Labels of results, by their place.
-const RESULTS: [&str; 10] = [
+const RESULTS: [&str; 11] = [
     "ok",
     "api_error",
     "stale_schema",
@@ -58,6 +58,7 @@ const RESULTS: [&str; 10] = [
     "unknown_fate",
     "stopping",
     "corrupt",
+    "throttled",
     "other",
 ];
 
@@ -95,11 +96,11 @@ fn result_place(reply: &Reply) -> usize {
         Ok(_) => return 0,
         Err(refused) => match &refused.reason {
             Reason::Refusal(refusal) => refusal,
-            Reason::UnknownGroup | Reason::Unreadable(_) | Reason::TooLong(_) => return 9,
+            Reason::UnknownGroup | Reason::Unreadable(_) | Reason::TooLong(_) => return 10,
         },
     };
     match refusal {
-        Refusal::Api(_) => 1,
+        Refusal::Api(_) | Refusal::Evaluated { .. } => 1,
         Refusal::StaleSchema => 2,
         Refusal::WrongRange => 3,
         Refusal::NotLeader => 4,
@@ -107,6 +108,7 @@ fn result_place(reply: &Reply) -> usize {
         Refusal::UnknownFate => 6,
         Refusal::Stopping => 7,
         Refusal::Corrupt(_) => 8,
+        Refusal::Throttled(_) => 9,
     }
 }
 
@@ -128,20 +130,24 @@ impl Counters {
                 read_units(reply.bytes, consistent) + HalfUnits(reply.fetch_half_units)
             }
             (Kind::Write, Answer::Write(reply)) => {
-                let local: HalfUnits = reply.cost.local.iter().map(|(_, units)| *units).sum();
-                let own = reply.cost.table + local;
-                self.write_half_units.fetch_add(own.0, Ordering::Relaxed);
-                if reply.cost.global.iter().any(|(_, units)| units.0 > 0) {
-                    let mut indexes = self.index_half_units.lock();
-                    for (index, units) in &reply.cost.global {
-                        *indexes.entry(*index).or_default() += units.0;
-                    }
-                }
+                self.charge_write(&reply.cost);
                 HalfUnits(0)
             }
             _ => HalfUnits(0),
         };
         self.read_half_units.fetch_add(reads.0, Ordering::Relaxed);
+    }
+
+    fn charge_write(&self, cost: &WriteCost) {
+        let local: HalfUnits = cost.local.iter().map(|(_, units)| *units).sum();
+        self.write_half_units
+            .fetch_add((cost.table + local).0, Ordering::Relaxed);
+        if cost.global.iter().any(|(_, units)| units.0 > 0) {
+            let mut indexes = self.index_half_units.lock();
+            for (index, units) in &cost.global {
+                *indexes.entry(*index).or_default() += units.0;
+            }
+        }
     }
 }
 
@@ -197,8 +203,14 @@ impl Usage {
             return;
         };
         counters.requests[kind.place()][result_place(reply)].fetch_add(1, Ordering::Relaxed);
-        if let Ok(answer) = reply {
-            counters.charge(kind, answer);
+        match reply {
+            Ok(answer) => counters.charge(kind, answer),
+            // A condition that does not hold has its price all the same.
+            Err(refused) => {
+                if let Reason::Refusal(Refusal::Evaluated { cost, .. }) = &refused.reason {
+                    counters.charge_write(cost);
+                }
+            }
         }
     }
 

@@ -57,11 +57,13 @@ impl Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = match &refusal {
-            Refusal::Stopping | Refusal::OutOfSpace | Refusal::NotLeader | Refusal::UnknownFate => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Refusal::Stopping
+            | Refusal::OutOfSpace
+            | Refusal::NotLeader
+            | Refusal::UnknownFate
+            | Refusal::Throttled(_) => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::WrongRange | Refusal::StaleSchema => StatusCode::CONFLICT,
-            Refusal::Api(_) | Refusal::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Refusal::Api(_) | Refusal::Evaluated { .. } | Refusal::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, refusal)
     }
