@@ -140,14 +140,14 @@ def use(sdk):
         return found["Count"] == 50 and set(found["Items"][0]) == {"customerId", "orderId", "status", "placedAt", "total"}
 
     wait_for("50 open orders in the index", open_orders)
-    updated = sdk("update_item", TableName="orders", Key=key("c3", "o003"), UpdateExpression="ADD total :n",
-                  ExpressionAttributeValues={":n": {"N": "7"}}, ReturnValues="UPDATED_NEW")
+    updated = sdk("update_item", TableName="orders", Key=key("c3", "o003"), UpdateExpression="ADD #t :n",
+                  ExpressionAttributeNames={"#t": "total"}, ExpressionAttributeValues={":n": {"N": "7"}}, ReturnValues="UPDATED_NEW")
     assert updated["Attributes"] == {"total": {"N": "10"}}
     refused = sdk.refused("put_item", TableName="orders", Item=items[3],
                           ConditionExpression="attribute_not_exists(customerId)")
     assert refused.code == "ConditionalCheckFailedException"
-    segments = [sdk("scan", TableName="orders", Segment=n, TotalSegments=3, FilterExpression="attribute_exists(total)")
-                for n in range(3)]
+    segments = [sdk("scan", TableName="orders", Segment=n, TotalSegments=3, FilterExpression="attribute_exists(#t)",
+                    ExpressionAttributeNames={"#t": "total"}) for n in range(3)]
     assert sum(segment["Count"] for segment in segments) == 100
     got = sdk("batch_get_item", RequestItems={"orders": {"Keys": [key(f"c{n % 20}", f"o{n:03}") for n in range(50)]}})
     assert len(got["Responses"]["orders"]) == 50

@@ -42,13 +42,14 @@ class Kubectl:
 
     def get(self, kind, name):
         """An object, or None."""
-        text = self("get", kind, name, "--ignore-not-found", "-o", "json")
+        text = self("get", kind, name, "--ignore-not-found", "--show-managed-fields", "-o", "json")
         return json.loads(text) if text else None
 
     def items(self, kind, selector=None, everywhere=False):
         """The objects of a kind."""
         chosen = ["-l", selector] if selector else []
-        return json.loads(self("get", kind, *chosen, *(["-A"] if everywhere else []), "-o", "json"))["items"]
+        return json.loads(self("get", kind, *chosen, *(["-A"] if everywhere else []), "--show-managed-fields",
+                               "-o", "json"))["items"]
 
     def names(self, kind, selector=None):
         """The names of the objects of a kind."""
