@@ -59,3 +59,36 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    async fn text(response: Response) -> String {
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn it_is_ready_when_told_and_shows_what_is_measured() {
+        let admin = Arc::new(Admin::default());
+        assert_eq!(
+            ready(State(Arc::clone(&admin))).await.0,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        admin.set_ready(true);
+        assert_eq!(ready(State(Arc::clone(&admin))).await.0, StatusCode::OK);
+        let measured = Metrics::register(admin.registry()).unwrap();
+        measured.condition("shop", "orders", "Ready", true);
+        measured.leader.set(1);
+        let shown = text(metrics(State(Arc::clone(&admin))).await).await;
+        let condition = r#"partita_table_condition{condition="Ready",namespace="shop",table="orders"} 1"#;
+        assert!(
+            shown.contains(condition) && shown.contains("partita_operator_leader 1"),
+            "{shown}"
+        );
+        measured.forget("shop", "orders", &["Ready", "Stalled"]);
+        assert!(!text(metrics(State(admin)).await).await.contains("orders"));
+    }
+}

@@ -17,16 +17,29 @@ use kube::{Api, Client};
 use partita_crds::names::OPERATOR;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long a holder that says nothing is waited for.
-const LEASE_FOR: Duration = Duration::from_secs(15);
-/// How often the holder renews: it may fail to twice.
-const RENEW_EVERY: Duration = Duration::from_secs(5);
-/// When the holder gives up, with a request's time to spare before anybody else may take the Lease.
-const RENEW_WITHIN: Duration = Duration::from_secs(10);
-/// How often a candidate looks, and how soon a failed renewal is tried again.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How long one request may take.
-const REQUEST_MAX: Duration = Duration::from_secs(2);
+/// How long everything takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// How long a holder that says nothing is waited for.
+    lease_for: Duration,
+    /// How often the holder renews: it may fail to twice.
+    renew_every: Duration,
+    /// When the holder gives up, with a request's time to spare before anybody else may take the Lease.
+    renew_within: Duration,
+    /// How often a candidate looks, and how soon a failed renewal is tried again.
+    look_every: Duration,
+    /// How long one request may take.
+    request_max: Duration,
+}
+
+/// As other controllers do: a lost node is replaced within half a minute, and a busy API server is no reason to stop.
+pub const TIMING: Timing = Timing {
+    lease_for: Duration::from_secs(15),
+    renew_every: Duration::from_secs(5),
+    renew_within: Duration::from_secs(10),
+    look_every: Duration::from_secs(2),
+    request_max: Duration::from_secs(2),
+};
 
 /// What a candidate knows of the Lease.
 #[derive(Debug, Default)]
@@ -74,6 +87,7 @@ impl Seen {
 pub struct Leadership {
     leases: Api<Lease>,
     identity: String,
+    timing: Timing,
     held: Lease,
 }
 
@@ -83,11 +97,11 @@ pub struct Leadership {
 pub struct Lost(String);
 
 /// Waits until this process is the active one. `looked` is called once the Lease could be read (or be missing).
-pub async fn acquire(client: Client, namespace: &str, identity: &str, looked: impl Fn()) -> Leadership {
+pub async fn acquire(client: Client, namespace: &str, identity: &str, timing: Timing, looked: impl Fn()) -> Leadership {
     let leases: Api<Lease> = Api::namespaced(client, namespace);
     let mut seen = Seen::default();
     loop {
-        match bounded(try_acquire(&leases, identity, &mut seen)).await {
+        match bounded(timing, try_acquire(&leases, identity, timing, &mut seen)).await {
             Ok(held) => {
                 looked();
                 if let Some(held) = held {
@@ -95,24 +109,30 @@ pub async fn acquire(client: Client, namespace: &str, identity: &str, looked: im
                     return Leadership {
                         leases,
                         identity: identity.to_owned(),
+                        timing,
                         held,
                     };
                 }
             }
             Err(problem) => tracing::warn!(problem, "the Lease cannot be read or taken: trying again"),
         }
-        sleep(LOOK_EVERY).await;
+        sleep(timing.look_every).await;
     }
 }
 
-async fn try_acquire(leases: &Api<Lease>, identity: &str, seen: &mut Seen) -> Result<Option<Lease>, kube::Error> {
+async fn try_acquire(
+    leases: &Api<Lease>,
+    identity: &str,
+    timing: Timing,
+    seen: &mut Seen,
+) -> Result<Option<Lease>, kube::Error> {
     let Some(lease) = leases.get_opt(OPERATOR).await? else {
         let lease = Lease {
             metadata: ObjectMeta {
                 name: Some(OPERATOR.to_owned()),
                 ..ObjectMeta::default()
             },
-            spec: Some(held_by(identity, 0, None)),
+            spec: Some(held_by(identity, timing, 0, None)),
         };
         return taken(leases.create(&PostParams::default(), &lease).await);
     };
@@ -120,7 +140,7 @@ async fn try_acquire(leases: &Api<Lease>, identity: &str, seen: &mut Seen) -> Re
         Decision::Wait => Ok(None),
         Decision::Take(transitions) => {
             let lease = Lease {
-                spec: Some(held_by(identity, transitions, None)),
+                spec: Some(held_by(identity, timing, transitions, None)),
                 ..lease
             };
             taken(leases.replace(OPERATOR, &PostParams::default(), &lease).await)
@@ -137,11 +157,11 @@ fn taken(result: Result<Lease, kube::Error>) -> Result<Option<Lease>, kube::Erro
     }
 }
 
-fn held_by(identity: &str, transitions: i32, since: Option<MicroTime>) -> LeaseSpec {
+fn held_by(identity: &str, timing: Timing, transitions: i32, since: Option<MicroTime>) -> LeaseSpec {
     let now = MicroTime(Timestamp::now());
     LeaseSpec {
         holder_identity: Some(identity.to_owned()),
-        lease_duration_seconds: Some(LEASE_FOR.as_secs() as i32),
+        lease_duration_seconds: Some(i32::try_from(timing.lease_for.as_secs()).unwrap_or(i32::MAX)),
         lease_transitions: Some(transitions),
         acquire_time: Some(since.unwrap_or_else(|| now.clone())),
         renew_time: Some(now),
@@ -149,10 +169,10 @@ fn held_by(identity: &str, transitions: i32, since: Option<MicroTime>) -> LeaseS
     }
 }
 
-async fn bounded<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
-    match timeout(REQUEST_MAX, request).await {
+async fn bounded<T>(timing: Timing, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
+    match timeout(timing.request_max, request).await {
         Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {REQUEST_MAX:?}")),
+        Err(_) => Err(format!("no answer within {:?}", timing.request_max)),
     }
 }
 
@@ -168,21 +188,27 @@ impl Leadership {
     /// Renews until that fails.
     pub async fn keep(&mut self) -> Lost {
         let mut renewed = Instant::now();
-        let mut pause = RENEW_EVERY;
+        let Timing {
+            renew_every,
+            renew_within,
+            look_every,
+            ..
+        } = self.timing;
+        let mut pause = renew_every;
         loop {
             sleep(pause).await;
             match self.renew().await {
                 Ok(()) => {
                     renewed = Instant::now();
-                    pause = RENEW_EVERY;
+                    pause = renew_every;
                 }
                 Err(Unrenewed::TakenBy(other)) => return Lost(format!("{other} holds it")),
-                Err(Unrenewed::Failed(problem)) if renewed.elapsed() + LOOK_EVERY >= RENEW_WITHIN => {
+                Err(Unrenewed::Failed(problem)) if renewed.elapsed() + look_every >= renew_within => {
                     return Lost(problem);
                 }
                 Err(Unrenewed::Failed(problem)) => {
                     tracing::warn!(problem, "the Lease could not be renewed: trying again");
-                    pause = LOOK_EVERY;
+                    pause = look_every;
                 }
             }
         }
@@ -191,13 +217,18 @@ impl Leadership {
     async fn renew(&mut self) -> Result<(), Unrenewed> {
         let spec = self.held.spec.clone().unwrap_or_default();
         let transitions = spec.lease_transitions.unwrap_or(0);
-        let spec = held_by(&self.identity, transitions, spec.acquire_time);
-        if let Some(held) = bounded(self.write(spec)).await.map_err(Unrenewed::Failed)? {
+        let spec = held_by(&self.identity, self.timing, transitions, spec.acquire_time);
+        if let Some(held) = bounded(self.timing, self.write(spec))
+            .await
+            .map_err(Unrenewed::Failed)?
+        {
             self.held = held;
             return Ok(());
         }
         // An earlier renewal may have arrived without its answer, or somebody changed a label.
-        let found = bounded(self.leases.get(OPERATOR)).await.map_err(Unrenewed::Failed)?;
+        let found = bounded(self.timing, self.leases.get(OPERATOR))
+            .await
+            .map_err(Unrenewed::Failed)?;
         let holder = found.spec.as_ref().and_then(|spec| spec.holder_identity.clone());
         match holder {
             Some(holder) if holder == self.identity => {
@@ -224,7 +255,7 @@ impl Leadership {
             lease_duration_seconds: Some(1),
             ..self.held.spec.clone().unwrap_or_default()
         };
-        match bounded(self.write(spec)).await {
+        match bounded(self.timing, self.write(spec)).await {
             Ok(_) => tracing::info!("gave up the Lease"),
             Err(problem) => tracing::warn!(problem, "could not give up the Lease: it ends by itself"),
         }
@@ -234,6 +265,14 @@ impl Leadership {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use http::{Request, Response, StatusCode};
+    use http_body_util::BodyExt;
+    use kube::client::Body;
+    use parking_lot::Mutex;
+    use serde_json::{Value, json};
 
     fn lease(version: &str, holder: &str) -> Lease {
         Lease {
@@ -241,7 +280,7 @@ mod tests {
                 resource_version: Some(version.to_owned()),
                 ..ObjectMeta::default()
             },
-            spec: Some(held_by(holder, 4, None)),
+            spec: Some(held_by(holder, TIMING, 4, None)),
         }
     }
 
@@ -250,10 +289,10 @@ mod tests {
         let mut seen = Seen::default();
         let start = Instant::now();
         assert_eq!(seen.look(&lease("1", "other"), "me", start), Decision::Wait);
-        let later = start + LEASE_FOR - Duration::from_millis(1);
+        let later = start + TIMING.lease_for - Duration::from_millis(1);
         assert_eq!(seen.look(&lease("1", "other"), "me", later), Decision::Wait);
         assert_eq!(seen.look(&lease("2", "other"), "me", later), Decision::Wait);
-        let silent = later + LEASE_FOR;
+        let silent = later + TIMING.lease_for;
         assert_eq!(seen.look(&lease("2", "other"), "me", silent), Decision::Take(5));
     }
 
@@ -262,5 +301,115 @@ mod tests {
         let now = Instant::now();
         assert_eq!(Seen::default().look(&lease("1", "me"), "me", now), Decision::Take(4));
         assert_eq!(Seen::default().look(&lease("1", ""), "me", now), Decision::Take(5));
+    }
+
+    /// An API server that knows nothing but one Lease.
+    #[derive(Clone, Default)]
+    struct Server {
+        lease: Arc<Mutex<Option<Value>>>,
+        away: Arc<AtomicBool>,
+    }
+
+    impl Server {
+        fn client(&self) -> Client {
+            let server = self.clone();
+            let service = tower::service_fn(move |request: Request<Body>| {
+                let server = server.clone();
+                async move {
+                    let (head, body) = request.into_parts();
+                    let body = body.collect().await?.to_bytes();
+                    let body = serde_json::from_slice(&body).unwrap_or_default();
+                    let (status, answer) = server.answer(head.method.as_str(), body);
+                    let answer = Body::from(answer.to_string().into_bytes());
+                    Ok::<_, kube::Error>(Response::builder().status(status).body(answer).unwrap())
+                }
+            });
+            Client::new(service, "default")
+        }
+
+        fn answer(&self, method: &str, mut body: Value) -> (StatusCode, Value) {
+            let problem = |code: StatusCode| {
+                let reason = code.canonical_reason().unwrap_or_default().replace(' ', "");
+                (
+                    code,
+                    json!({"kind": "Status", "status": "Failure", "code": code.as_u16(), "reason": reason}),
+                )
+            };
+            if self.away.load(Ordering::Relaxed) {
+                return problem(StatusCode::SERVICE_UNAVAILABLE);
+            }
+            let mut lease = self.lease.lock();
+            let version = |lease: &Value| lease["metadata"]["resourceVersion"].clone();
+            let next = match (method, lease.as_ref()) {
+                ("GET", Some(lease)) => return (StatusCode::OK, lease.clone()),
+                ("GET", None) => return problem(StatusCode::NOT_FOUND),
+                ("POST", Some(_)) => return problem(StatusCode::CONFLICT),
+                ("POST", None) => 1,
+                ("PUT", Some(there)) if version(there) != version(&body) => return problem(StatusCode::CONFLICT),
+                ("PUT", Some(there)) => version(there).as_str().unwrap().parse::<u64>().unwrap() + 1,
+                other => panic!("{other:?}"),
+            };
+            body["metadata"]["resourceVersion"] = json!(next.to_string());
+            *lease = Some(body.clone());
+            (StatusCode::OK, body)
+        }
+
+        fn holder(&self) -> String {
+            let lease = self.lease.lock();
+            let spec = lease.as_ref().map(|lease| lease["spec"].clone()).unwrap_or_default();
+            spec["holderIdentity"].as_str().unwrap_or_default().to_owned()
+        }
+    }
+
+    /// As fast as it goes; nobody is replaced for being slow.
+    const FAST: Timing = Timing {
+        lease_for: Duration::from_secs(3600),
+        renew_every: Duration::from_millis(1),
+        renew_within: Duration::from_millis(2),
+        look_every: Duration::from_millis(1),
+        request_max: Duration::from_secs(60),
+    };
+
+    #[tokio::test]
+    async fn who_gives_it_up_is_followed_at_once() {
+        let server = Server::default();
+        let mut first = acquire(server.client(), "ns", "first", FAST, || {}).await;
+        assert_eq!(server.holder(), "first");
+        let looked = Arc::new(tokio::sync::Notify::new());
+        let (tell, client) = (Arc::clone(&looked), server.client());
+        let second = tokio::spawn(async move { acquire(client, "ns", "second", FAST, || tell.notify_one()).await });
+        looked.notified().await;
+        assert_eq!(server.holder(), "first");
+        first.release().await;
+        second.await.unwrap();
+        assert_eq!(server.holder(), "second");
+    }
+
+    #[tokio::test]
+    async fn a_holder_renews_until_another_one_has_it() {
+        let server = Server::default();
+        let mut first = acquire(server.client(), "ns", "first", FAST, || {}).await;
+        let watched = server.clone();
+        let robber = async move {
+            let created = |lease: &Value| lease["metadata"]["resourceVersion"] == "1";
+            while watched.lease.lock().as_ref().is_some_and(created) {
+                tokio::task::yield_now().await;
+            }
+            let mut lease = watched.lease.lock();
+            let lease = lease.as_mut().unwrap();
+            lease["spec"]["holderIdentity"] = json!("robber");
+            lease["metadata"]["resourceVersion"] = json!("100");
+        };
+        let (lost, ()) = tokio::join!(first.keep(), robber);
+        assert!(lost.to_string().ends_with("robber holds it"), "{lost}");
+    }
+
+    #[tokio::test]
+    async fn a_holder_without_an_api_server_has_lost() {
+        let server = Server::default();
+        let mut first = acquire(server.client(), "ns", "first", FAST, || {}).await;
+        server.away.store(true, Ordering::Relaxed);
+        first.keep().await;
+        assert_eq!(server.holder(), "first", "it is not given up, but waited for");
     }
 }

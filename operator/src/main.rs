@@ -35,7 +35,7 @@ use tokio::sync::watch;
 
 use admin::Admin;
 use cli::Options;
-use lease::Leadership;
+use lease::{Leadership, TIMING};
 use metrics::Metrics;
 use nodes::HttpNodes;
 use settings::Settings;
@@ -78,7 +78,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         "started"
     );
     let leadership = tokio::select! {
-        leadership = lease::acquire(client.clone(), &options.namespace, &options.identity, || admin.set_ready(true)) => leadership,
+        leadership = lease::acquire(client.clone(), &options.namespace, &options.identity, TIMING, || admin.set_ready(true)) => leadership,
         () = told(stop.clone()) => return Ok(()),
     };
     metrics.leader.set(1);

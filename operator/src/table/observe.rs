@@ -283,6 +283,8 @@ async fn list(context: &Context, observed: &mut Observed) -> Result<(), kube::Er
                 .len();
             observed.claims = all_claims(&claims, &own).await?;
         }
+    } else if observed.rival.is_some() || observed.table.spec.paused {
+        // Nothing will be decided.
     } else if observed.kept == Kept::Nothing {
         observed.claims = all_claims(&claims, names::TABLE_ID).await?;
     } else if observed.uncovered.is_some() {

@@ -45,6 +45,9 @@ const STALLED: Duration = Duration::from_secs(30);
 /// How soon a table is looked at again that is as it should be: when it is due to be measured.
 const SETTLED: Duration = Duration::from_secs(300);
 
+/// The reason of a Table whose name another one has.
+const NAME_TAKEN: &str = "NameTaken";
+
 /// What is to be done. Order matters; a refusal by the API server ends the pass.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
@@ -188,6 +191,13 @@ impl Plan {
         }
     }
 
+    /// The other Table of this name may go any moment, and nobody tells.
+    fn named_twice(&self) -> bool {
+        self.problem
+            .as_ref()
+            .is_some_and(|problem| problem.reason == NAME_TAKEN)
+    }
+
     /// When the table is looked at again, unless something happens before.
     pub fn look_again(&self, outcome: &Outcome) -> Duration {
         let unwell = self.mirrors.iter().any(|mirror| !mirror.is_ready());
@@ -195,7 +205,7 @@ impl Plan {
             STALLED
         } else if self.note.is_some() || outcome.refused_by_node.is_some() {
             BUSY
-        } else if self.waiting.is_some() || unwell || !self.actions.is_empty() {
+        } else if self.waiting.is_some() || self.named_twice() || unwell || !self.actions.is_empty() {
             WAITING
         } else if self.problem.is_some() {
             STALLED
@@ -225,7 +235,7 @@ pub fn plan(observed: &Observed, valid: &Result<Valid, Problem>, settings: &Sett
             "spec.tableName: the Table {rival} of this namespace has the name {} already; delete one of the two",
             observed.table.spec.table_name
         );
-        return Plan::problem(observed.record().cloned(), Problem::stalled("NameTaken", message));
+        return Plan::problem(observed.record().cloned(), Problem::stalled(NAME_TAKEN, message));
     }
     match &observed.kept {
         Kept::Unreadable(reason) => Plan::problem(
