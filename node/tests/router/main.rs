@@ -131,7 +131,10 @@ fn operations_reach_the_partitions_of_all_nodes() {
     until("everything to be counted", || {
         let described = &router.ok("DescribeTable", &json!({"TableName": "things"}))["Table"];
         assert_eq!(described["TableStatus"], "ACTIVE");
-        let counts = [&described["ItemCount"], &described["GlobalSecondaryIndexes"][0]["ItemCount"]];
+        let counts = [
+            &described["ItemCount"],
+            &described["GlobalSecondaryIndexes"][0]["ItemCount"],
+        ];
         (counts == [&json!(40), &json!(40)]).then_some(())
     });
     assert_eq!(router.ok("ListTables", &json!({}))["TableNames"], json!(["things"]));

@@ -177,7 +177,10 @@ impl Control {
             );
         }
         if let Some(entry) = entry {
-            known.extend(sizes::ask(&self.client, entry).await);
+            // The nodes of a table that is being made or removed may not be there.
+            if entry.served() {
+                known.extend(sizes::ask(&self.client, entry).await);
+            }
             record.partitions = entry.record.partitions.clone();
             for index in &mut record.global {
                 let placed = entry.record.global.iter().find(|placed| placed.id == index.id);

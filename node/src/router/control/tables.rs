@@ -136,7 +136,7 @@ impl Tables {
             let (table, mut record) = self.changeable(namespace, name).await?;
             let before = record.intended();
             change(&mut record)?;
-            let Some(patch) = change_of(&table, &before, record.intended()) else {
+            let Some(patch) = change_of(&table, &before, record.intended())? else {
                 return Ok((table, record));
             };
             let parameters = PatchParams {
@@ -207,7 +207,7 @@ impl Tables {
 
 /// The patch that changes a resource's specification as the table's has changed; `None` when it has not. How the table is
 /// deployed stays as it is.
-fn change_of(table: &Table, before: &TableSpec, mut after: TableSpec) -> Option<Value> {
+fn change_of(table: &Table, before: &TableSpec, mut after: TableSpec) -> Result<Option<Value>, ApiError> {
     let declared = convert::to_model(&table.spec).ok();
     // An attribute that has to wait for another one's end is not in the record yet.
     if after.time_to_live == before.time_to_live
@@ -227,9 +227,12 @@ fn change_of(table: &Table, before: &TableSpec, mut after: TableSpec) -> Option<
         paused: table.spec.paused,
         ..convert::from_model(&after, &deployment)
     };
+    // The operator would refuse anything else, long after the caller was told that it is on its way.
+    convert::to_model(&spec)?;
     let json = |spec: &partita_crds::TableSpec| serde_json::to_value(spec).unwrap_or_default();
-    let change = difference(&json(&table.spec), &json(&spec))?;
-    Some(json!({"metadata": {"resourceVersion": table.resource_version()}, "spec": change}))
+    let change = difference(&json(&table.spec), &json(&spec));
+    let version = table.resource_version();
+    Ok(change.map(|change| json!({"metadata": {"resourceVersion": version}, "spec": change})))
 }
 
 /// Without what nobody here reads, as the watch keeps it.

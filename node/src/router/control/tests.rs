@@ -9,7 +9,11 @@ use partita_crds::convert::Deployment;
 use partita_crds::{Partition, Table, names};
 use partita_gateway::backend::Account;
 use partita_model::error::{ApiError, ErrorCode};
-use partita_model::table::{Status, TableDescription, TableUpdate, Throughput, TimeToLiveStatus};
+use partita_model::schema::ScalarType;
+use partita_model::table::{
+    DeclaredGlobalIndex, DeclaredProjection, GlobalIndexUpdate, KeyElement, KeyKind, ProjectionKind, Status,
+    TableDescription, TableUpdate, Throughput, TimeToLiveStatus, resolve_global_index,
+};
 use partita_transport::{Client, ClientOptions, Identity, Role};
 use serde_json::json;
 
@@ -185,6 +189,53 @@ async fn a_change_is_shown_until_the_operator_has_made_it() {
     router.watch("orders");
     let shown = router.describe("orders").await.unwrap();
     assert_eq!((shown.status, shown.spec.throughput.write), (Status::Active, 3000));
+}
+
+#[tokio::test]
+async fn indexes_come_and_go_with_their_attributes() {
+    let router = Router::with_orders().await;
+    let before = router.resource("orders").spec;
+    let colour = ("colour".to_owned(), ScalarType::S);
+    let index = DeclaredGlobalIndex {
+        name: "by-colour".to_owned(),
+        keys: vec![KeyElement {
+            name: "colour".to_owned(),
+            kind: KeyKind::Hash,
+        }],
+        projection: DeclaredProjection {
+            kind: Some(ProjectionKind::All),
+            attributes: None,
+        },
+        throughput: Some(Throughput { read: 1, write: 1 }),
+        on_demand: None,
+        warm: None,
+    };
+    let index = resolve_global_index(&index, std::slice::from_ref(&colour), "").unwrap();
+    let create = TableUpdate {
+        attributes: vec![colour],
+        global: vec![GlobalIndexUpdate::Create(index)],
+        ..TableUpdate::default()
+    };
+    router.control.update(&router.shop, "orders", &create).await.unwrap();
+    assert_eq!(router.resource("orders").spec.attribute_definitions.len(), 2);
+    let shown = router.describe("orders").await.unwrap();
+    assert_eq!(
+        (shown.status, shown.global[0].status),
+        (Status::Updating, Status::Creating)
+    );
+    router.operate("orders");
+    router.watch("orders");
+    let remove = TableUpdate {
+        global: vec![GlobalIndexUpdate::Delete("by-colour".to_owned())],
+        ..TableUpdate::default()
+    };
+    router.control.update(&router.shop, "orders", &remove).await.unwrap();
+    let shown = router.describe("orders").await.unwrap();
+    assert_eq!(
+        (shown.status, shown.global[0].status),
+        (Status::Updating, Status::Deleting)
+    );
+    assert_eq!(router.resource("orders").spec, before);
 }
 
 #[tokio::test]

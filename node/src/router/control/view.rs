@@ -39,7 +39,9 @@ pub fn view(table: &Table, now_ms: u64) -> Option<Record> {
             Record::create(&names::account(&namespace), wanted, owner(table), id, created)
         }
         (Some(mut record), wanted) => {
-            if let Some(wanted) = wanted.filter(|_| seen < table.metadata.generation) {
+            // What comes while something else is under way has been seen, too, and waits.
+            let waits = seen < table.metadata.generation || !record.settled();
+            if let Some(wanted) = wanted.filter(|_| waits) {
                 coming(&mut record, wanted, now_ms);
             }
             record
@@ -181,6 +183,35 @@ mod tests {
     }
 
     #[test]
+    fn a_specification_that_waits_for_another_is_coming() {
+        let (mut table, _) = ready(orders());
+        let mut record = view(&table, NOW_MS).unwrap();
+        record
+            .update_time_to_live("until", true, circumstances(NOW_MS))
+            .unwrap();
+        let status = table.status.as_mut().unwrap();
+        status.state = Some(serde_json::to_value(&record).unwrap());
+        status.observed_generation = Some(2);
+        table.spec.time_to_live = Some(partita_crds::table::TimeToLive {
+            attribute_name: "until".to_owned(),
+            enabled: true,
+        });
+        let shown = |table: &Table| {
+            let record = view(table, NOW_MS).unwrap();
+            (record.table_status(), record.time_to_live, record.spec.throughput.write)
+        };
+        assert_eq!(shown(&table), (Status::Active, TimeToLiveStatus::Enabling, 2000));
+        let table = changed(table, |spec| {
+            spec.provisioned_throughput.as_mut().unwrap().write_capacity_units = 3000;
+        });
+        assert_eq!(
+            table.status.as_ref().unwrap().observed_generation,
+            table.metadata.generation
+        );
+        assert_eq!(shown(&table), (Status::Updating, TimeToLiveStatus::Enabling, 3000));
+    }
+
+    #[test]
     fn what_the_operator_will_refuse_is_not_coming() {
         let (table, _) = ready(orders());
         let before = view(&table, NOW_MS).unwrap();
@@ -202,20 +233,25 @@ mod tests {
         let (table, _) = ready(orders());
         let mut record = view(&table, NOW_MS).unwrap();
         let index = serde_json::from_value(json!({
-            "indexName": "by-pk", "keySchema": [{"attributeName": "pk", "keyType": "HASH"}],
+            "indexName": "by-colour", "keySchema": [{"attributeName": "colour", "keyType": "HASH"}],
             "projection": {"projectionType": "ALL"},
             "provisionedThroughput": {"readCapacityUnits": 1, "writeCapacityUnits": 1},
         }));
         let mut with = table.spec.clone();
         with.global_secondary_indexes.push(index.unwrap());
+        with.attribute_definitions
+            .push(partita_crds::table::AttributeDefinition {
+                attribute_name: "colour".to_owned(),
+                attribute_type: partita_crds::table::AttributeType::S,
+            });
         record
             .retarget(convert::to_model(&with).unwrap(), circumstances(NOW_MS))
             .unwrap();
         record.applied();
-        record.index_built("by-pk");
+        record.index_built("by-colour");
         record.applied();
         let update = TableUpdate {
-            global: vec![GlobalIndexUpdate::Delete("by-pk".to_owned())],
+            global: vec![GlobalIndexUpdate::Delete("by-colour".to_owned())],
             ..TableUpdate::default()
         };
         record.update(&update, circumstances(NOW_MS)).unwrap();

@@ -69,10 +69,10 @@ impl Record {
     /// only because it is being removed.
     pub fn intended(&self) -> TableSpec {
         let mut spec = self.spec.clone();
-        spec.global.retain(|index| {
-            let phase = self.index(&index.name).map(|index| index.phase);
-            phase != Some(IndexPhase::Removing)
-        });
+        let removing = self.global.iter().filter(|index| index.phase == IndexPhase::Removing);
+        for index in removing {
+            spec.remove_global_index(&index.name);
+        }
         if self.time_to_live == TimeToLiveStatus::Disabling {
             spec.time_to_live = None;
         }
