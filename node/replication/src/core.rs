@@ -8,14 +8,19 @@ use parking_lot::RwLock;
 use partita_model::request::Refusal;
 use partita_partition::descriptor::GroupId;
 use partita_partition::storage::Storage;
+use uuid::Uuid;
 
 use crate::folder::Folder;
 use crate::group::Group;
+use crate::liveness::Liveness;
 use crate::log::LogEngine;
+use crate::message::Peers;
 use crate::pool::ReadPool;
 use crate::queue::Queue;
+use crate::replica::Limits;
 use crate::space::Space;
 use crate::stats::Recorder;
+use crate::time::Elapsed;
 
 /// Ends the process: called with the reason when an append, a sync or an apply failed or an entry cannot be read. It
 /// returns in tests only.
@@ -35,6 +40,14 @@ pub(crate) struct Core<S: Storage> {
     pub(crate) space: Space,
     pub(crate) recorder: Recorder,
     pub(crate) now_ms: Clock,
+    pub(crate) elapsed: Elapsed,
+    /// The store's identity.
+    pub(crate) uuid: Uuid,
+    pub(crate) peers: Arc<dyn Peers>,
+    pub(crate) liveness: Liveness,
+    pub(crate) limits: Limits,
+    /// For the groups' election timeouts.
+    pub(crate) seed: u64,
     pub(crate) on_fatal: OnFatal,
     pub(crate) failed: AtomicBool,
     /// Locked for as long as anything of the store is in use.
@@ -49,6 +62,15 @@ impl<S: Storage> Core<S> {
         (self.on_fatal)(reason);
         for group in self.groups() {
             group.end(Refusal::Stopping);
+        }
+    }
+
+    /// The time, for groups that live by it; sole replicas do not.
+    pub(crate) fn now<'a>(&self, groups: impl IntoIterator<Item = &'a Arc<Group<S>>>) -> u64 {
+        if groups.into_iter().any(|group| group.has_peers()) {
+            (self.elapsed)()
+        } else {
+            0
         }
     }
 

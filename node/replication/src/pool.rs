@@ -34,7 +34,7 @@ impl ReadPool {
             shared: Arc::default(),
             threads: Mutex::default(),
         };
-        for number in 0..threads.max(1) {
+        for number in 0..threads {
             let shared = Arc::clone(&pool.shared);
             let thread = std::thread::Builder::new().name(format!("read-{number}"));
             pool.threads.lock().push(thread.spawn(move || shared.work())?);

@@ -6,7 +6,7 @@
 //! 3. [`Store::bootstrap`] and [`Store::destroy`] make and end groups.
 //! 4. [`Store::shutdown`] finishes what is in flight and flushes, so that the next start has nothing to apply.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,18 +18,25 @@ use partita_model::request::Refusal;
 use partita_partition::descriptor::{GroupId, PartitionDescriptor};
 use partita_partition::storage::Storage;
 use partita_partition::storage::rocks::{RocksSettings, RocksStorage};
+use raft::eraftpb::HardState;
 use uuid::Uuid;
 
 use crate::core::{Clock, Core, OnFatal};
 use crate::folder::Folder;
 use crate::group::Group;
+use crate::liveness::Liveness;
 use crate::log::rocks::RocksLog;
 use crate::log::{GroupRecord, Life, LogChange, LogEngine, LogError, StoredGroup, Truncated};
+use crate::members::{FIRST_REPLICA, Members, ReplicaId};
+use crate::message::{NoPeers, Peers};
 use crate::pool::ReadPool;
+use crate::postbox::Waiting;
 use crate::queue::Queue;
-use crate::recovery::{self, RecoveryError};
+use crate::recovery::{self, Coming, RecoveryError};
+use crate::replica::Limits;
 use crate::space::{self, FreeSpace, Space};
 use crate::stats::{Recorder, StoreStats};
+use crate::time::{self, Elapsed, TICK_NS};
 use crate::writer;
 
 /// How often maintenance looks around.
@@ -37,8 +44,9 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 /// Maintenance asks the groups how far their state is flushed after so many bytes of log, or so many rounds.
 const CUT_AFTER_BYTES: u64 = 1 << 20;
 const CUT_AFTER_ROUNDS: u32 = 30;
-/// The only replica of a group that is born with a single voter.
-const FIRST_REPLICA: u64 = 1;
+/// Where the log of a group begins that is born on several stores: behind an entry that nobody has, so that whoever is
+/// added later needs a snapshot, in which it learns who the members are.
+const BIRTH: Truncated = Truncated { index: 1, term: 1 };
 
 /// Why a data directory could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +109,20 @@ pub struct StoreOptions {
     pub now_ms: Clock,
     /// Asked for the free space instead of the volume.
     pub free_space: Option<FreeSpace>,
+    /// The way to other stores; without one, all groups have a single replica.
+    pub peers: Option<Arc<dyn Peers>>,
+    /// The clock of elections and leases: `CLOCK_BOOTTIME` by default.
+    pub elapsed: Elapsed,
+    /// Bytes of log that a group keeps for followers that are behind; beyond, they get a snapshot.
+    pub follower_bytes_max: u64,
+    /// Rows of a snapshot that travel together.
+    pub chunk_bytes: usize,
+    /// The identity of a store that has no folder, and so none of its own.
+    pub uuid: Uuid,
+    /// Drawn anew at each start; election timeouts come from it.
+    pub seed: u64,
+    /// No threads: whoever opens the store takes its steps ([`crate::by_hand`]).
+    pub by_hand: bool,
     /// Called when the process must end; by default it says why and aborts.
     pub on_fatal: OnFatal,
 }
@@ -114,6 +136,13 @@ impl Default for StoreOptions {
             log_bytes_max: 256 << 20,
             read_threads: 4,
             now_ms: Arc::new(epoch_ms),
+            peers: None,
+            elapsed: time::boot_time(),
+            follower_bytes_max: 16 << 20,
+            chunk_bytes: 256 << 10,
+            uuid: Uuid::nil(),
+            seed: rand::random(),
+            by_hand: false,
             free_space: None,
             on_fatal: Arc::new(abort),
         }
@@ -134,9 +163,10 @@ fn abort(reason: &str) {
 
 /// A data directory that is open.
 pub struct Store<S: Storage = RocksStorage> {
-    core: Arc<Core<S>>,
-    uuid: Uuid,
+    pub(crate) core: Arc<Core<S>>,
     births: Mutex<Births>,
+    pub(crate) waiting: Waiting,
+    by_hand: bool,
     maintenance: Arc<Maintenance>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     log_bytes_max: u64,
@@ -147,8 +177,17 @@ pub struct Store<S: Storage = RocksStorage> {
 #[derive(Default)]
 struct Births {
     last: u64,
-    destroyed: HashSet<GroupId>,
+    /// Groups that were destroyed, and the highest number that a replica of theirs had here.
+    destroyed: HashMap<GroupId, ReplicaId>,
     closed: bool,
+}
+
+/// How a replica is to be born.
+struct Birth {
+    replica: ReplicaId,
+    members: Members,
+    start: Truncated,
+    coming: Coming,
 }
 
 /// Wakes the maintenance thread for its end, and remembers when it last cut.
@@ -206,16 +245,31 @@ impl<S: Storage> Store<S> {
             Some(path) => space::of_volume(path),
             None => Arc::new(|| None),
         });
-        let uuid = folder.as_ref().map_or_else(Uuid::nil, Folder::uuid);
+        let uuid = folder.as_ref().map_or(options.uuid, Folder::uuid);
+        let pool_threads = if options.by_hand {
+            0
+        } else {
+            options.read_threads.max(1)
+        };
+        let has_peers = options.peers.is_some();
         let core = Arc::new(Core {
             storage,
             log,
             groups: Default::default(),
             queue: Queue::default(),
-            pool: ReadPool::start(options.read_threads).map_err(thread_failed)?,
+            pool: ReadPool::start(pool_threads).map_err(thread_failed)?,
             space: Space::new(probe, options.reserve_bytes),
             recorder: Recorder::default(),
             now_ms: options.now_ms,
+            elapsed: options.elapsed,
+            uuid,
+            peers: options.peers.unwrap_or_else(|| Arc::new(NoPeers)),
+            liveness: Liveness::new(options.seed),
+            limits: Limits {
+                follower_bytes_max: options.follower_bytes_max,
+                chunk_bytes: options.chunk_bytes,
+            },
+            seed: options.seed,
             on_fatal: options.on_fatal,
             failed: false.into(),
             _folder: folder,
@@ -228,19 +282,25 @@ impl<S: Storage> Store<S> {
         let destroyed = stored.iter().filter(|group| group.record.life != Life::Alive);
         let births = Births {
             last: stored.iter().map(|group| group.record.born).max().unwrap_or(0),
-            destroyed: destroyed.map(|group| group.id).collect(),
+            destroyed: destroyed.map(|group| (group.id, group.record.replica)).collect(),
             closed: false,
         };
         let store = Arc::new(Self {
             core,
-            uuid,
             births: Mutex::new(births),
+            waiting: Waiting::default(),
+            by_hand: options.by_hand,
             maintenance: Arc::default(),
             threads: Mutex::default(),
             log_bytes_max: options.log_bytes_max,
             usage,
         });
-        store.start_threads().map_err(thread_failed)?;
+        if !store.by_hand {
+            store.start_threads().map_err(thread_failed)?;
+        }
+        if has_peers && !store.by_hand {
+            store.start_ticker().map_err(thread_failed)?;
+        }
         Ok(store)
     }
 
@@ -270,9 +330,30 @@ impl<S: Storage> Store<S> {
         Ok(())
     }
 
+    /// Lets the groups count time, for as long as the store is open.
+    fn start_ticker(self: &Arc<Self>) -> std::io::Result<()> {
+        let (store, maintenance) = (Arc::downgrade(self), Arc::clone(&self.maintenance));
+        let thread = std::thread::Builder::new().name("ticker".into());
+        self.threads.lock().push(thread.spawn(move || {
+            loop {
+                let mut stop = maintenance.stop.lock();
+                if !*stop {
+                    maintenance.wake.wait_for(&mut stop, Duration::from_nanos(TICK_NS));
+                }
+                if *stop {
+                    return;
+                }
+                drop(stop);
+                let Some(store) = store.upgrade() else { return };
+                store.tick();
+            }
+        })?);
+        Ok(())
+    }
+
     /// The store's identity, made when the folder was first opened.
     pub fn uuid(&self) -> Uuid {
-        self.uuid
+        self.core.uuid
     }
 
     /// The state's storage.
@@ -304,16 +385,13 @@ impl<S: Storage> Store<S> {
         if births.closed || self.core.has_failed() {
             return Err(Refusal::Stopping);
         }
-        if births.destroyed.contains(&id) {
-            return Err(Refusal::WrongRange);
-        }
-        if self.core.space.is_low() {
-            return Err(Refusal::OutOfSpace);
-        }
-        let born = births.last + 1;
-        let group = self.give_birth(born, &descriptor).map_err(|error| self.fail(&error))?;
-        births.last = born;
-        self.core.groups.write().insert(id, Arc::clone(&group));
+        let birth = Birth {
+            replica: FIRST_REPLICA,
+            members: Members::voters(&[self.core.uuid]),
+            start: Truncated::default(),
+            coming: Coming::First,
+        };
+        let group = self.give_birth(&mut births, &descriptor, birth)?;
         group.enqueue();
         let mut applied = group.subscribe();
         if !self.pass_fence() || applied.borrow_and_update().index == 0 {
@@ -322,30 +400,142 @@ impl<S: Storage> Store<S> {
         Ok(group)
     }
 
-    fn give_birth(&self, born: u64, descriptor: &PartitionDescriptor) -> Result<Arc<Group<S>>, RecoveryError> {
+    /// Brings a group to life that has a replica, and a vote, on each of these stores: to be called on all of them, with
+    /// the same list; the first one stands for election at once. A group that exists already is returned as it is.
+    ///
+    /// # Errors
+    /// `WrongRange` for a group that was destroyed here, and when this store is not among them.
+    pub fn bootstrap_among(&self, descriptor: PartitionDescriptor, stores: &[Uuid]) -> Result<Arc<Group<S>>, Refusal> {
+        if stores == [self.core.uuid] {
+            return self.bootstrap(descriptor);
+        }
+        let mut births = self.births.lock();
+        let members = Members::voters(stores);
+        let replica = members.on_store(self.core.uuid).ok_or(Refusal::WrongRange)?.replica;
+        if let Some(group) = self.group(descriptor.group) {
+            return Ok(group);
+        }
+        let birth = Birth {
+            replica,
+            members,
+            start: BIRTH,
+            coming: if replica == FIRST_REPLICA {
+                Coming::First
+            } else {
+                Coming::Born
+            },
+        };
+        self.join(&mut births, &descriptor, birth)
+    }
+
+    /// Makes room for a replica that was added to a group (`MemberChange::AddLearner` said which number it has): it waits
+    /// for the leader's snapshot. One that exists already is returned as it is.
+    ///
+    /// # Errors
+    /// `WrongRange` for a number that is not above those that the group's replicas had here, or while an older replica is
+    /// still here: it has to be destroyed first.
+    pub fn admit(&self, descriptor: PartitionDescriptor, replica: ReplicaId) -> Result<Arc<Group<S>>, Refusal> {
+        let mut births = self.births.lock();
+        if let Some(group) = self.group(descriptor.group) {
+            let same = group.record().replica == replica;
+            return if same { Ok(group) } else { Err(Refusal::WrongRange) };
+        }
+        let birth = Birth {
+            replica,
+            members: Members::default(),
+            start: Truncated::default(),
+            coming: Coming::Born,
+        };
+        self.join(&mut births, &descriptor, birth)
+    }
+
+    fn join(
+        &self,
+        births: &mut Births,
+        descriptor: &PartitionDescriptor,
+        birth: Birth,
+    ) -> Result<Arc<Group<S>>, Refusal> {
+        let group = self.give_birth(births, descriptor, birth)?;
+        group.enqueue();
+        self.deliver_waiting(group.id());
+        Ok(group)
+    }
+
+    fn give_birth(
+        &self,
+        births: &mut Births,
+        descriptor: &PartitionDescriptor,
+        birth: Birth,
+    ) -> Result<Arc<Group<S>>, Refusal> {
+        let id = descriptor.group;
+        if births.closed || self.core.has_failed() {
+            return Err(Refusal::Stopping);
+        }
+        if births
+            .destroyed
+            .get(&id)
+            .is_some_and(|tombstone| birth.replica <= *tombstone)
+        {
+            return Err(Refusal::WrongRange);
+        }
+        if self.core.space.is_low() {
+            return Err(Refusal::OutOfSpace);
+        }
+        let born = births.last + 1;
+        let group = self
+            .write_birth(born, descriptor, birth)
+            .map_err(|error| self.fail(&error))?;
+        births.last = born;
+        births.destroyed.remove(&id);
+        self.core.groups.write().insert(id, Arc::clone(&group));
+        Ok(group)
+    }
+
+    fn write_birth(
+        &self,
+        born: u64,
+        descriptor: &PartitionDescriptor,
+        birth: Birth,
+    ) -> Result<Arc<Group<S>>, RecoveryError> {
         let descriptor_bytes = postcard::to_stdvec(descriptor)
             .map_err(|error| LogError::Engine(format!("encoding a descriptor: {error}")))?;
         let record = GroupRecord {
             born,
-            replica: FIRST_REPLICA,
-            voters: vec![FIRST_REPLICA],
+            replica: birth.replica,
+            members: birth.members,
+            start: birth.start,
             descriptor: descriptor_bytes,
             life: Life::Alive,
         };
         let id = descriptor.group;
-        self.core.log.write(&vec![LogChange::Record(id, record.clone())])?;
-        recovery::open_group(
-            &self.core,
-            &StoredGroup {
-                id,
-                record,
-                hard_state: Default::default(),
-                truncated: Truncated::default(),
-                terms: Vec::new(),
-                last: 0,
-                bytes: 0,
-            },
-        )
+        let hard_state = HardState {
+            term: birth.start.term,
+            commit: birth.start.index,
+            ..HardState::default()
+        };
+        let mut batch = vec![LogChange::Record(id, record.clone())];
+        if birth.start != Truncated::default() {
+            let (group, from, to) = (id, Truncated::default(), birth.start);
+            batch.push(LogChange::HardState(id, hard_state.clone()));
+            batch.push(LogChange::Truncate { group, from, to });
+        }
+        self.core.log.write(&batch)?;
+        let stored = StoredGroup {
+            id,
+            record,
+            hard_state,
+            truncated: birth.start,
+            terms: Vec::new(),
+            last: birth.start.index,
+            bytes: 0,
+            installing: None,
+        };
+        recovery::open_group(&self.core, &stored, birth.coming)
+    }
+
+    /// The highest number that a replica of a destroyed group had here.
+    pub(crate) fn tombstone(&self, group: GroupId) -> Option<ReplicaId> {
+        self.births.lock().destroyed.get(&group).copied()
     }
 
     /// Ends a group and removes its rows; nothing happens when there is none. Blocks for a flush. Once this has
@@ -371,7 +561,7 @@ impl<S: Storage> Store<S> {
             recovery::finish_destruction(&self.core, id, &tombstone)
         };
         entomb().map_err(|error| self.fail(&error))?;
-        births.destroyed.insert(id);
+        births.destroyed.insert(id, tombstone.replica);
         self.core.groups.write().remove(&id);
         Ok(())
     }
@@ -383,6 +573,9 @@ impl<S: Storage> Store<S> {
 
     /// Waits until everything queued so far is applied; false when the log writer has ended.
     fn pass_fence(&self) -> bool {
+        if self.by_hand {
+            return self.turn_until_idle();
+        }
         self.core.queue.fence().recv().is_ok() && !self.core.has_failed()
     }
 
@@ -437,9 +630,12 @@ impl<S: Storage> Store<S> {
         }
     }
 
-    fn mark_cut(&self, group: &Group<S>) -> bool {
+    fn mark_cut(&self, group: &Arc<Group<S>>) -> bool {
         match group.reader().flushed_at() {
-            Ok(flushed) => group.replica.lock().cut(flushed),
+            Ok(flushed) => {
+                let now = self.core.now(std::iter::once(group));
+                group.replica.lock().cut(flushed, now)
+            }
             Err(error) => {
                 tracing::warn!(group = group.id().0, %error, "cannot tell how far the state is flushed");
                 false

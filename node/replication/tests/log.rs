@@ -5,6 +5,7 @@ use partita_partition::descriptor::GroupId;
 use partita_replication::log::memory::MemoryLog;
 use partita_replication::log::rocks::RocksLog;
 use partita_replication::log::{GroupRecord, Life, LogChange, LogEngine, LogError, StoredGroup, Truncated};
+use partita_replication::members::Members;
 use raft::eraftpb::{Entry, HardState};
 
 const ONE: GroupId = GroupId(1);
@@ -14,7 +15,8 @@ fn record(born: u64) -> GroupRecord {
     GroupRecord {
         born,
         replica: 1,
-        voters: vec![1],
+        members: Members::voters(&[uuid::Uuid::nil()]),
+        start: Truncated::default(),
         descriptor: b"descriptor".to_vec(),
         life: Life::Alive,
     }

@@ -180,10 +180,15 @@ impl Batch for MemoryBatch {
 
 impl Storage for MemoryStorage {
     type Snapshot<'a> = MemorySnapshot;
+    type Pinned = MemorySnapshot;
     type Batch = MemoryBatch;
 
     fn snapshot(&self) -> MemorySnapshot {
         MemorySnapshot(self.inner.lock().current.clone())
+    }
+
+    fn pin(&self) -> MemorySnapshot {
+        self.snapshot()
     }
 
     fn batch(&self) -> MemoryBatch {
