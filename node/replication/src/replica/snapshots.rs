@@ -70,6 +70,8 @@ pub(super) struct Receiving {
 /// A snapshot to be installed.
 pub(crate) struct Install {
     pub(crate) mark: Installing,
+    /// The log writer's turn that makes the mark durable.
+    pub(super) turn: u64,
 }
 
 /// A snapshot that was installed.
@@ -296,7 +298,8 @@ impl<S: Storage> Replica<S> {
         self.committed.clear();
         self.truncate_to = None;
         self.forget_log();
-        self.install = Some(Install { mark });
+        let turn = self.turn + 1;
+        self.install = Some(Install { mark, turn });
         self.installing = true;
     }
 

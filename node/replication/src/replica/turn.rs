@@ -211,7 +211,7 @@ impl<S: Storage> Replica<S> {
             self.fates.extend(told);
         }
         Ready {
-            install: self.install.take(),
+            install: self.install.take_if(|install| install.turn <= self.turn),
             entries: std::mem::take(&mut self.committed),
             again: self.driver.has_output() || self.has_unwritten(),
         }
