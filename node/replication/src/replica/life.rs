@@ -58,7 +58,9 @@ impl<S: Storage> Replica<S> {
         if self.ended || letter.term == 0 || !self.knows(store, letter) {
             return Ok(());
         }
-        if !matches!(letter.body, Body::Rest { .. }) {
+        // An answer that was on its way when the leader went to rest is nothing new.
+        let answers = matches!(letter.body, Body::AppendReply { .. } | Body::HeartbeatReply { .. });
+        if self.resting && !answers && !matches!(letter.body, Body::Rest { .. }) {
             self.wake();
         }
         match &letter.body {

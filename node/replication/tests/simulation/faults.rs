@@ -1,5 +1,6 @@
 //! What breaks, and when: drawn from the seed.
 
+use partita_replication::log::memory::Fault;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 
@@ -10,13 +11,13 @@ pub struct Faults {
     /// Clocks run apart by more than the lease allows for: reads may then be old, and only they.
     pub clocks_lie: bool,
     /// How much each kind of fault is liked.
-    weights: [u32; 8],
+    weights: [u32; 11],
     pub crashes: u64,
 }
 
 impl Faults {
     pub fn draw(random: &mut SmallRng) -> Self {
-        let mut weights = [0; 8];
+        let mut weights = [0; 11];
         for weight in &mut weights {
             // Swarms: each run has its own mixture, and most lack something.
             *weight = if random.random_ratio(1, 3) {
@@ -25,7 +26,7 @@ impl Faults {
                 random.random_range(1..10)
             };
         }
-        weights[7] += 1;
+        weights[10] += 1;
         Self {
             clocks_lie: random.random_ratio(1, 10),
             weights,
@@ -85,6 +86,12 @@ impl Faults {
                 let stop = world.random.random_range(50 * MS..3 * SECOND);
                 world.machines[machine].stopped_until = world.now + stop;
             }
+            Some(7) => {
+                world.quiet_until = world.now + world.random.random_range(SECOND..4 * SECOND);
+                return 3 * SECOND;
+            }
+            Some(8) => disk(world, machine),
+            Some(9) => return forget(world),
             _ => transfer(world),
         }
         if world.random.random_ratio(1, 3) {
@@ -108,6 +115,40 @@ impl Faults {
             }
         }
     }
+}
+
+/// A machine's disk fails at one of its next writes, or its state is flushed in the middle of something.
+fn disk(world: &mut World, machine: usize) {
+    let after = world.random.random_range(1..20);
+    let (log, state) = (&world.machines[machine].log, &world.machines[machine].state);
+    match world.random.random_range(0..4) {
+        0 => log.fail_at(log.writes() + after, Fault::Lost),
+        1 => log.fail_at(log.writes() + after, Fault::Kept),
+        2 => state.fail_at(state.writes() + after),
+        _ => {
+            state.flush_at(state.writes() + after);
+            state.fail_at(state.writes() + after + 1);
+        }
+    }
+}
+
+/// Whoever heard the leader last forgets it, while somebody who has not heard it for long asks for votes.
+fn forget(world: &mut World) -> u64 {
+    let Some(leader) = world.leader() else { return MS };
+    world.network.join();
+    let machines = world.machines.len();
+    let deaf = world.random.random_range(0..machines);
+    if deaf != leader {
+        world.network.separate(leader, deaf);
+    }
+    let after = world.random.random_range(500 * MS..1500 * MS);
+    for machine in (0..machines).filter(|machine| *machine != leader && *machine != deaf) {
+        if world.random.random_ratio(1, 2) {
+            let late = world.random.random_range(0..50 * MS);
+            world.at(after + late, Event::Blink { machine });
+        }
+    }
+    2 * SECOND
 }
 
 /// The leader is asked to hand over.

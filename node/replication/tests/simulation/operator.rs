@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use partita_model::request::Refusal;
 use partita_partition::storage::memory::MemoryStorage;
 use partita_replication::members::{Changed, Role};
 use partita_replication::{Group, MemberChange, MembershipError};
@@ -141,7 +142,9 @@ impl Operator {
                     if settled && here < members.next_replica && member.is_none_or(|member| member.replica != here) =>
                 {
                     world.release(number);
-                    store.destroy(GROUP).unwrap();
+                    // Its disk may fail on the way.
+                    let destroyed = store.destroy(GROUP);
+                    assert!(matches!(destroyed, Ok(()) | Err(Refusal::Stopping)));
                 }
                 _ => {}
             }

@@ -36,13 +36,32 @@ const PATIENCE_NS: u64 = 2 * SECOND;
 const CLIENTS: usize = 4;
 
 pub enum Event {
-    Frames { to: usize, from: usize, batch: Bytes },
-    Tick { machine: usize },
-    Disk { machine: usize, incarnation: u64 },
-    Maintenance { machine: usize },
-    Client { client: usize },
+    Frames {
+        to: usize,
+        from: usize,
+        batch: Bytes,
+    },
+    Tick {
+        machine: usize,
+    },
+    Disk {
+        machine: usize,
+        incarnation: u64,
+    },
+    Maintenance {
+        machine: usize,
+    },
+    Client {
+        client: usize,
+    },
     Fault,
-    Start { machine: usize },
+    Start {
+        machine: usize,
+    },
+    /// A process dies and is back within a moment.
+    Blink {
+        machine: usize,
+    },
     Operator,
 }
 
@@ -76,6 +95,8 @@ pub struct World {
     faults: Faults,
     pub invariants: Invariants,
     pub healing: bool,
+    /// Clients ask nothing until then.
+    pub quiet_until: u64,
     /// The disks' latency, at most.
     pub disk_ns: u64,
     sent: Sent,
@@ -92,6 +113,7 @@ pub struct Summary {
     pub crashes: u64,
     pub snapshots: u64,
     pub changes: u64,
+    pub rests: u64,
 }
 
 impl World {
@@ -114,6 +136,7 @@ impl World {
             invariants: Invariants::new(faults.clocks_lie),
             faults,
             healing: false,
+            quiet_until: 0,
             disk_ns: 2 * MS,
             sent,
             queue: BinaryHeap::new(),
@@ -176,7 +199,7 @@ impl World {
             | Event::Tick { machine }
             | Event::Disk { machine, .. }
             | Event::Maintenance { machine } => Some(*machine),
-            Event::Client { .. } | Event::Fault | Event::Start { .. } | Event::Operator => None,
+            Event::Client { .. } | Event::Fault | Event::Start { .. } | Event::Blink { .. } | Event::Operator => None,
         };
         if let Some(stopped) = machine.map(|machine| self.machines[machine].stopped_until)
             && stopped > self.now
@@ -206,6 +229,13 @@ impl World {
                 if !self.machines[machine].is_up() {
                     self.start(machine);
                     self.after(machine);
+                }
+            }
+            Event::Blink { machine } => {
+                if self.machines[machine].is_up() && !self.healing {
+                    self.crash(machine);
+                    let after = self.random.random_range(MS / 10..10 * MS);
+                    self.at(after, Event::Start { machine });
                 }
             }
             Event::Operator => {
@@ -282,10 +312,17 @@ impl World {
         }
     }
 
-    /// A process that ended by itself found that it could not go on: no fault that is injected here may bring it there.
-    fn check_alive(&self, number: usize) {
-        let deaths = self.machines[number].deaths.lock();
-        assert!(deaths.is_empty(), "machine {number} has ended itself: {deaths:?}");
+    /// A process ends by itself when its disk fails, and for no other reason.
+    fn check_alive(&mut self, number: usize) {
+        let deaths = self.machines[number].deaths.lock().clone();
+        if deaths.is_empty() {
+            return;
+        }
+        let injected = deaths.iter().all(|death| death.contains("injected"));
+        assert!(injected, "machine {number} has ended itself: {deaths:?}");
+        self.crash(number);
+        let after = self.random.random_range(MS..SECOND);
+        self.at(after, Event::Start { machine: number });
     }
 
     fn maintain(&mut self, machine: usize) {
@@ -342,7 +379,7 @@ impl World {
         if client.running.is_some() && self.now - client.started > PATIENCE_NS {
             client.give_up();
         }
-        if client.running.is_none() {
+        if client.running.is_none() && self.now >= self.quiet_until {
             if self.random.random_ratio(1, 10) {
                 client.leader = self.random.random_range(0..self.machines.len());
             }
@@ -400,11 +437,17 @@ impl World {
         self.disk_ns = 2 * MS;
         for number in 0..self.machines.len() {
             self.machines[number].stopped_until = 0;
+            self.machines[number].log.recover();
+            self.machines[number].state.recover();
             self.machines[number].drift(self.now, 0);
             if !self.machines[number].is_up() {
                 self.start(number);
                 self.after(number);
             }
+        }
+        if self.random.random_ratio(1, 3) {
+            // Whoever rests has to wake up again.
+            self.quiet_until = self.now + self.random.random_range(SECOND..5 * SECOND);
         }
         self.invariants.healing_began(self.clients.acknowledged);
     }
@@ -424,6 +467,7 @@ impl World {
             crashes: self.faults.crashes,
             snapshots: self.invariants.snapshots(),
             changes: self.operator.changes,
+            rests: self.invariants.rests,
         })
     }
 
@@ -447,6 +491,7 @@ impl Summary {
         self.crashes += other.crashes;
         self.snapshots += other.snapshots;
         self.changes += other.changes;
+        self.rests += other.rests;
     }
 }
 

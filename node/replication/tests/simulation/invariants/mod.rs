@@ -29,6 +29,9 @@ pub struct Invariants {
     epochs: Epochs,
     acknowledged_at_healing: u64,
     checks: u64,
+    /// How often the group was seen to rest, with no more than a moment in between.
+    pub rests: u64,
+    rested: bool,
 }
 
 /// The logs are compared after so many events: they are read as a whole.
@@ -65,6 +68,9 @@ impl Invariants {
                 self.election_safety.check(number, &stats)?;
                 self.epochs.check(world, number, &stats)?;
                 self.applied_entries.check(&world.machines[number], &stats)?;
+                if stats.serving > 0 && std::mem::replace(&mut self.rested, stats.resting) != stats.resting {
+                    self.rests += u64::from(stats.resting);
+                }
             }
         }
         if !self.clocks_lie {
