@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 use partita_model::request::Refusal;
 use partita_partition::descriptor::GroupId;
 use partita_partition::storage::Storage;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::folder::Folder;
@@ -48,6 +49,8 @@ pub(crate) struct Core<S: Storage> {
     pub(crate) limits: Limits,
     /// For the groups' election timeouts.
     pub(crate) seed: u64,
+    /// Counts births, ends and changed descriptors of groups, for those who follow them.
+    pub(crate) changes: watch::Sender<u64>,
     pub(crate) on_fatal: OnFatal,
     pub(crate) failed: AtomicBool,
     /// Locked for as long as anything of the store is in use.
@@ -63,6 +66,11 @@ impl<S: Storage> Core<S> {
         for group in self.groups() {
             group.end(Refusal::Stopping);
         }
+    }
+
+    /// The groups, or what they know of themselves, have changed.
+    pub(crate) fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// The time, for groups that live by it; sole replicas do not.
@@ -84,6 +92,7 @@ impl<S: Storage> Core<S> {
             group.end(Refusal::Stopping);
         }
         self.groups.write().clear();
+        self.changed();
         self.pool.stop();
         self.log.close();
     }

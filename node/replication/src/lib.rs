@@ -15,6 +15,7 @@
 //! [`store::Store`] is the data directory: it opens and recovers, makes and destroys groups. Reads never come here:
 //! [`group::Group::get`] and [`group::Group::page`] go straight to the state's storage.
 
+mod births;
 pub mod by_hand;
 mod core;
 mod driver;
@@ -28,6 +29,7 @@ mod liveness;
 pub mod log;
 pub mod members;
 mod message;
+mod options;
 pub mod planted;
 mod pool;
 mod postbox;

@@ -3,10 +3,9 @@
 //! 1. [`Store::open`] locks the folder, opens log and state and recovers every group ([`crate::recovery`]).
 //! 2. Two threads run from then on: the log writer ([`crate::writer`]) and maintenance, which looks at free space and
 //!    cuts the log below what the state has flushed.
-//! 3. [`Store::bootstrap`] and [`Store::destroy`] make and end groups.
+//! 3. [`Store::bootstrap`] and [`Store::destroy`] make and end groups ([`crate::births`]).
 //! 4. [`Store::shutdown`] finishes what is in flight and flushes, so that the next start has nothing to apply.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,28 +14,29 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use partita_model::request::Refusal;
-use partita_partition::descriptor::{GroupId, PartitionDescriptor};
+use partita_partition::descriptor::GroupId;
 use partita_partition::storage::Storage;
-use partita_partition::storage::rocks::{RocksSettings, RocksStorage};
-use raft::eraftpb::HardState;
+use partita_partition::storage::rocks::RocksStorage;
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::core::{Clock, Core, OnFatal};
+use crate::births::Births;
+use crate::core::Core;
 use crate::folder::Folder;
 use crate::group::Group;
 use crate::liveness::Liveness;
 use crate::log::rocks::RocksLog;
-use crate::log::{GroupRecord, Life, LogChange, LogEngine, LogError, StoredGroup, Truncated};
-use crate::members::{FIRST_REPLICA, Members, ReplicaId};
-use crate::message::{NoPeers, Peers};
+use crate::log::{Life, LogEngine};
+use crate::message::NoPeers;
+pub use crate::options::{OpenError, StoreOptions};
 use crate::pool::ReadPool;
 use crate::postbox::Waiting;
 use crate::queue::Queue;
-use crate::recovery::{self, Coming, RecoveryError};
+use crate::recovery;
 use crate::replica::Limits;
-use crate::space::{self, FreeSpace, Space};
+use crate::space::{self, Space};
 use crate::stats::{Recorder, StoreStats};
-use crate::time::{self, Elapsed, TICK_NS};
+use crate::time::TICK_NS;
 use crate::writer;
 
 /// How often maintenance looks around.
@@ -44,150 +44,16 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 /// Maintenance asks the groups how far their state is flushed after so many bytes of log, or so many rounds.
 const CUT_AFTER_BYTES: u64 = 1 << 20;
 const CUT_AFTER_ROUNDS: u32 = 30;
-/// Where the log of a group begins that is born on several stores: behind an entry that nobody has, so that whoever is
-/// added later needs a snapshot, in which it learns who the members are.
-const BIRTH: Truncated = Truncated { index: 1, term: 1 };
-
-/// Why a data directory could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it open.
-    #[error("the data folder {0} is in use by another process")]
-    Locked(PathBuf),
-    /// A file or folder of ours could not be read or written.
-    #[error("{path}: {error}")]
-    Io {
-        /// Which one.
-        path: PathBuf,
-        /// What the operating system said.
-        error: std::io::Error,
-    },
-    /// It was written by a newer version of the software.
-    #[error("the data folder {path} has format {found}, this version reads up to {known}: use the newer version")]
-    Newer {
-        /// Which folder.
-        path: PathBuf,
-        /// Its format.
-        found: u32,
-        /// The newest one known here.
-        known: u32,
-    },
-    /// The folder's identity file makes no sense.
-    #[error("{path}: {reason}")]
-    Identity {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// The log could not be opened.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// The state could not be opened, or does not fit the log.
-    #[error("the store cannot be recovered: {0}")]
-    Recovery(String),
-}
-
-impl From<RecoveryError> for OpenError {
-    fn from(error: RecoveryError) -> Self {
-        Self::Recovery(error.to_string())
-    }
-}
-
-/// What can be set about a store.
-#[derive(Clone)]
-pub struct StoreOptions {
-    /// Memory of the state's engine.
-    pub state: RocksSettings,
-    /// Below this much free space of the volume writes are refused.
-    pub reserve_bytes: u64,
-    /// The state is flushed, so that the log can be cut, once the log holds more than this.
-    pub log_bytes_max: u64,
-    /// Threads for reads that need the disk.
-    pub read_threads: usize,
-    /// The wall clock in epoch milliseconds.
-    pub now_ms: Clock,
-    /// Asked for the free space instead of the volume.
-    pub free_space: Option<FreeSpace>,
-    /// The way to other stores; without one, all groups have a single replica.
-    pub peers: Option<Arc<dyn Peers>>,
-    /// The clock of elections and leases: `CLOCK_BOOTTIME` by default.
-    pub elapsed: Elapsed,
-    /// Bytes of log that a group keeps for followers that are behind; beyond, they get a snapshot.
-    pub follower_bytes_max: u64,
-    /// Rows of a snapshot that travel together.
-    pub chunk_bytes: usize,
-    /// The identity of a store that has no folder, and so none of its own.
-    pub uuid: Uuid,
-    /// Drawn anew at each start; election timeouts come from it.
-    pub seed: u64,
-    /// No threads: whoever opens the store takes its steps ([`crate::by_hand`]).
-    pub by_hand: bool,
-    /// Called when the process must end; by default it says why and aborts.
-    pub on_fatal: OnFatal,
-}
-
-impl Default for StoreOptions {
-    fn default() -> Self {
-        Self {
-            state: RocksSettings::default(),
-            // Room for what is in flight, a flush of all memtables and a compaction to go on.
-            reserve_bytes: 256 << 20,
-            log_bytes_max: 256 << 20,
-            read_threads: 4,
-            now_ms: Arc::new(epoch_ms),
-            peers: None,
-            elapsed: time::boot_time(),
-            follower_bytes_max: 16 << 20,
-            chunk_bytes: 256 << 10,
-            uuid: Uuid::nil(),
-            seed: rand::random(),
-            by_hand: false,
-            free_space: None,
-            on_fatal: Arc::new(abort),
-        }
-    }
-}
-
-fn epoch_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
-}
-
-/// An unwinding thread would leave others running that answer for a disk nobody knows the state of.
-fn abort(reason: &str) {
-    tracing::error!("the store has failed and the process ends: {reason}");
-    eprintln!("partita: the store has failed and the process ends: {reason}");
-    std::process::abort();
-}
-
 /// A data directory that is open.
 pub struct Store<S: Storage = RocksStorage> {
     pub(crate) core: Arc<Core<S>>,
-    births: Mutex<Births>,
+    pub(crate) births: Mutex<Births>,
     pub(crate) waiting: Waiting,
     by_hand: bool,
     maintenance: Arc<Maintenance>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     log_bytes_max: u64,
     usage: fn(&S, &mut StoreStats),
-}
-
-/// What was ever born here.
-#[derive(Default)]
-struct Births {
-    last: u64,
-    /// Groups that were destroyed, and the highest number that a replica of theirs had here.
-    destroyed: HashMap<GroupId, ReplicaId>,
-    closed: bool,
-}
-
-/// How a replica is to be born.
-struct Birth {
-    replica: ReplicaId,
-    members: Members,
-    start: Truncated,
-    coming: Coming,
 }
 
 /// Wakes the maintenance thread for its end, and remembers when it last cut.
@@ -270,6 +136,7 @@ impl<S: Storage> Store<S> {
                 chunk_bytes: options.chunk_bytes,
             },
             seed: options.seed,
+            changes: watch::Sender::new(0),
             on_fatal: options.on_fatal,
             failed: false.into(),
             _folder: folder,
@@ -371,208 +238,18 @@ impl<S: Storage> Store<S> {
         self.core.groups()
     }
 
-    /// Brings a group to life; durable, and serving, on return. A group that exists already is returned as it is.
-    /// Blocks for two syncs.
-    ///
-    /// # Errors
-    /// `WrongRange` for a group that was destroyed: an id is never used again. `OutOfSpace` below the reserve.
-    pub fn bootstrap(&self, descriptor: PartitionDescriptor) -> Result<Arc<Group<S>>, Refusal> {
-        let mut births = self.births.lock();
-        let id = descriptor.group;
-        if let Some(group) = self.group(id) {
-            return Ok(group);
-        }
-        if births.closed || self.core.has_failed() {
-            return Err(Refusal::Stopping);
-        }
-        let birth = Birth {
-            replica: FIRST_REPLICA,
-            members: Members::voters(&[self.core.uuid]),
-            start: Truncated::default(),
-            coming: Coming::First,
-        };
-        let group = self.give_birth(&mut births, &descriptor, birth)?;
-        group.enqueue();
-        let mut applied = group.subscribe();
-        if !self.pass_fence() || applied.borrow_and_update().index == 0 {
-            return Err(Refusal::Stopping);
-        }
-        Ok(group)
+    /// Wakes whenever a group has come to life or ended, or one's descriptor (a table's schema, say) has changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.core.changes.subscribe()
     }
 
-    /// Brings a group to life that has a replica, and a vote, on each of these stores: to be called on all of them, with
-    /// the same list; the first one stands for election at once. A group that exists already is returned as it is.
-    ///
-    /// # Errors
-    /// `WrongRange` for a group that was destroyed here, and when this store is not among them.
-    pub fn bootstrap_among(&self, descriptor: PartitionDescriptor, stores: &[Uuid]) -> Result<Arc<Group<S>>, Refusal> {
-        if stores == [self.core.uuid] {
-            return self.bootstrap(descriptor);
-        }
-        let mut births = self.births.lock();
-        let members = Members::voters(stores);
-        let replica = members.on_store(self.core.uuid).ok_or(Refusal::WrongRange)?.replica;
-        if let Some(group) = self.group(descriptor.group) {
-            return Ok(group);
-        }
-        let birth = Birth {
-            replica,
-            members,
-            start: BIRTH,
-            coming: if replica == FIRST_REPLICA {
-                Coming::First
-            } else {
-                Coming::Born
-            },
-        };
-        self.join(&mut births, &descriptor, birth)
-    }
-
-    /// Makes room for a replica that was added to a group (`MemberChange::AddLearner` said which number it has): it waits
-    /// for the leader's snapshot. One that exists already is returned as it is.
-    ///
-    /// # Errors
-    /// `WrongRange` for a number that is not above those that the group's replicas had here, or while an older replica is
-    /// still here: it has to be destroyed first.
-    pub fn admit(&self, descriptor: PartitionDescriptor, replica: ReplicaId) -> Result<Arc<Group<S>>, Refusal> {
-        let mut births = self.births.lock();
-        if let Some(group) = self.group(descriptor.group) {
-            let same = group.record().replica == replica;
-            return if same { Ok(group) } else { Err(Refusal::WrongRange) };
-        }
-        let birth = Birth {
-            replica,
-            members: Members::default(),
-            start: Truncated::default(),
-            coming: Coming::Born,
-        };
-        self.join(&mut births, &descriptor, birth)
-    }
-
-    fn join(
-        &self,
-        births: &mut Births,
-        descriptor: &PartitionDescriptor,
-        birth: Birth,
-    ) -> Result<Arc<Group<S>>, Refusal> {
-        let group = self.give_birth(births, descriptor, birth)?;
-        group.enqueue();
-        self.deliver_waiting(group.id());
-        Ok(group)
-    }
-
-    fn give_birth(
-        &self,
-        births: &mut Births,
-        descriptor: &PartitionDescriptor,
-        birth: Birth,
-    ) -> Result<Arc<Group<S>>, Refusal> {
-        let id = descriptor.group;
-        if births.closed || self.core.has_failed() {
-            return Err(Refusal::Stopping);
-        }
-        if births
-            .destroyed
-            .get(&id)
-            .is_some_and(|tombstone| birth.replica <= *tombstone)
-        {
-            return Err(Refusal::WrongRange);
-        }
-        if self.core.space.is_low() {
-            return Err(Refusal::OutOfSpace);
-        }
-        let born = births.last + 1;
-        let group = self
-            .write_birth(born, descriptor, birth)
-            .map_err(|error| self.fail(&error))?;
-        births.last = born;
-        births.destroyed.remove(&id);
-        self.core.groups.write().insert(id, Arc::clone(&group));
-        Ok(group)
-    }
-
-    fn write_birth(
-        &self,
-        born: u64,
-        descriptor: &PartitionDescriptor,
-        birth: Birth,
-    ) -> Result<Arc<Group<S>>, RecoveryError> {
-        let descriptor_bytes = postcard::to_stdvec(descriptor)
-            .map_err(|error| LogError::Engine(format!("encoding a descriptor: {error}")))?;
-        let record = GroupRecord {
-            born,
-            replica: birth.replica,
-            members: birth.members,
-            start: birth.start,
-            descriptor: descriptor_bytes,
-            life: Life::Alive,
-        };
-        let id = descriptor.group;
-        let hard_state = HardState {
-            term: birth.start.term,
-            commit: birth.start.index,
-            ..HardState::default()
-        };
-        let mut batch = vec![LogChange::Record(id, record.clone())];
-        if birth.start != Truncated::default() {
-            let (group, from, to) = (id, Truncated::default(), birth.start);
-            batch.push(LogChange::HardState(id, hard_state.clone()));
-            batch.push(LogChange::Truncate { group, from, to });
-        }
-        self.core.log.write(&batch)?;
-        let stored = StoredGroup {
-            id,
-            record,
-            hard_state,
-            truncated: birth.start,
-            terms: Vec::new(),
-            last: birth.start.index,
-            bytes: 0,
-            installing: None,
-        };
-        recovery::open_group(&self.core, &stored, birth.coming)
-    }
-
-    /// The highest number that a replica of a destroyed group had here.
-    pub(crate) fn tombstone(&self, group: GroupId) -> Option<ReplicaId> {
-        self.births.lock().destroyed.get(&group).copied()
-    }
-
-    /// Ends a group and removes its rows; nothing happens when there is none. Blocks for a flush. Once this has
-    /// returned, and also when the process dies on the way behind the first sync, the group never comes back.
-    pub fn destroy(&self, id: GroupId) -> Result<(), Refusal> {
-        let mut births = self.births.lock();
-        let Some(group) = self.group(id) else { return Ok(()) };
-        if births.closed || self.core.has_failed() {
-            return Err(Refusal::Stopping);
-        }
-        group.end(Refusal::WrongRange);
-        // Behind the fence nothing of the group is on its way to the log or to the state.
-        if !self.pass_fence() {
-            return Err(Refusal::Stopping);
-        }
-        let tombstone = GroupRecord {
-            descriptor: postcard::to_stdvec(&*group.descriptor()).map_err(|error| self.fail(&error))?,
-            life: Life::Destroying,
-            ..group.record().clone()
-        };
-        let entomb = || -> Result<(), RecoveryError> {
-            self.core.log.write(&vec![LogChange::Record(id, tombstone.clone())])?;
-            recovery::finish_destruction(&self.core, id, &tombstone)
-        };
-        entomb().map_err(|error| self.fail(&error))?;
-        births.destroyed.insert(id, tombstone.replica);
-        self.core.groups.write().remove(&id);
-        Ok(())
-    }
-
-    fn fail(&self, error: &dyn std::fmt::Display) -> Refusal {
+    pub(crate) fn fail(&self, error: &dyn std::fmt::Display) -> Refusal {
         self.core.fail(&error.to_string());
         Refusal::Stopping
     }
 
     /// Waits until everything queued so far is applied; false when the log writer has ended.
-    fn pass_fence(&self) -> bool {
+    pub(crate) fn pass_fence(&self) -> bool {
         if self.by_hand {
             return self.turn_until_idle();
         }

@@ -192,6 +192,7 @@ pub(crate) fn apply<S: Storage>(core: &Core<S>, committed: Vec<Committed<S>>) ->
         let group = ready.group;
         if let Some(install) = ready.install {
             group.install(install::install(core, group.id(), &group.descriptor(), &install.mark)?)?;
+            core.changed();
         }
         if !ready.entries.is_empty() {
             applied.push(add_entries(&group, &mut batch, &ready.entries)?);
@@ -199,9 +200,15 @@ pub(crate) fn apply<S: Storage>(core: &Core<S>, committed: Vec<Committed<S>>) ->
     }
     core.storage.write(batch)?;
     core.recorder.applied(start.elapsed());
+    let mut changed = false;
     for pending in applied {
+        let before = pending.group.descriptor();
         pending.group.applier.lock().publish();
+        changed |= !Arc::ptr_eq(&before, &pending.group.descriptor());
         pending.group.settle(pending.at, &pending.skipped, pending.changes)?;
+    }
+    if changed {
+        core.changed();
     }
     Ok(())
 }

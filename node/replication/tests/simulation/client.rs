@@ -79,17 +79,18 @@ impl Client {
         &mut self,
         machine: usize,
         group: Arc<Group<MemoryStorage>>,
+        reading: u32,
         clients: &mut Clients,
         now: u64,
         random: &mut SmallRng,
     ) {
         clients.values += 1;
         let value = clients.values;
-        let asked = match random.random_range(0..100) {
-            0..35 => Asked::Swap(Some(value)),
-            35..45 => Asked::Swap(None),
-            45..65 => Asked::Insert(value),
-            _ => Asked::Read,
+        let asked = match random.random_range(0..6) {
+            _ if random.random_ratio(reading, 100) => Asked::Read,
+            0..3 => Asked::Swap(Some(value)),
+            3 => Asked::Swap(None),
+            _ => Asked::Insert(value),
         };
         let strong = asked != Asked::Read || random.random_ratio(4, 5);
         let key = random.random_range(0..KEYS);

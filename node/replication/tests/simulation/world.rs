@@ -95,6 +95,9 @@ pub struct World {
     faults: Faults,
     pub invariants: Invariants,
     pub healing: bool,
+    /// Of twenty times so often a client tries another machine, and of a hundred times so often it reads.
+    wandering: u32,
+    reading: u32,
     /// Clients ask nothing until then.
     pub quiet_until: u64,
     /// The disks' latency, at most.
@@ -127,7 +130,6 @@ impl World {
             .collect();
         let mut world = Self {
             now: 0,
-            random,
             machines,
             network: Network::healthy(),
             clients: Clients::default(),
@@ -136,11 +138,14 @@ impl World {
             invariants: Invariants::new(faults.clocks_lie),
             faults,
             healing: false,
+            wandering: random.random_range(0..8),
+            reading: random.random_range(20..80),
             quiet_until: 0,
             disk_ns: 2 * MS,
             sent,
             queue: BinaryHeap::new(),
             queued: 0,
+            random,
         };
         world.begin(voters);
         world
@@ -380,16 +385,28 @@ impl World {
             client.give_up();
         }
         if client.running.is_none() && self.now >= self.quiet_until {
-            if self.random.random_ratio(1, 10) {
+            if self.random.random_ratio(self.wandering, 20) {
                 client.leader = self.random.random_range(0..self.machines.len());
             }
             let machine = client.leader;
-            let stopped = self.machines[machine].stopped_until > self.now;
-            match self.machines[machine].group(GROUP).filter(|_| !stopped) {
+            let stopped = self.machines[machine].stopped_until;
+            if stopped > self.now {
+                // What was sent there waits, and is the first that it finds.
+                self.asking[number] = client;
+                self.at(stopped - self.now, Event::Client { client: number });
+                return;
+            }
+            match self.machines[machine].group(GROUP) {
                 Some(group) => {
-                    client.ask(machine, group, &mut self.clients, self.now, &mut self.random);
+                    client.ask(
+                        machine,
+                        group,
+                        self.reading,
+                        &mut self.clients,
+                        self.now,
+                        &mut self.random,
+                    );
                     self.look(&mut client);
-                    // The leader may be known there.
                 }
                 None => client.leader = self.random.random_range(0..self.machines.len()),
             }
