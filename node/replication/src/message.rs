@@ -234,6 +234,13 @@ impl Outbox {
         batch[start + 5..content].copy_from_slice(&checksum.to_le_bytes());
     }
 
+    /// A batch of this frame alone.
+    pub(crate) fn only(payload: &Payload<'_>) -> Option<Bytes> {
+        let mut outbox = Self::default();
+        outbox.push(Uuid::nil(), payload);
+        outbox.batches.pop().map(|(_, batch)| Bytes::from(batch))
+    }
+
     /// Hands everything to the peers.
     pub(crate) fn send(&mut self, peers: &dyn Peers) {
         for (to, batch) in self.batches.drain(..) {

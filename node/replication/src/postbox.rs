@@ -8,13 +8,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use partita_partition::descriptor::GroupId;
 use partita_partition::storage::Storage;
 use uuid::Uuid;
 
 use crate::members::ReplicaId;
-use crate::message::{FrameFault, Letter, Outbox, Payload, Peers, frames};
+use crate::message::{FrameFault, Letter, Outbox, Payload, frames};
 use crate::planted::{self, Bug};
 use crate::store::Store;
 
@@ -28,16 +29,16 @@ const WAITING_BYTES_MAX: usize = 4 << 10;
 /// Letters for groups that are not born here.
 #[derive(Default)]
 pub(crate) struct Waiting {
-    groups: Mutex<BTreeMap<GroupId, VecDeque<(Uuid, Kept)>>>,
+    groups: Mutex<BTreeMap<GroupId, VecDeque<(Uuid, Bytes)>>>,
 }
-
-/// A letter as a batch of its own.
-struct Kept(bytes::Bytes);
 
 impl Waiting {
     fn keep(&self, from: Uuid, letter: Letter<'_>) {
         let group = GroupId(letter.group);
-        let Some(kept) = Kept::of(letter) else { return };
+        let kept = Outbox::only(&Payload::Replica(letter));
+        let Some(kept) = kept.filter(|kept| kept.len() <= WAITING_BYTES_MAX) else {
+            return;
+        };
         let mut groups = self.groups.lock();
         if groups.len() >= WAITING_GROUPS_MAX && !groups.contains_key(&group) {
             return;
@@ -49,30 +50,13 @@ impl Waiting {
         letters.push_back((from, kept));
     }
 
-    fn take(&self, group: GroupId) -> VecDeque<(Uuid, Kept)> {
+    fn take(&self, group: GroupId) -> VecDeque<(Uuid, Bytes)> {
         self.groups.lock().remove(&group).unwrap_or_default()
     }
 }
 
-impl Kept {
-    fn of(letter: Letter<'_>) -> Option<Self> {
-        struct Keep(Mutex<Option<bytes::Bytes>>);
-        impl Peers for Keep {
-            fn send(&self, _to: Uuid, frames: bytes::Bytes) {
-                *self.0.lock() = Some(frames);
-            }
-        }
-        let mut outbox = Outbox::default();
-        outbox.push(Uuid::nil(), &Payload::Replica(letter));
-        let keep = Keep(Mutex::default());
-        outbox.send(&keep);
-        let kept = keep.0.into_inner()?;
-        (kept.len() <= WAITING_BYTES_MAX).then_some(Self(kept))
-    }
-}
-
 impl<S: Storage> Store<S> {
-    /// Takes a batch of frames from another store (see [`Peers`]).
+    /// Takes a batch of frames from another store (see [`crate::Peers`]).
     ///
     /// # Errors
     /// A frame that cannot be read: it and what follows it in the batch are dropped, and the connection that brought them
@@ -118,7 +102,7 @@ impl<S: Storage> Store<S> {
     pub(crate) fn deliver_waiting(&self, group: GroupId) {
         for (from, kept) in self.waiting.take(group) {
             // It was read once already.
-            let _ = self.receive(from, &kept.0);
+            let _ = self.receive(from, &kept);
         }
     }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use partita_model::request::Refusal;
@@ -36,7 +36,7 @@ use crate::recovery;
 use crate::replica::Limits;
 use crate::space::{self, Space};
 use crate::stats::{Recorder, StoreStats};
-use crate::time::TICK_NS;
+use crate::time::{ELECTION_NS, TICK_NS};
 use crate::writer;
 
 /// How often maintenance looks around.
@@ -44,6 +44,8 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 /// Maintenance asks the groups how far their state is flushed after so many bytes of log, or so many rounds.
 const CUT_AFTER_BYTES: u64 = 1 << 20;
 const CUT_AFTER_ROUNDS: u32 = 30;
+/// A hand-over takes a few round trips; it is looked at this often.
+const HAND_OVER_POLL: Duration = Duration::from_millis(1);
 /// A data directory that is open.
 pub struct Store<S: Storage = RocksStorage> {
     pub(crate) core: Arc<Core<S>>,
@@ -62,6 +64,20 @@ struct Maintenance {
     stop: Mutex<bool>,
     wake: Condvar,
     log_bytes_seen: AtomicU64,
+    /// One more than the bytes that had been written at the last flush for the log's sake; 0 before the first.
+    log_bytes_flushed: AtomicU64,
+}
+
+impl Maintenance {
+    /// Whether a flush lets go of much log: what is kept for followers does not go away by another one.
+    fn may_flush(&self, written: u64, log_bytes_max: u64) -> bool {
+        let flushed = self.log_bytes_flushed.load(Ordering::Relaxed);
+        let much = flushed == 0 || written - (flushed - 1) >= log_bytes_max / 2;
+        if much {
+            self.log_bytes_flushed.store(written + 1, Ordering::Relaxed);
+        }
+        much
+    }
 }
 
 impl Store<RocksStorage> {
@@ -294,11 +310,11 @@ impl<S: Storage> Store<S> {
         if self.core.has_failed() {
             return;
         }
-        if self.log_held_bytes() > self.log_bytes_max
-            && let Err(error) = self.core.storage.flush()
-        {
-            self.fail(&format!("flushing the state: {error}"));
-            return;
+        if self.log_held_bytes() > self.log_bytes_max && self.maintenance.may_flush(written, self.log_bytes_max) {
+            if let Err(error) = self.core.storage.flush() {
+                self.fail(&format!("flushing the state: {error}"));
+                return;
+            }
         }
         for group in self.core.groups() {
             if self.mark_cut(&group) {
@@ -332,6 +348,7 @@ impl<S: Storage> Store<S> {
             group.replica.lock().refuse(Refusal::Stopping);
         }
         let drained = self.pass_fence();
+        self.hand_over(&groups);
         self.stop_threads();
         if drained {
             match self.core.storage.flush() {
@@ -346,6 +363,19 @@ impl<S: Storage> Store<S> {
             }
         }
         self.core.close();
+    }
+
+    /// Groups that are led from here are led from elsewhere before this returns, unless nobody takes them over within an
+    /// election timeout.
+    fn hand_over(&self, groups: &[Arc<Group<S>>]) {
+        let now = (self.core.elapsed)();
+        let mut led: Vec<_> = groups.iter().filter(|group| group.has_peers()).collect();
+        led.retain(|group| group.with_turn(|replica| replica.hand_over(now)));
+        let deadline = Instant::now() + Duration::from_nanos(ELECTION_NS);
+        while !led.is_empty() && Instant::now() < deadline && !self.by_hand {
+            std::thread::sleep(HAND_OVER_POLL);
+            led.retain(|group| group.replica.lock().is_leader());
+        }
     }
 
     fn stop_threads(&self) {

@@ -139,6 +139,9 @@ impl<S: Storage> Group<S> {
     /// Returns when the change is applied here (of a replacement, when both configurations are in force; the leader then
     /// leaves the old one by itself).
     pub async fn change_members(&self, id: Uuid, change: MemberChange) -> Result<Changed, MembershipError> {
+        if matches!(change, MemberChange::AddLearner { .. }) {
+            self.leave_birth_behind().await?;
+        }
         let now = (self.core.elapsed)();
         match self.with_turn(|replica| replica.change_members(id, change, now))? {
             Wish::Made(changed) => Ok(changed),
@@ -147,6 +150,26 @@ impl<S: Storage> Group<S> {
                 self.members().changed(id).ok_or(MembershipError::Busy)
             }
         }
+    }
+
+    /// A group that was born with a single voter has a log that begins at its birth. Whoever is added has to begin with a
+    /// snapshot, which says who the members are: so the log's beginning is cut off first.
+    async fn leave_birth_behind(&self) -> Result<(), Refusal> {
+        if !self.replica.lock().has_whole_log() {
+            return Ok(());
+        }
+        let (storage, reader) = (Arc::clone(self.reader.storage()), Arc::clone(&self.reader));
+        let flush = move || {
+            storage
+                .flush()
+                .map_err(PartitionError::from)
+                .and_then(|()| reader.flushed_at())
+        };
+        let flushed = self.core.pool.run(flush).await?.map_err(PartitionError::into_refusal)?;
+        let now = (self.core.elapsed)();
+        // In the same turn in which the change is proposed, or in one before.
+        self.with_turn(|replica| replica.cut(flushed, now));
+        Ok(())
     }
 
     /// Asks a voter to take the leadership over, at the leader. It has happened when this replica leads no longer; when

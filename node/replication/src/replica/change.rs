@@ -148,6 +148,24 @@ impl<S: Storage> Replica<S> {
         Ok(())
     }
 
+    /// Hands the leadership over to the voter that has most of the log, if there is one that is alive. False when there
+    /// is nobody, or nothing to hand over.
+    pub(crate) fn hand_over(&mut self, now: u64) -> bool {
+        let voters = self.members.voting()[0].clone();
+        let others = voters
+            .into_iter()
+            .filter(|voter| *voter != self.id && self.is_alive(*voter, now));
+        let best = others.max_by_key(|voter| self.driver.matched(*voter));
+        match best.filter(|_| self.is_leader() && !self.ended) {
+            Some(to) => {
+                self.wake();
+                self.driver.transfer(to);
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Hands the leadership over to a voter; it has happened when this replica leads no longer.
     pub(crate) fn transfer(&mut self, to: ReplicaId) -> Result<(), MembershipError> {
         if let Some(refusal) = self.refusal() {

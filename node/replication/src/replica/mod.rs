@@ -225,6 +225,11 @@ impl<S: Storage> Replica<S> {
         if self.serving { self.lease.until() } else { 0 }
     }
 
+    /// Whether its log begins at the group's birth, and nowhere behind it.
+    pub(crate) fn has_whole_log(&self) -> bool {
+        self.driver.truncated().index == 0
+    }
+
     /// What is known to be committed.
     pub(crate) fn committed_index(&self) -> u64 {
         self.driver.committed()

@@ -90,6 +90,9 @@ impl<S: Storage> Replica<S> {
     /// Proposes the open entries; the number of their effects.
     fn propose_open(&mut self) -> u64 {
         let mut effects = 0;
+        if planted::has(Bug::TermNotChecked) && !self.driver.is_leader() {
+            return 0;
+        }
         while let Some(open) = self.open.pop_front() {
             let bytes = open.frame.effect_bytes();
             let count = open.frame.effects();

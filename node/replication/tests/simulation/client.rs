@@ -87,6 +87,8 @@ impl Client {
         clients.values += 1;
         let value = clients.values;
         let asked = match random.random_range(0..6) {
+            // A condition that fails is a read, too.
+            _ if random.random_ratio(reading, 100) && random.random_ratio(1, 4) => Asked::Insert(value),
             _ if random.random_ratio(reading, 100) => Asked::Read,
             0..3 => Asked::Swap(Some(value)),
             3 => Asked::Swap(None),

@@ -152,7 +152,7 @@ fn forget(world: &mut World) -> u64 {
 }
 
 /// The leader is asked to hand over.
-fn transfer(world: &mut World) {
+pub fn transfer(world: &mut World) {
     let Some(leader) = world
         .leader()
         .filter(|leader| world.machines[*leader].stopped_until <= world.now)

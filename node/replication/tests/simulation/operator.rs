@@ -12,6 +12,7 @@ use partita_replication::{Group, MemberChange, MembershipError};
 use rand::Rng as _;
 use uuid::Uuid;
 
+use crate::faults::transfer;
 use crate::machine::uuid_of;
 use crate::table::{GROUP, descriptor};
 use crate::world::World;
@@ -21,6 +22,7 @@ type Running = Pin<Box<dyn Future<Output = Result<Changed, MembershipError>>>>;
 #[derive(Default)]
 pub struct Operator {
     voters: usize,
+    handing_over: u32,
     ids: u128,
     /// The id and change that are being made, and the machine that makes them.
     change: Option<(Uuid, MemberChange)>,
@@ -33,9 +35,11 @@ async fn change(group: Arc<Group<MemoryStorage>>, id: Uuid, change: MemberChange
 }
 
 impl Operator {
-    pub fn new(voters: usize) -> Self {
+    /// Of a hundred times so often it asks the leader to hand over.
+    pub fn new(voters: usize, handing_over: u32) -> Self {
         Self {
             voters,
+            handing_over,
             ..Self::default()
         }
     }
@@ -75,6 +79,9 @@ impl Operator {
         let Some(group) = world.machines[leader].group(GROUP) else {
             return;
         };
+        if !world.healing && world.random.random_ratio(self.handing_over, 100) {
+            transfer(world);
+        }
         if self.change.is_none() {
             self.change = self.plan(world, &group);
         }

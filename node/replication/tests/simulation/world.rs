@@ -33,7 +33,9 @@ const FAULTS_NS: u64 = 12 * SECOND;
 const HEALING_NS: u64 = 12 * SECOND;
 /// A client waits for an answer for so long.
 const PATIENCE_NS: u64 = 2 * SECOND;
-const CLIENTS: usize = 4;
+const CLIENTS: usize = 6;
+/// Of those, so many hardly change anything: they are not held up when nothing can be committed.
+const OBSERVERS: usize = 2;
 
 pub enum Event {
     Frames {
@@ -58,7 +60,7 @@ pub enum Event {
     Start {
         machine: usize,
     },
-    /// A process dies and is back within a moment.
+    /// A process dies and is back within a moment, cut off from who led.
     Blink {
         machine: usize,
     },
@@ -134,7 +136,7 @@ impl World {
             network: Network::healthy(),
             clients: Clients::default(),
             asking: (0..CLIENTS).map(|_| Client::new()).collect(),
-            operator: Operator::new(voters),
+            operator: Operator::new(voters, random.random_range(0..12)),
             invariants: Invariants::new(faults.clocks_lie),
             faults,
             healing: false,
@@ -238,6 +240,9 @@ impl World {
             }
             Event::Blink { machine } => {
                 if self.machines[machine].is_up() && !self.healing {
+                    if let Some(leader) = self.leader() {
+                        self.network.separate(leader, machine);
+                    }
                     self.crash(machine);
                     let after = self.random.random_range(MS / 10..10 * MS);
                     self.at(after, Event::Start { machine });
@@ -398,14 +403,8 @@ impl World {
             }
             match self.machines[machine].group(GROUP) {
                 Some(group) => {
-                    client.ask(
-                        machine,
-                        group,
-                        self.reading,
-                        &mut self.clients,
-                        self.now,
-                        &mut self.random,
-                    );
+                    let reading = if number < OBSERVERS { 97 } else { self.reading };
+                    client.ask(machine, group, reading, &mut self.clients, self.now, &mut self.random);
                     self.look(&mut client);
                 }
                 None => client.leader = self.random.random_range(0..self.machines.len()),

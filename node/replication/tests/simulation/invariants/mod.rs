@@ -76,7 +76,7 @@ impl Invariants {
         if !self.clocks_lie {
             lease_exclusivity::check(world)?;
         }
-        if self.checks % LOGS_EVERY == 0 {
+        if self.checks.is_multiple_of(LOGS_EVERY) {
             self.log_matching.check(world)?;
         }
         Ok(())
