@@ -44,7 +44,7 @@ pub mod time;
 mod writer;
 
 pub use core::{Clock, OnFatal};
-pub use group::Group;
+pub use group::{Group, Leadership};
 pub use members::{MemberChange, Members, MembershipError};
 pub use message::{FrameFault, Peers};
 pub use space::FreeSpace;

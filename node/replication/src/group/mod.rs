@@ -57,8 +57,18 @@ pub struct Group<S: Storage = RocksStorage> {
     fresh_until: AtomicU64,
     /// Whether there are other replicas.
     has_peers: AtomicBool,
+    leadership: watch::Sender<Leadership>,
     me: Weak<Self>,
     applied: watch::Sender<LogPosition>,
+}
+
+/// Who leads a group, as far as a replica knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leadership {
+    /// The replica that leads; 0 when nobody is known to.
+    pub leader: ReplicaId,
+    /// The term in which this replica serves as the leader; 0 while it does not.
+    pub serving: u64,
 }
 
 /// Where an evaluation leads.
@@ -96,6 +106,7 @@ impl<S: Storage> Group<S> {
             lease_until: AtomicU64::new(0),
             fresh_until: AtomicU64::new(0),
             has_peers: has_peers.into(),
+            leadership: watch::Sender::default(),
             me: Weak::clone(me),
         })
     }
@@ -176,6 +187,11 @@ impl<S: Storage> Group<S> {
     /// that takes longer than an election timeout, it will not.
     pub fn transfer_leadership(&self, to: ReplicaId) -> Result<(), MembershipError> {
         self.with_turn(|replica| replica.transfer(to))
+    }
+
+    /// Who leads, and a wake-up whenever that changes.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.subscribe()
     }
 
     /// The last applied entry, and a wake-up whenever there is a later one: what index workers sleep on.
@@ -356,6 +372,11 @@ impl<S: Storage> Group<S> {
         self.lease_until.store(replica.lease_until(), Ordering::Release);
         self.serving.store(serving, Ordering::Release);
         self.fresh_until.store(replica.fresh_until(), Ordering::Release);
+        let leader = replica.leader();
+        let now = Leadership { leader, serving };
+        if *self.leadership.borrow() != now {
+            self.leadership.send_replace(now);
+        }
         self.has_peers
             .store(replica.members().members.len() != 1, Ordering::Relaxed);
     }
