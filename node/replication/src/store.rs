@@ -310,11 +310,12 @@ impl<S: Storage> Store<S> {
         if self.core.has_failed() {
             return;
         }
-        if self.log_held_bytes() > self.log_bytes_max && self.maintenance.may_flush(written, self.log_bytes_max) {
-            if let Err(error) = self.core.storage.flush() {
-                self.fail(&format!("flushing the state: {error}"));
-                return;
-            }
+        if self.log_held_bytes() > self.log_bytes_max
+            && self.maintenance.may_flush(written, self.log_bytes_max)
+            && let Err(error) = self.core.storage.flush()
+        {
+            self.fail(&format!("flushing the state: {error}"));
+            return;
         }
         for group in self.core.groups() {
             if self.mark_cut(&group) {

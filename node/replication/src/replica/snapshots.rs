@@ -145,11 +145,7 @@ impl<S: Storage> Replica<S> {
         while sending.window.len() < WINDOW_CHUNKS
             && let Some(place) = sending.place.take()
         {
-            let exported = if planted::has(Bug::SnapshotNotPinned) {
-                transfer::export(&*self.storage, &sending.descriptor, &place, self.limits.chunk_bytes)
-            } else {
-                transfer::export(&sending.view, &sending.descriptor, &place, self.limits.chunk_bytes)
-            };
+            let exported = transfer::export(&sending.view, &sending.descriptor, &place, self.limits.chunk_bytes);
             let (bytes, next) = match exported {
                 Ok(exported) => exported,
                 Err(error) => {

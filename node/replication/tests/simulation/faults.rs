@@ -141,7 +141,9 @@ fn forget(world: &mut World) -> u64 {
     if deaf != leader {
         world.network.separate(leader, deaf);
     }
-    let after = world.random.random_range(500 * MS..1500 * MS);
+    // Nothing is written, so that whoever is deaf does not fall behind, but the group is not at rest yet.
+    world.quiet_until = world.now + 2 * SECOND;
+    let after = world.random.random_range(450 * MS..900 * MS);
     for machine in (0..machines).filter(|machine| *machine != leader && *machine != deaf) {
         if world.random.random_ratio(1, 2) {
             let late = world.random.random_range(0..50 * MS);

@@ -31,8 +31,8 @@ pub const SECOND: u64 = 1000 * MS;
 /// How long things break, and how long they may take to heal.
 const FAULTS_NS: u64 = 12 * SECOND;
 const HEALING_NS: u64 = 12 * SECOND;
-/// A client waits for an answer for so long.
-const PATIENCE_NS: u64 = 2 * SECOND;
+/// A client waits for an answer for so long: it is drawn which of them.
+const PATIENCE_NS: [u64; 3] = [100 * MS, 500 * MS, 2 * SECOND];
 const CLIENTS: usize = 6;
 /// Of those, so many hardly change anything: they are not held up when nothing can be committed.
 const OBSERVERS: usize = 2;
@@ -100,6 +100,7 @@ pub struct World {
     /// Of twenty times so often a client tries another machine, and of a hundred times so often it reads.
     wandering: u32,
     reading: u32,
+    patience_ns: u64,
     /// Clients ask nothing until then.
     pub quiet_until: u64,
     /// The disks' latency, at most.
@@ -142,6 +143,7 @@ impl World {
             healing: false,
             wandering: random.random_range(0..8),
             reading: random.random_range(20..80),
+            patience_ns: PATIENCE_NS[random.random_range(0..PATIENCE_NS.len())],
             quiet_until: 0,
             disk_ns: 2 * MS,
             sent,
@@ -386,7 +388,7 @@ impl World {
 
     fn client(&mut self, number: usize) {
         let mut client = std::mem::replace(&mut self.asking[number], Client::new());
-        if client.running.is_some() && self.now - client.started > PATIENCE_NS {
+        if client.running.is_some() && self.now - client.started > self.patience_ns {
             client.give_up();
         }
         if client.running.is_none() && self.now >= self.quiet_until {
