@@ -9,6 +9,7 @@ use crate::reader::PartitionReader;
 use crate::row::{self, MetaKind, StoreKey};
 use crate::state::{self, Applied};
 use crate::storage::{Batch, Family, Storage};
+use crate::transfer;
 
 /// Stores the rows of committed effects, in the order of the log.
 #[derive(Debug)]
@@ -68,6 +69,23 @@ impl<S: Storage> Applier<S> {
             &self.state_key,
             &state::encode(at, &self.applied.counters),
         );
+    }
+
+    /// The rows have been replaced by a snapshot's: what the partition knows of itself is read anew, and shown.
+    pub fn reload(&mut self) -> Result<(), PartitionError> {
+        let storage = self.reader.storage();
+        let descriptor = &self.applied.descriptor;
+        if let Some(head) = transfer::head(&**storage, descriptor.table, descriptor.group)? {
+            let (at, counters) = state::decode(&head.state)?;
+            let descriptor = Arc::new(head.descriptor()?);
+            self.applied = Applied {
+                descriptor,
+                at,
+                counters,
+            };
+            self.publish();
+        }
+        Ok(())
     }
 
     /// The batch has been written: what it changed becomes visible in `PartitionReader::applied`.

@@ -20,6 +20,7 @@
 //! | expiry | Expiry: `seconds, primary key bytes` | stays: each half looks at rows of its keys only | joined | rebuilt from the items by the receiver |
 //! | change record | Changes: `group, item time` | stays with the parent's group; each half delivers the closed log's tail for its keys | one log per inherited group | by group |
 //! | descriptor, state | Meta: `group, kind` | one each; counters are counted again | the absorber's; counters are added | made by the receiver from the snapshot's own |
+//! | members | Meta: `group, kind` | copied, the child's under its own group | the absorber's | as descriptor and state |
 //! | delivery position | Meta: `group, kind, source` | copied to both halves | the lower of both for each source | by group |
 //!
 //! The formats of all of them are contracts between versions, frozen by tests; each value begins with its version.
@@ -40,6 +41,7 @@ pub mod reader;
 pub mod row;
 pub mod state;
 pub mod storage;
+pub mod transfer;
 pub mod verify;
 
 use std::ops::Bound;
@@ -70,8 +72,17 @@ pub struct Partition<S: Storage> {
 impl<S: Storage> Partition<S> {
     /// Writes a new, empty partition into a batch. It exists once the batch is written (and survives once flushed).
     pub fn create(batch: &mut S::Batch, descriptor: &PartitionDescriptor) -> Result<(), PartitionError> {
+        Self::create_at(batch, descriptor, LogPosition::default())
+    }
+
+    /// Writes a new, empty partition into a batch, whose group's log begins behind this entry.
+    pub fn create_at(
+        batch: &mut S::Batch,
+        descriptor: &PartitionDescriptor,
+        at: LogPosition,
+    ) -> Result<(), PartitionError> {
         let key = |kind| row::meta(descriptor.table, descriptor.group, kind);
-        let state = state::encode(LogPosition::default(), &Counters::default());
+        let state = state::encode(at, &Counters::default());
         batch.put(
             Family::Meta,
             &key(MetaKind::Descriptor),

@@ -33,6 +33,8 @@ pub enum MetaKind {
     State = 2,
     /// How far a source's change log has been delivered; the source's group id follows.
     Position = 3,
+    /// The members of the group, as of the applied log position: the replication's own bytes.
+    Members = 4,
 }
 
 /// A row of the Items or LocalIndexes family.

@@ -59,7 +59,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let mut times = Vec::new();
                 let mut number = writer;
                 while start.elapsed() < Duration::from_secs(seconds) {
-                    number = (number * 6_364_136_223_846_793_005u64 + 1_442_695_040_888_963_407) % (1 << 40);
+                    number = number
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407)
+                        % (1 << 40);
                     let before = Instant::now();
                     if let Err(refusal) = common::write(&group, &format!("item-{}", number % 100_000), &value).await {
                         eprintln!("refused: {refusal}");

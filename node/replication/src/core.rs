@@ -9,14 +9,19 @@ use partita_model::request::Refusal;
 use partita_partition::descriptor::GroupId;
 use partita_partition::storage::Storage;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::folder::Folder;
 use crate::group::Group;
+use crate::liveness::Liveness;
 use crate::log::LogEngine;
+use crate::message::Peers;
 use crate::pool::ReadPool;
 use crate::queue::Queue;
+use crate::replica::Limits;
 use crate::space::Space;
 use crate::stats::Recorder;
+use crate::time::Elapsed;
 
 /// Ends the process: called with the reason when an append, a sync or an apply failed or an entry cannot be read. It
 /// returns in tests only.
@@ -36,6 +41,14 @@ pub(crate) struct Core<S: Storage> {
     pub(crate) space: Space,
     pub(crate) recorder: Recorder,
     pub(crate) now_ms: Clock,
+    pub(crate) elapsed: Elapsed,
+    /// The store's identity.
+    pub(crate) uuid: Uuid,
+    pub(crate) peers: Arc<dyn Peers>,
+    pub(crate) liveness: Liveness,
+    pub(crate) limits: Limits,
+    /// For the groups' election timeouts.
+    pub(crate) seed: u64,
     /// Counts births, ends and changed descriptors of groups, for those who follow them.
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) on_fatal: OnFatal,
@@ -58,6 +71,15 @@ impl<S: Storage> Core<S> {
     /// The groups, or what they know of themselves, have changed.
     pub(crate) fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// The time, for groups that live by it; sole replicas do not.
+    pub(crate) fn now<'a>(&self, groups: impl IntoIterator<Item = &'a Arc<Group<S>>>) -> u64 {
+        if groups.into_iter().any(|group| group.has_peers()) {
+            (self.elapsed)()
+        } else {
+            0
+        }
     }
 
     pub(crate) fn has_failed(&self) -> bool {

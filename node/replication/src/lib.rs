@@ -9,17 +9,30 @@
 //! 3. What is committed is applied: one batch for the state's storage, its own write-ahead log off.
 //! 4. All waiters of the batch are answered.
 //!
+//! With several voters, what the log writer gathers also leaves for the other stores ([`Peers`], [`message`]), what they
+//! say comes in by [`Store::receive`] and the time by [`Store::tick`]; a leader reads under a [`lease`].
+//!
 //! [`store::Store`] is the data directory: it opens and recovers, makes and destroys groups. Reads never come here:
 //! [`group::Group::get`] and [`group::Group::page`] go straight to the state's storage.
 
+mod births;
+pub mod by_hand;
 mod core;
 mod driver;
 mod fate;
 mod folder;
 mod frame;
 pub mod group;
+mod install;
+mod lease;
+mod liveness;
 pub mod log;
+pub mod members;
+mod message;
+mod options;
+pub mod planted;
 mod pool;
+mod postbox;
 mod queue;
 mod recovery;
 mod replica;
@@ -27,9 +40,12 @@ mod space;
 pub mod stats;
 pub mod store;
 mod tail;
+pub mod time;
 mod writer;
 
 pub use core::{Clock, OnFatal};
-pub use group::Group;
+pub use group::{Group, Leadership};
+pub use members::{MemberChange, Members, MembershipError};
+pub use message::{FrameFault, Peers};
 pub use space::FreeSpace;
 pub use store::{OpenError, Store, StoreOptions};

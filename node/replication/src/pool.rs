@@ -14,6 +14,8 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct ReadPool {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// There are no threads: whoever brings a job does it.
+    inline: bool,
 }
 
 #[derive(Default)]
@@ -33,8 +35,9 @@ impl ReadPool {
         let pool = Self {
             shared: Arc::default(),
             threads: Mutex::default(),
+            inline: threads == 0,
         };
-        for number in 0..threads.max(1) {
+        for number in 0..threads {
             let shared = Arc::clone(&pool.shared);
             let thread = std::thread::Builder::new().name(format!("read-{number}"));
             pool.threads.lock().push(thread.spawn(move || shared.work())?);
@@ -44,6 +47,9 @@ impl ReadPool {
 
     /// Runs a job on the pool.
     pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+        if self.inline {
+            return Ok(job());
+        }
         let (sender, receiver) = oneshot::channel();
         {
             let mut queue = self.shared.queue.lock();

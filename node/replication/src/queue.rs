@@ -124,6 +124,12 @@ impl<S: Storage> Queue<S> {
         self.work.notify_one();
     }
 
+    /// Whether there is something to do.
+    pub(crate) fn has_work(&self) -> bool {
+        let inner = self.inner.lock();
+        !inner.groups.is_empty() || !inner.fences.is_empty()
+    }
+
     /// What there is to do.
     pub(crate) fn take(&self) -> Turn<S> {
         let mut inner = self.inner.lock();

@@ -2,22 +2,27 @@
 //!
 //! 1. Every partition of the state must be known to the log: a log that was lost is not a new one.
 //! 2. Groups whose destruction was cut short are destroyed.
-//! 3. The others are opened in the order of their birth; a partition whose birth had not been flushed is born again
-//!    from the group's record.
-//! 4. Each group's sole voter is elected, all with one sync, and the log is applied from where the state stands.
+//! 3. The others are opened in the order of their birth: a snapshot whose installation was cut short is installed, and a
+//!    partition whose birth had not been flushed is born again from the group's record.
+//! 4. Each group's sole voter is elected, all with one sync, and the log is applied from where the state stands. Where
+//!    others vote too, the replica waits for them, and votes for nobody for one election timeout: it has forgotten what
+//!    it promised.
 
 use std::sync::Arc;
 
 use partita_partition::Partition;
-use partita_partition::descriptor::{GroupId, PartitionDescriptor};
+use partita_partition::descriptor::{GroupId, LogPosition, PartitionDescriptor};
 use partita_partition::error::PartitionError;
-use partita_partition::storage::Storage;
+use partita_partition::row::{self, MetaKind};
+use partita_partition::storage::{Batch as _, Family, Storage, Tier};
 
 use crate::core::Core;
-use crate::driver::{Driver, DriverError};
+use crate::driver::{Driver, DriverError, Start};
 use crate::group::Group;
+use crate::install::{self, InstallError};
 use crate::log::{GroupRecord, Life, LogChange, LogError, StoredGroup};
-use crate::replica::Replica;
+use crate::members::{Members, UnknownMembers};
+use crate::replica::{Parts, Replica};
 use crate::writer::{self, Fatal};
 
 /// Why a store could not be recovered, or a group not be made or destroyed.
@@ -31,6 +36,10 @@ pub(crate) enum RecoveryError {
     Partition { group: u64, error: PartitionError },
     #[error("{0}")]
     Fatal(#[from] Fatal),
+    #[error("group {group}: installing a snapshot: {error}")]
+    Install { group: u64, error: InstallError },
+    #[error("group {group}: {error}")]
+    Members { group: u64, error: UnknownMembers },
     #[error("the state holds group {0}, which the log does not know: the log is missing or belongs to another store")]
     UnknownGroup(u64),
     #[error("group {0} has lost its state: its log begins behind its birth")]
@@ -50,7 +59,7 @@ pub(crate) fn recover<S: Storage>(core: &Arc<Core<S>>) -> Result<Vec<StoredGroup
     let mut groups = Vec::new();
     for group in &stored {
         match group.record.life {
-            Life::Alive => groups.push(open_group(core, group)?),
+            Life::Alive => groups.push(open_group(core, group, Coming::Back)?),
             Life::Destroying => finish_destruction(core, group.id, &group.record)?,
             Life::Destroyed => {}
         }
@@ -75,43 +84,103 @@ fn settle<S: Storage>(core: &Core<S>, group: &Arc<Group<S>>) -> Result<(), Fatal
     }
 }
 
-/// Opens a group and has it elected; it serves once its first entry has been written and applied.
+/// How a replica comes to be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coming {
+    /// It is born now, and is to stand for election.
+    First,
+    /// It is born now, and waits for who stands for election.
+    Born,
+    /// It was here before.
+    Back,
+}
+
+/// Opens a group. A sole voter is elected; it serves once its first entry has been written and applied.
 pub(crate) fn open_group<S: Storage>(
     core: &Arc<Core<S>>,
     stored: &StoredGroup,
+    coming: Coming,
 ) -> Result<Arc<Group<S>>, RecoveryError> {
     let id = stored.id;
-    let descriptor = birth_descriptor(id, &stored.record)?;
-    let opened = Partition::open(Arc::clone(&core.storage), descriptor.table, id).map_err(failed(id))?;
-    let partition = match opened {
-        Some(partition) => partition,
-        None if stored.truncated.index > 0 => return Err(RecoveryError::StateLost(id.0)),
-        None => {
-            let mut batch = core.storage.batch();
-            Partition::<S>::create(&mut batch, &descriptor).map_err(failed(id))?;
-            core.storage.write(batch).map_err(|error| failed(id)(error.into()))?;
-            let opened = Partition::open(Arc::clone(&core.storage), descriptor.table, id).map_err(failed(id))?;
-            opened.ok_or(RecoveryError::StateLost(id.0))?
-        }
-    };
+    let (partition, members) = open_partition(core, stored)?;
     let Partition {
         reader,
         evaluator,
         applier,
     } = partition;
     let driver_failed = |error| RecoveryError::Driver { group: id.0, error };
-    let driver = Driver::new(Arc::clone(&core.log), stored, applier.at().index).map_err(driver_failed)?;
-    let mut replica = Replica::new(id, driver, evaluator, (stored.last, stored.bytes));
-    replica.campaign().map_err(driver_failed)?;
-    let record = stored.record.clone();
-    Ok(Arc::new(Group::new(
-        Arc::clone(core),
-        id,
-        record,
-        reader,
-        applier,
-        replica,
-    )))
+    let (own, applied) = (stored.record.replica, applier.at());
+    let start = Start {
+        applied,
+        members: &members,
+        now: (core.elapsed)(),
+        seed: core.seed ^ id.0.rotate_left(32) ^ own,
+        may_have_promised: coming == Coming::Back && !members.is_sole_voter(own),
+    };
+    let driver = Driver::new(Arc::clone(&core.log), stored, &start).map_err(driver_failed)?;
+    let campaigns = members.is_sole_voter(own) || coming == Coming::First;
+    let mut replica = Replica::new(Parts {
+        group: id,
+        id: own,
+        limits: core.limits,
+        storage: Arc::clone(&core.storage),
+        driver,
+        evaluator,
+        members: Arc::new(members),
+        applied: applied.index,
+        log_bytes: (stored.last, stored.bytes),
+    });
+    if campaigns {
+        replica.campaign().map_err(driver_failed)?;
+    }
+    let (core, record) = (Arc::clone(core), stored.record.clone());
+    Ok(Group::new(core, id, record, reader, applier, replica))
+}
+
+/// The partition as the state has it, and the group's members as of that.
+fn open_partition<S: Storage>(
+    core: &Arc<Core<S>>,
+    stored: &StoredGroup,
+) -> Result<(Partition<S>, Members), RecoveryError> {
+    let id = stored.id;
+    let birth = birth_descriptor(id, &stored.record)?;
+    let open = || Partition::open(Arc::clone(&core.storage), birth.table, id).map_err(failed(id));
+    if let Some(mark) = &stored.installing {
+        let old = open()?.map_or_else(|| birth.clone(), |partition| (*partition.reader.descriptor()).clone());
+        let install_failed = |error| RecoveryError::Install { group: id.0, error };
+        install::install(core, id, &old, mark).map_err(install_failed)?;
+    }
+    let partition = match open()? {
+        Some(partition) => partition,
+        None if stored.truncated.index > stored.record.start.index => return Err(RecoveryError::StateLost(id.0)),
+        None => {
+            create(core, &birth, &stored.record)?;
+            open()?.ok_or(RecoveryError::StateLost(id.0))?
+        }
+    };
+    let key = row::meta(birth.table, id, MetaKind::Members);
+    let row = core.storage.get(Family::Meta, &key, Tier::All);
+    let row = row.map_err(|error| failed(id)(error.into()))?;
+    let members = match row {
+        Some(row) => Members::decode(&row).map_err(|error| RecoveryError::Members { group: id.0, error })?,
+        None => stored.record.members.clone(),
+    };
+    Ok((partition, members.at_home(core.uuid)))
+}
+
+/// Writes the partition as it was at birth.
+fn create<S: Storage>(core: &Core<S>, birth: &PartitionDescriptor, record: &GroupRecord) -> Result<(), RecoveryError> {
+    let id = birth.group;
+    let at = LogPosition {
+        index: record.start.index,
+        term: record.start.term,
+    };
+    let mut batch = core.storage.batch();
+    Partition::<S>::create_at(&mut batch, birth, at).map_err(failed(id))?;
+    let members = record.members.encode();
+    let members = members.map_err(|error| RecoveryError::Members { group: id.0, error })?;
+    batch.put(Family::Meta, &row::meta(birth.table, id, MetaKind::Members), &members);
+    core.storage.write(batch).map_err(|error| failed(id)(error.into()))
 }
 
 /// Removes the rows of a group whose tombstone is durable. Done again from the start after a crash.
@@ -130,8 +199,11 @@ pub(crate) fn finish_destruction<S: Storage>(
         life: Life::Destroyed,
         ..record.clone()
     };
-    core.log
-        .write(&vec![LogChange::Clear(id), LogChange::Record(id, record)])?;
+    core.log.write(&vec![
+        LogChange::Clear(id),
+        LogChange::DropChunks(id),
+        LogChange::Record(id, record),
+    ])?;
     Ok(())
 }
 

@@ -1,10 +1,13 @@
 //! What a store and its groups count, for metrics.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use partita_partition::descriptor::LogPosition;
 use partita_partition::reader::Counters;
+
+use crate::members::{Members, ReplicaId};
 
 /// Upper bounds of the buckets of [`Histogram`], in microseconds: from half a bare sync on a fast disk to a stalled
 /// one.
@@ -61,6 +64,21 @@ pub struct GroupStats {
     pub term: u64,
     /// Whether this replica leads.
     pub leader: bool,
+    /// This replica's number in the group.
+    pub replica: ReplicaId,
+    /// The replica that leads, as far as it is known here; 0 when nobody does.
+    pub leads: ReplicaId,
+    /// The members, as applied here.
+    pub members: Arc<Members>,
+    /// The last entry that is known to be committed.
+    pub committed: u64,
+    /// The term in which it serves as the leader; 0 while it does not.
+    pub serving: u64,
+    /// Until when its lease lasts, by the store's clock in nanoseconds: 0 without one, `u64::MAX` where nobody else
+    /// votes.
+    pub lease_until: u64,
+    /// Nothing is going on, and time stands still for it.
+    pub resting: bool,
     /// The last applied entry.
     pub applied: LogPosition,
     /// Items, bytes, clock.

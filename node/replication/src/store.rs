@@ -3,34 +3,40 @@
 //! 1. [`Store::open`] locks the folder, opens log and state and recovers every group ([`crate::recovery`]).
 //! 2. Two threads run from then on: the log writer ([`crate::writer`]) and maintenance, which looks at free space and
 //!    cuts the log below what the state has flushed.
-//! 3. [`Store::bootstrap`] and [`Store::destroy`] make and end groups.
+//! 3. [`Store::bootstrap`] and [`Store::destroy`] make and end groups ([`crate::births`]).
 //! 4. [`Store::shutdown`] finishes what is in flight and flushes, so that the next start has nothing to apply.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use partita_model::request::Refusal;
-use partita_partition::descriptor::{GroupId, PartitionDescriptor};
+use partita_partition::descriptor::GroupId;
 use partita_partition::storage::Storage;
-use partita_partition::storage::rocks::{RocksSettings, RocksStorage};
+use partita_partition::storage::rocks::RocksStorage;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::core::{Clock, Core, OnFatal};
+use crate::births::Births;
+use crate::core::Core;
 use crate::folder::Folder;
 use crate::group::Group;
+use crate::liveness::Liveness;
 use crate::log::rocks::RocksLog;
-use crate::log::{GroupRecord, Life, LogChange, LogEngine, LogError, StoredGroup, Truncated};
+use crate::log::{Life, LogEngine};
+use crate::message::NoPeers;
+pub use crate::options::{OpenError, StoreOptions};
 use crate::pool::ReadPool;
+use crate::postbox::Waiting;
 use crate::queue::Queue;
-use crate::recovery::{self, RecoveryError};
-use crate::space::{self, FreeSpace, Space};
+use crate::recovery;
+use crate::replica::Limits;
+use crate::space::{self, Space};
 use crate::stats::{Recorder, StoreStats};
+use crate::time::{ELECTION_NS, TICK_NS};
 use crate::writer;
 
 /// How often maintenance looks around.
@@ -38,118 +44,18 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 /// Maintenance asks the groups how far their state is flushed after so many bytes of log, or so many rounds.
 const CUT_AFTER_BYTES: u64 = 1 << 20;
 const CUT_AFTER_ROUNDS: u32 = 30;
-/// The only replica of a group that is born with a single voter.
-const FIRST_REPLICA: u64 = 1;
-
-/// Why a data directory could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it open.
-    #[error("the data folder {0} is in use by another process")]
-    Locked(PathBuf),
-    /// A file or folder of ours could not be read or written.
-    #[error("{path}: {error}")]
-    Io {
-        /// Which one.
-        path: PathBuf,
-        /// What the operating system said.
-        error: std::io::Error,
-    },
-    /// It was written by a newer version of the software.
-    #[error("the data folder {path} has format {found}, this version reads up to {known}: use the newer version")]
-    Newer {
-        /// Which folder.
-        path: PathBuf,
-        /// Its format.
-        found: u32,
-        /// The newest one known here.
-        known: u32,
-    },
-    /// The folder's identity file makes no sense.
-    #[error("{path}: {reason}")]
-    Identity {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// The log could not be opened.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// The state could not be opened, or does not fit the log.
-    #[error("the store cannot be recovered: {0}")]
-    Recovery(String),
-}
-
-impl From<RecoveryError> for OpenError {
-    fn from(error: RecoveryError) -> Self {
-        Self::Recovery(error.to_string())
-    }
-}
-
-/// What can be set about a store.
-#[derive(Clone)]
-pub struct StoreOptions {
-    /// Memory of the state's engine.
-    pub state: RocksSettings,
-    /// Below this much free space of the volume writes are refused.
-    pub reserve_bytes: u64,
-    /// The state is flushed, so that the log can be cut, once the log holds more than this.
-    pub log_bytes_max: u64,
-    /// Threads for reads that need the disk.
-    pub read_threads: usize,
-    /// The wall clock in epoch milliseconds.
-    pub now_ms: Clock,
-    /// Asked for the free space instead of the volume.
-    pub free_space: Option<FreeSpace>,
-    /// Called when the process must end; by default it says why and aborts.
-    pub on_fatal: OnFatal,
-}
-
-impl Default for StoreOptions {
-    fn default() -> Self {
-        Self {
-            state: RocksSettings::default(),
-            // Room for what is in flight, a flush of all memtables and a compaction to go on.
-            reserve_bytes: 256 << 20,
-            log_bytes_max: 256 << 20,
-            read_threads: 4,
-            now_ms: Arc::new(epoch_ms),
-            free_space: None,
-            on_fatal: Arc::new(abort),
-        }
-    }
-}
-
-fn epoch_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
-}
-
-/// An unwinding thread would leave others running that answer for a disk nobody knows the state of.
-fn abort(reason: &str) {
-    tracing::error!("the store has failed and the process ends: {reason}");
-    eprintln!("partita: the store has failed and the process ends: {reason}");
-    std::process::abort();
-}
-
+/// A hand-over takes a few round trips; it is looked at this often.
+const HAND_OVER_POLL: Duration = Duration::from_millis(1);
 /// A data directory that is open.
 pub struct Store<S: Storage = RocksStorage> {
-    core: Arc<Core<S>>,
-    uuid: Uuid,
-    births: Mutex<Births>,
+    pub(crate) core: Arc<Core<S>>,
+    pub(crate) births: Mutex<Births>,
+    pub(crate) waiting: Waiting,
+    by_hand: bool,
     maintenance: Arc<Maintenance>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     log_bytes_max: u64,
     usage: fn(&S, &mut StoreStats),
-}
-
-/// What was ever born here.
-#[derive(Default)]
-struct Births {
-    last: u64,
-    destroyed: HashSet<GroupId>,
-    closed: bool,
 }
 
 /// Wakes the maintenance thread for its end, and remembers when it last cut.
@@ -158,6 +64,20 @@ struct Maintenance {
     stop: Mutex<bool>,
     wake: Condvar,
     log_bytes_seen: AtomicU64,
+    /// One more than the bytes that had been written at the last flush for the log's sake; 0 before the first.
+    log_bytes_flushed: AtomicU64,
+}
+
+impl Maintenance {
+    /// Whether a flush lets go of much log: what is kept for followers does not go away by another one.
+    fn may_flush(&self, written: u64, log_bytes_max: u64) -> bool {
+        let flushed = self.log_bytes_flushed.load(Ordering::Relaxed);
+        let much = flushed == 0 || written - (flushed - 1) >= log_bytes_max / 2;
+        if much {
+            self.log_bytes_flushed.store(written + 1, Ordering::Relaxed);
+        }
+        much
+    }
 }
 
 impl Store<RocksStorage> {
@@ -207,16 +127,31 @@ impl<S: Storage> Store<S> {
             Some(path) => space::of_volume(path),
             None => Arc::new(|| None),
         });
-        let uuid = folder.as_ref().map_or_else(Uuid::nil, Folder::uuid);
+        let uuid = folder.as_ref().map_or(options.uuid, Folder::uuid);
+        let pool_threads = if options.by_hand {
+            0
+        } else {
+            options.read_threads.max(1)
+        };
+        let has_peers = options.peers.is_some();
         let core = Arc::new(Core {
             storage,
             log,
             groups: Default::default(),
             queue: Queue::default(),
-            pool: ReadPool::start(options.read_threads).map_err(thread_failed)?,
+            pool: ReadPool::start(pool_threads).map_err(thread_failed)?,
             space: Space::new(probe, options.reserve_bytes),
             recorder: Recorder::default(),
             now_ms: options.now_ms,
+            elapsed: options.elapsed,
+            uuid,
+            peers: options.peers.unwrap_or_else(|| Arc::new(NoPeers)),
+            liveness: Liveness::new(options.seed),
+            limits: Limits {
+                follower_bytes_max: options.follower_bytes_max,
+                chunk_bytes: options.chunk_bytes,
+            },
+            seed: options.seed,
             changes: watch::Sender::new(0),
             on_fatal: options.on_fatal,
             failed: false.into(),
@@ -230,19 +165,25 @@ impl<S: Storage> Store<S> {
         let destroyed = stored.iter().filter(|group| group.record.life != Life::Alive);
         let births = Births {
             last: stored.iter().map(|group| group.record.born).max().unwrap_or(0),
-            destroyed: destroyed.map(|group| group.id).collect(),
+            destroyed: destroyed.map(|group| (group.id, group.record.replica)).collect(),
             closed: false,
         };
         let store = Arc::new(Self {
             core,
-            uuid,
             births: Mutex::new(births),
+            waiting: Waiting::default(),
+            by_hand: options.by_hand,
             maintenance: Arc::default(),
             threads: Mutex::default(),
             log_bytes_max: options.log_bytes_max,
             usage,
         });
-        store.start_threads().map_err(thread_failed)?;
+        if !store.by_hand {
+            store.start_threads().map_err(thread_failed)?;
+        }
+        if has_peers && !store.by_hand {
+            store.start_ticker().map_err(thread_failed)?;
+        }
         Ok(store)
     }
 
@@ -272,9 +213,30 @@ impl<S: Storage> Store<S> {
         Ok(())
     }
 
+    /// Lets the groups count time, for as long as the store is open.
+    fn start_ticker(self: &Arc<Self>) -> std::io::Result<()> {
+        let (store, maintenance) = (Arc::downgrade(self), Arc::clone(&self.maintenance));
+        let thread = std::thread::Builder::new().name("ticker".into());
+        self.threads.lock().push(thread.spawn(move || {
+            loop {
+                let mut stop = maintenance.stop.lock();
+                if !*stop {
+                    maintenance.wake.wait_for(&mut stop, Duration::from_nanos(TICK_NS));
+                }
+                if *stop {
+                    return;
+                }
+                drop(stop);
+                let Some(store) = store.upgrade() else { return };
+                store.tick();
+            }
+        })?);
+        Ok(())
+    }
+
     /// The store's identity, made when the folder was first opened.
     pub fn uuid(&self) -> Uuid {
-        self.uuid
+        self.core.uuid
     }
 
     /// The state's storage.
@@ -297,101 +259,16 @@ impl<S: Storage> Store<S> {
         self.core.changes.subscribe()
     }
 
-    /// Brings a group to life; durable, and serving, on return. A group that exists already is returned as it is.
-    /// Blocks for two syncs.
-    ///
-    /// # Errors
-    /// `WrongRange` for a group that was destroyed: an id is never used again. `OutOfSpace` below the reserve.
-    pub fn bootstrap(&self, descriptor: PartitionDescriptor) -> Result<Arc<Group<S>>, Refusal> {
-        let mut births = self.births.lock();
-        let id = descriptor.group;
-        if let Some(group) = self.group(id) {
-            return Ok(group);
-        }
-        if births.closed || self.core.has_failed() {
-            return Err(Refusal::Stopping);
-        }
-        if births.destroyed.contains(&id) {
-            return Err(Refusal::WrongRange);
-        }
-        if self.core.space.is_low() {
-            return Err(Refusal::OutOfSpace);
-        }
-        let born = births.last + 1;
-        let group = self.give_birth(born, &descriptor).map_err(|error| self.fail(&error))?;
-        births.last = born;
-        self.core.groups.write().insert(id, Arc::clone(&group));
-        group.enqueue();
-        let mut applied = group.subscribe();
-        if !self.pass_fence() || applied.borrow_and_update().index == 0 {
-            return Err(Refusal::Stopping);
-        }
-        self.core.changed();
-        Ok(group)
-    }
-
-    fn give_birth(&self, born: u64, descriptor: &PartitionDescriptor) -> Result<Arc<Group<S>>, RecoveryError> {
-        let descriptor_bytes = postcard::to_stdvec(descriptor)
-            .map_err(|error| LogError::Engine(format!("encoding a descriptor: {error}")))?;
-        let record = GroupRecord {
-            born,
-            replica: FIRST_REPLICA,
-            voters: vec![FIRST_REPLICA],
-            descriptor: descriptor_bytes,
-            life: Life::Alive,
-        };
-        let id = descriptor.group;
-        self.core.log.write(&vec![LogChange::Record(id, record.clone())])?;
-        recovery::open_group(
-            &self.core,
-            &StoredGroup {
-                id,
-                record,
-                hard_state: Default::default(),
-                truncated: Truncated::default(),
-                terms: Vec::new(),
-                last: 0,
-                bytes: 0,
-            },
-        )
-    }
-
-    /// Ends a group and removes its rows; nothing happens when there is none. Blocks for a flush. Once this has
-    /// returned, and also when the process dies on the way behind the first sync, the group never comes back.
-    pub fn destroy(&self, id: GroupId) -> Result<(), Refusal> {
-        let mut births = self.births.lock();
-        let Some(group) = self.group(id) else { return Ok(()) };
-        if births.closed || self.core.has_failed() {
-            return Err(Refusal::Stopping);
-        }
-        group.end(Refusal::WrongRange);
-        // Behind the fence nothing of the group is on its way to the log or to the state.
-        if !self.pass_fence() {
-            return Err(Refusal::Stopping);
-        }
-        let tombstone = GroupRecord {
-            descriptor: postcard::to_stdvec(&*group.descriptor()).map_err(|error| self.fail(&error))?,
-            life: Life::Destroying,
-            ..group.record().clone()
-        };
-        let entomb = || -> Result<(), RecoveryError> {
-            self.core.log.write(&vec![LogChange::Record(id, tombstone.clone())])?;
-            recovery::finish_destruction(&self.core, id, &tombstone)
-        };
-        entomb().map_err(|error| self.fail(&error))?;
-        births.destroyed.insert(id);
-        self.core.groups.write().remove(&id);
-        self.core.changed();
-        Ok(())
-    }
-
-    fn fail(&self, error: &dyn std::fmt::Display) -> Refusal {
+    pub(crate) fn fail(&self, error: &dyn std::fmt::Display) -> Refusal {
         self.core.fail(&error.to_string());
         Refusal::Stopping
     }
 
     /// Waits until everything queued so far is applied; false when the log writer has ended.
-    fn pass_fence(&self) -> bool {
+    pub(crate) fn pass_fence(&self) -> bool {
+        if self.by_hand {
+            return self.turn_until_idle();
+        }
         self.core.queue.fence().recv().is_ok() && !self.core.has_failed()
     }
 
@@ -434,6 +311,7 @@ impl<S: Storage> Store<S> {
             return;
         }
         if self.log_held_bytes() > self.log_bytes_max
+            && self.maintenance.may_flush(written, self.log_bytes_max)
             && let Err(error) = self.core.storage.flush()
         {
             self.fail(&format!("flushing the state: {error}"));
@@ -446,9 +324,12 @@ impl<S: Storage> Store<S> {
         }
     }
 
-    fn mark_cut(&self, group: &Group<S>) -> bool {
+    fn mark_cut(&self, group: &Arc<Group<S>>) -> bool {
         match group.reader().flushed_at() {
-            Ok(flushed) => group.replica.lock().cut(flushed),
+            Ok(flushed) => {
+                let now = self.core.now(std::iter::once(group));
+                group.replica.lock().cut(flushed, now)
+            }
             Err(error) => {
                 tracing::warn!(group = group.id().0, %error, "cannot tell how far the state is flushed");
                 false
@@ -468,6 +349,7 @@ impl<S: Storage> Store<S> {
             group.replica.lock().refuse(Refusal::Stopping);
         }
         let drained = self.pass_fence();
+        self.hand_over(&groups);
         self.stop_threads();
         if drained {
             match self.core.storage.flush() {
@@ -482,6 +364,19 @@ impl<S: Storage> Store<S> {
             }
         }
         self.core.close();
+    }
+
+    /// Groups that are led from here are led from elsewhere before this returns, unless nobody takes them over within an
+    /// election timeout.
+    fn hand_over(&self, groups: &[Arc<Group<S>>]) {
+        let now = (self.core.elapsed)();
+        let mut led: Vec<_> = groups.iter().filter(|group| group.has_peers()).collect();
+        led.retain(|group| group.with_turn(|replica| replica.hand_over(now)));
+        let deadline = Instant::now() + Duration::from_nanos(ELECTION_NS);
+        while !led.is_empty() && Instant::now() < deadline && !self.by_hand {
+            std::thread::sleep(HAND_OVER_POLL);
+            led.retain(|group| group.replica.lock().is_leader());
+        }
     }
 
     fn stop_threads(&self) {

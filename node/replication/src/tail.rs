@@ -1,16 +1,18 @@
 //! A group's log as raft-rs sees it: where it begins and ends, which terms it has, and its newest entries in memory.
 //!
-//! Entries stay in memory until they are applied; older ones (at start-up, later for a slow follower) are read back
-//! from the [`LogEngine`].
+//! Entries stay in memory until they are applied; older ones (at start-up, for a slow follower) are read back from the
+//! [`LogEngine`].
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use partita_partition::descriptor::GroupId;
-use raft::eraftpb::{Entry, HardState, Snapshot};
+use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use crate::log::{LogEngine, StoredGroup, Truncated};
+use crate::members::ReplicaId;
 
 /// See the module's header.
 pub(crate) struct Tail {
@@ -23,19 +25,32 @@ pub(crate) struct Tail {
     last: u64,
     /// The entries up to `last` that are not applied yet.
     recent: VecDeque<Entry>,
+    /// Replicas for which raft-rs asked a snapshot. They are made outside of it and travel in chunks.
+    wanted: RefCell<Vec<ReplicaId>>,
 }
 
 impl Tail {
-    pub(crate) fn new(log: Arc<dyn LogEngine>, stored: &StoredGroup, hard_state: HardState) -> Self {
+    pub(crate) fn new(
+        log: Arc<dyn LogEngine>,
+        stored: &StoredGroup,
+        hard_state: HardState,
+        members: ConfState,
+    ) -> Self {
         Self {
             group: stored.id,
             log,
-            initial: RaftState::new(hard_state, (stored.record.voters.clone(), Vec::new()).into()),
+            initial: RaftState::new(hard_state, members),
             truncated: stored.truncated,
             terms: stored.terms.iter().copied().collect(),
             last: stored.last,
             recent: VecDeque::new(),
+            wanted: RefCell::default(),
         }
+    }
+
+    /// Replicas for which a snapshot was asked since the last call.
+    pub(crate) fn take_wanted(&mut self) -> Vec<ReplicaId> {
+        std::mem::take(self.wanted.get_mut())
     }
 
     pub(crate) fn truncated(&self) -> Truncated {
@@ -70,6 +85,14 @@ impl Tail {
         while self.recent.front().is_some_and(|entry| entry.index <= applied) {
             self.recent.pop_front();
         }
+    }
+
+    /// A snapshot takes the place of everything.
+    pub(crate) fn restore(&mut self, to: Truncated) {
+        self.truncated = to;
+        self.last = to.index;
+        self.terms.clear();
+        self.recent.clear();
     }
 
     /// Moves the beginning of the log. The entries must have been applied.
@@ -149,7 +172,11 @@ impl Storage for Tail {
         Ok(self.last)
     }
 
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+    fn snapshot(&self, _request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        let mut wanted = self.wanted.borrow_mut();
+        if !wanted.contains(&to) {
+            wanted.push(to);
+        }
         Err(StorageError::SnapshotTemporarilyUnavailable.into())
     }
 }
@@ -159,6 +186,7 @@ mod tests {
     use super::*;
     use crate::log::memory::MemoryLog;
     use crate::log::{GroupRecord, Life, LogChange};
+    use crate::members::Members;
 
     const GROUP: GroupId = GroupId(1);
 
@@ -176,7 +204,8 @@ mod tests {
         let record = GroupRecord {
             born: 1,
             replica: 1,
-            voters: vec![1],
+            members: Members::voters(&[uuid::Uuid::nil()]),
+            start: Truncated::default(),
             descriptor: Vec::new(),
             life: Life::Alive,
         };
@@ -187,7 +216,7 @@ mod tests {
         };
         log.write(&vec![LogChange::Record(GROUP, record), append]).unwrap();
         let stored = log.groups().unwrap().remove(0);
-        Tail::new(log, &stored, HardState::default())
+        Tail::new(log, &stored, HardState::default(), ConfState::default())
     }
 
     fn indexes(tail: &Tail, low: u64, high: u64, bytes: u64) -> Vec<u64> {

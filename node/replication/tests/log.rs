@@ -4,7 +4,8 @@
 use partita_partition::descriptor::GroupId;
 use partita_replication::log::memory::MemoryLog;
 use partita_replication::log::rocks::RocksLog;
-use partita_replication::log::{GroupRecord, Life, LogChange, LogEngine, LogError, StoredGroup, Truncated};
+use partita_replication::log::{GroupRecord, Installing, Life, LogChange, LogEngine, LogError, StoredGroup, Truncated};
+use partita_replication::members::Members;
 use raft::eraftpb::{Entry, HardState};
 
 const ONE: GroupId = GroupId(1);
@@ -14,7 +15,8 @@ fn record(born: u64) -> GroupRecord {
     GroupRecord {
         born,
         replica: 1,
-        voters: vec![1],
+        members: Members::voters(&[uuid::Uuid::nil()]),
+        start: Truncated::default(),
         descriptor: b"descriptor".to_vec(),
         life: Life::Alive,
     }
@@ -101,6 +103,30 @@ fn script(log: &dyn LogEngine) {
         (stored.truncated, stored.terms.as_slice(), stored.last),
         (to, [(2, 3)].as_slice(), 3)
     );
+
+    // Parts of a snapshot, and the mark of its installation.
+    let mark = Installing { at: to, chunks: 2 };
+    let chunk = |number: u64, text: &str| LogChange::Chunk {
+        group: ONE,
+        number,
+        bytes: text.as_bytes().into(),
+    };
+    log.write(&vec![
+        chunk(0, "head"),
+        chunk(1, "rows"),
+        LogChange::Installing(ONE, Some(mark)),
+    ])
+    .unwrap();
+    assert_eq!(group(log, ONE).installing, Some(mark));
+    assert_eq!(log.chunk(ONE, 1).unwrap(), b"rows");
+    log.write(&vec![LogChange::Installing(ONE, None), LogChange::DropChunks(ONE)])
+        .unwrap();
+    assert_eq!(group(log, ONE).installing, None);
+    assert!(matches!(
+        log.chunk(ONE, 1),
+        Err(LogError::Missing { group: 1, index: 1 })
+    ));
+    assert_eq!(group(log, ONE).last, 3);
 
     // Nothing of a cleared group is left but its record.
     log.write(&vec![LogChange::Clear(TWO)]).unwrap();

@@ -23,6 +23,10 @@ pub struct MemoryStorage {
 struct Inner {
     current: State,
     flushed: State,
+    writes: u64,
+    /// The write that fails, and the one that is followed by a flush.
+    fail_at: Option<u64>,
+    flush_at: Option<u64>,
 }
 
 impl MemoryStorage {
@@ -35,6 +39,28 @@ impl MemoryStorage {
     pub fn crash(&self) {
         let mut inner = self.inner.lock();
         inner.current = inner.flushed.clone();
+        (inner.fail_at, inner.flush_at) = (None, None);
+    }
+
+    /// Nothing that was injected happens any more.
+    pub fn recover(&self) {
+        let mut inner = self.inner.lock();
+        (inner.fail_at, inner.flush_at) = (None, None);
+    }
+
+    /// How many batches were written.
+    pub fn writes(&self) -> u64 {
+        self.inner.lock().writes
+    }
+
+    /// The write with this number (counted from 1 for the store's whole life) fails, until a crash.
+    pub fn fail_at(&self, write: u64) {
+        self.inner.lock().fail_at = Some(write);
+    }
+
+    /// Everything is flushed after the write with this number, as an engine does by itself when its memory is full.
+    pub fn flush_at(&self, write: u64) {
+        self.inner.lock().flush_at = Some(write);
     }
 }
 
@@ -180,10 +206,15 @@ impl Batch for MemoryBatch {
 
 impl Storage for MemoryStorage {
     type Snapshot<'a> = MemorySnapshot;
+    type Pinned = MemorySnapshot;
     type Batch = MemoryBatch;
 
     fn snapshot(&self) -> MemorySnapshot {
         MemorySnapshot(self.inner.lock().current.clone())
+    }
+
+    fn pin(&self) -> MemorySnapshot {
+        self.snapshot()
     }
 
     fn batch(&self) -> MemoryBatch {
@@ -192,6 +223,10 @@ impl Storage for MemoryStorage {
 
     fn write(&self, batch: MemoryBatch) -> Result<(), StorageError> {
         let mut inner = self.inner.lock();
+        inner.writes += 1;
+        if inner.fail_at.is_some_and(|write| inner.writes >= write) {
+            return Err(StorageError::Io("injected: the disk is gone".to_owned()));
+        }
         for write in batch.0 {
             match write {
                 Write::Put(family, key, value) => {
@@ -204,6 +239,9 @@ impl Storage for MemoryStorage {
                     Arc::make_mut(&mut inner.current[family as usize]).retain(|key, _| *key < from || *key >= to);
                 }
             }
+        }
+        if inner.flush_at == Some(inner.writes) {
+            inner.flushed = inner.current.clone();
         }
         Ok(())
     }

@@ -129,11 +129,15 @@ pub trait Storage: View + Send + Sync + 'static {
     type Snapshot<'a>: View
     where
         Self: 'a;
+    /// A snapshot that can be kept: it holds on to the store.
+    type Pinned: View + Send + 'static;
     /// A batch for this store.
     type Batch: Batch;
 
     /// The state as it is now.
     fn snapshot(&self) -> Self::Snapshot<'_>;
+    /// The state as it is now, for as long as the answer is kept: what is gone meanwhile takes up space until then.
+    fn pin(&self) -> Self::Pinned;
     /// An empty batch.
     fn batch(&self) -> Self::Batch;
     /// Applies a batch: visible at once and together, durable after the next flush.

@@ -326,6 +326,49 @@ impl View for RocksSnapshot<'_> {
     }
 }
 
+/// The state at one moment, for as long as it is kept.
+pub struct RocksPinned {
+    /// Released before `db` is: fields are dropped in order.
+    snapshot: SnapshotWithThreadMode<'static, DB>,
+    db: Arc<DB>,
+}
+
+impl RocksPinned {
+    fn new(db: &Arc<DB>) -> Self {
+        let snapshot = db.snapshot();
+        // SAFETY: the snapshot borrows the `DB` behind the `Arc`, which this value keeps alive, at the same address, until
+        // after the snapshot is dropped. The longer lifetime never leaves this value.
+        let snapshot = unsafe {
+            std::mem::transmute::<SnapshotWithThreadMode<'_, DB>, SnapshotWithThreadMode<'static, DB>>(snapshot)
+        };
+        let db = Arc::clone(db);
+        Self { snapshot, db }
+    }
+}
+
+impl View for RocksPinned {
+    type Value<'a> = DBPinnableSlice<'a>;
+    type Cursor<'a> = RocksCursor<'a>;
+
+    fn get(&self, family: Family, key: &[u8], tier: Tier) -> Result<Option<DBPinnableSlice<'_>>, StorageError> {
+        self.snapshot
+            .get_pinned_cf_opt(handle(&self.db, family)?, key, read_options(tier))
+            .map_err(storage_error)
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        reverse: bool,
+        tier: Tier,
+    ) -> Result<RocksCursor<'_>, StorageError> {
+        let options = scan_options(range, tier)?;
+        let rows = self.snapshot.raw_iterator_cf_opt(handle(&self.db, family)?, options);
+        Ok(RocksCursor::new(rows, reverse))
+    }
+}
+
 /// Writes that take effect together.
 pub struct RocksBatch {
     db: Arc<DB>,
@@ -359,6 +402,7 @@ impl Batch for RocksBatch {
 
 impl Storage for RocksStorage {
     type Snapshot<'a> = RocksSnapshot<'a>;
+    type Pinned = RocksPinned;
     type Batch = RocksBatch;
 
     fn snapshot(&self) -> RocksSnapshot<'_> {
@@ -366,6 +410,10 @@ impl Storage for RocksStorage {
             db: &self.db,
             snapshot: self.db.snapshot(),
         }
+    }
+
+    fn pin(&self) -> RocksPinned {
+        RocksPinned::new(&self.db)
     }
 
     fn batch(&self) -> RocksBatch {

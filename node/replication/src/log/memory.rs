@@ -2,12 +2,13 @@
 //! and open another one on the same log. Faults are injected by write number.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use partita_partition::descriptor::GroupId;
 use raft::eraftpb::{Entry, HardState};
 
-use super::{GroupRecord, LogBatch, LogChange, LogEngine, LogError, StoredGroup, Truncated, note_term};
+use super::{GroupRecord, Installing, LogBatch, LogChange, LogEngine, LogError, StoredGroup, Truncated, note_term};
 
 /// What happens at an injected fault: the writer sees an error either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ struct Rows {
     hard_state: HardState,
     truncated: Truncated,
     entries: BTreeMap<u64, Entry>,
+    installing: Option<Installing>,
+    chunks: BTreeMap<u64, Arc<[u8]>>,
 }
 
 impl MemoryLog {
@@ -91,8 +94,9 @@ impl Inner {
                 if let Some(first) = entries.first() {
                     rows.entries.split_off(&first.index);
                 }
+                // What raft-rs wanted to see of a change of membership is not kept, as on disk.
                 rows.entries
-                    .extend(entries.iter().map(|entry| (entry.index, entry.clone())));
+                    .extend(entries.iter().map(|entry| (entry.index, super::kept(entry))));
                 entries.iter().map(|entry| entry.data.len() as u64).sum()
             }
             LogChange::HardState(group, state) => {
@@ -109,8 +113,22 @@ impl Inner {
                 let rows = self.groups.entry(group.0).or_default();
                 *rows = Rows {
                     record: rows.record.take(),
+                    chunks: std::mem::take(&mut rows.chunks),
                     ..Rows::default()
                 };
+                0
+            }
+            LogChange::Installing(group, mark) => {
+                self.groups.entry(group.0).or_default().installing = *mark;
+                0
+            }
+            LogChange::Chunk { group, number, bytes } => {
+                let rows = self.groups.entry(group.0).or_default();
+                rows.chunks.insert(*number, Arc::clone(bytes));
+                bytes.len() as u64
+            }
+            LogChange::DropChunks(group) => {
+                self.groups.entry(group.0).or_default().chunks.clear();
                 0
             }
         }
@@ -154,6 +172,16 @@ impl LogEngine for MemoryLog {
         Ok(found)
     }
 
+    fn chunk(&self, group: GroupId, number: u64) -> Result<Vec<u8>, LogError> {
+        let inner = self.inner.lock();
+        let chunk = inner.groups.get(&group.0).and_then(|rows| rows.chunks.get(&number));
+        let missing = || LogError::Missing {
+            group: group.0,
+            index: number,
+        };
+        chunk.map(|chunk| chunk.to_vec()).ok_or_else(missing)
+    }
+
     fn groups(&self) -> Result<Vec<StoredGroup>, LogError> {
         let inner = self.inner.lock();
         let mut groups = Vec::new();
@@ -174,6 +202,7 @@ impl LogEngine for MemoryLog {
                     .last_key_value()
                     .map_or(rows.truncated.index, |last| *last.0),
                 bytes: rows.entries.values().map(|entry| entry.data.len() as u64).sum(),
+                installing: rows.installing,
             });
         }
         Ok(groups)

@@ -8,9 +8,13 @@
 //!
 //! [`rocks`] is what runs; [`memory`] forgets what was not synced, for tests and simulation.
 
+use std::sync::Arc;
+
 use partita_partition::descriptor::GroupId;
 use raft::eraftpb::{Entry, HardState};
 use serde::{Deserialize, Serialize};
+
+use crate::members::{Members, ReplicaId};
 
 mod mark;
 pub mod memory;
@@ -71,10 +75,14 @@ pub enum LogError {
 pub struct GroupRecord {
     /// Its place in the order in which the store's groups were born: none comes before its parent.
     pub born: u64,
-    /// This store's replica of the group: from the group's counter, never used again.
-    pub replica: u64,
-    /// The replicas that vote, at birth.
-    pub voters: Vec<u64>,
+    /// This store's replica of the group: from the group's counter, never used again. Of a destroyed one it is the
+    /// highest there ever was here.
+    pub replica: ReplicaId,
+    /// The members at birth; empty for a replica that was added to a group, until its first snapshot.
+    pub members: Members,
+    /// Where its log began: a group that is born on several stores begins behind an entry that nobody has, so that
+    /// whoever is added later needs a snapshot.
+    pub start: Truncated,
     /// What the group was born with, in the partition's encoding.
     pub descriptor: Vec<u8>,
     /// Where its life stands.
@@ -93,7 +101,7 @@ pub enum Life {
 }
 
 /// The index and term of the last entry that was cut from the head of a log (0, 0 at birth).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Truncated {
     /// Its index.
     pub index: u64,
@@ -118,6 +126,8 @@ pub struct StoredGroup {
     pub last: u64,
     /// Bytes of its stored entries.
     pub bytes: u64,
+    /// A snapshot was being installed.
+    pub installing: Option<Installing>,
 }
 
 /// One change of the log. The changes of a batch take effect in order, together.
@@ -145,8 +155,30 @@ pub enum LogChange {
         /// Where it begins now.
         to: Truncated,
     },
-    /// Forget everything about the group but its record.
+    /// Forget entries, hard state and truncation of the group, and its mark.
     Clear(GroupId),
+    /// Whether a snapshot is being installed.
+    Installing(GroupId, Option<Installing>),
+    /// Keep a part of a snapshot.
+    Chunk {
+        /// The group.
+        group: GroupId,
+        /// Its place.
+        number: u64,
+        /// Its bytes.
+        bytes: Arc<[u8]>,
+    },
+    /// Forget the parts of snapshots.
+    DropChunks(GroupId),
+}
+
+/// A snapshot whose parts are kept here is being installed: until it is done, nothing of the state counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installing {
+    /// The last entry that it has applied.
+    pub at: Truncated,
+    /// How many parts it has.
+    pub chunks: u64,
 }
 
 /// Changes that become durable together.
@@ -160,11 +192,23 @@ pub trait LogEngine: Send + Sync + 'static {
     /// The entries in `[from, to)`, in order: all of them, or as many as fit in `bytes_max`, but at least one.
     fn entries(&self, group: GroupId, from: u64, to: u64, bytes_max: u64) -> Result<Vec<Entry>, LogError>;
 
+    /// A part of a snapshot.
+    fn chunk(&self, group: GroupId, number: u64) -> Result<Vec<u8>, LogError>;
+
     /// Every group that was ever recorded, destroyed ones included.
     fn groups(&self) -> Result<Vec<StoredGroup>, LogError>;
 
     /// Closes the log: nothing is written after this.
     fn close(&self);
+}
+
+/// An entry as a log gives it back.
+fn kept(entry: &Entry) -> Entry {
+    let mut kept = entry.clone();
+    if kept.get_entry_type() != raft::eraftpb::EntryType::EntryNormal {
+        kept.data.clear();
+    }
+    kept
 }
 
 /// Notes where a term begins: what [`StoredGroup::terms`] holds.

@@ -17,7 +17,7 @@ use rocksdb::{
 
 use super::mark::SyncedMark;
 use super::row::{self, Key};
-use super::{LogBatch, LogChange, LogEngine, LogError, StoredGroup, Truncated, note_term};
+use super::{Installing, LogBatch, LogChange, LogEngine, LogError, StoredGroup, Truncated, note_term};
 
 /// A memtable, and so a write-ahead log file. Two of them are what a start-up replays at most; smaller ones would be
 /// flushed before their entries are cut.
@@ -112,6 +112,13 @@ impl RocksLog {
         }
     }
 
+    fn installing(&self, group: GroupId) -> Result<Option<Installing>, LogError> {
+        match self.db.get_pinned(Key::Installing(group).encode())? {
+            Some(bytes) => row::decode_installing(group, &bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Reads every stored entry once: their checksums are checked before anything is served, and a gap is found here.
     fn scan_entries(&self, stored: &mut StoredGroup) -> Result<(), LogError> {
         let group = stored.id;
@@ -181,7 +188,20 @@ impl LogEngine for RocksLog {
                 LogChange::Clear(group) => {
                     rows.delete(Key::HardState(*group).encode());
                     rows.delete(Key::Truncated(*group).encode());
+                    rows.delete(Key::Installing(*group).encode());
                     rows.delete_range(Key::Entry(*group, 0).encode(), Key::Entry(*group, u64::MAX).encode());
+                }
+                LogChange::Installing(group, Some(mark)) => {
+                    row::encode_installing(&mut value, *mark);
+                    rows.put(Key::Installing(*group).encode(), &value);
+                }
+                LogChange::Installing(group, None) => rows.delete(Key::Installing(*group).encode()),
+                LogChange::Chunk { group, number, bytes } => {
+                    row::encode_chunk(&mut value, bytes);
+                    rows.put(Key::Chunk(*group, *number).encode(), &value);
+                }
+                LogChange::DropChunks(group) => {
+                    rows.delete_range(Key::Chunk(*group, 0).encode(), Key::Chunk(*group, u64::MAX).encode());
                 }
             }
         }
@@ -225,6 +245,16 @@ impl LogEngine for RocksLog {
         Ok(entries)
     }
 
+    fn chunk(&self, group: GroupId, number: u64) -> Result<Vec<u8>, LogError> {
+        match self.db.get_pinned(Key::Chunk(group, number).encode())? {
+            Some(bytes) => row::decode_chunk(group, number, &bytes),
+            None => Err(LogError::Missing {
+                group: group.0,
+                index: number,
+            }),
+        }
+    }
+
     fn groups(&self) -> Result<Vec<StoredGroup>, LogError> {
         let start = Key::Record(GroupId(0)).encode();
         let mut groups = Vec::new();
@@ -242,6 +272,7 @@ impl LogEngine for RocksLog {
                 terms: Vec::new(),
                 last: truncated.index,
                 bytes: 0,
+                installing: self.installing(id)?,
             };
             self.scan_entries(&mut stored)?;
             groups.push(stored);

@@ -5,11 +5,15 @@
 
 use partita_partition::descriptor::GroupId;
 use raft::eraftpb::{Entry, EntryType, HardState};
+use uuid::Uuid;
 
-use super::{GroupRecord, LogError, Truncated};
+use super::{GroupRecord, Installing, Life, LogError, Truncated};
+use crate::members::Members;
 
-/// The format written and the newest one read.
+/// The format written and the newest one read, of all rows but records.
 const FORMAT: u8 = 1;
+/// The format of records: since the second one they know the stores of the group's members.
+const RECORD_FORMAT: u8 = 2;
 /// Format version and checksum.
 const HEADER_BYTES: usize = 5;
 /// Term and entry type in front of an entry's data.
@@ -19,6 +23,8 @@ const KIND_RECORD: u8 = 1;
 const KIND_HARD_STATE: u8 = 2;
 const KIND_TRUNCATED: u8 = 3;
 const KIND_ENTRY: u8 = 4;
+const KIND_INSTALLING: u8 = 5;
+const KIND_CHUNK: u8 = 6;
 
 /// The kinds of rows there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +33,8 @@ pub(super) enum Key {
     HardState(GroupId),
     Truncated(GroupId),
     Entry(GroupId, u64),
+    Installing(GroupId),
+    Chunk(GroupId, u64),
 }
 
 /// Length of a key of any kind (the index is 0 where there is none).
@@ -39,6 +47,8 @@ impl Key {
             Self::HardState(group) => (KIND_HARD_STATE, group, 0),
             Self::Truncated(group) => (KIND_TRUNCATED, group, 0),
             Self::Entry(group, index) => (KIND_ENTRY, group, index),
+            Self::Installing(group) => (KIND_INSTALLING, group, 0),
+            Self::Chunk(group, number) => (KIND_CHUNK, group, number),
         };
         let mut key = [0; KEY_BYTES];
         key[0] = kind;
@@ -57,13 +67,16 @@ impl Key {
             KIND_HARD_STATE => Some(Self::HardState(group)),
             KIND_TRUNCATED => Some(Self::Truncated(group)),
             KIND_ENTRY => Some(Self::Entry(group, index)),
+            KIND_INSTALLING => Some(Self::Installing(group)),
+            KIND_CHUNK => Some(Self::Chunk(group, index)),
             _ => None,
         }
     }
 
     fn group(self) -> GroupId {
         match self {
-            Self::Record(group) | Self::HardState(group) | Self::Truncated(group) | Self::Entry(group, _) => group,
+            Self::Record(group) | Self::HardState(group) | Self::Truncated(group) => group,
+            Self::Entry(group, _) | Self::Installing(group) | Self::Chunk(group, _) => group,
         }
     }
 
@@ -73,6 +86,16 @@ impl Key {
             Self::HardState(_) => "hard state",
             Self::Truncated(_) => "truncation",
             Self::Entry(..) => "entry",
+            Self::Installing(_) => "mark of an installation",
+            Self::Chunk(..) => "part of a snapshot",
+        }
+    }
+
+    fn newer(self, version: u8) -> LogError {
+        LogError::Newer {
+            what: self.what(),
+            group: self.group().0,
+            version,
         }
     }
 
@@ -87,8 +110,12 @@ impl Key {
 
 /// Writes `version | checksum | content` into `into` (which is cleared first).
 fn seal(into: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
+    seal_as(FORMAT, into, content);
+}
+
+fn seal_as(format: u8, into: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
     into.clear();
-    into.extend_from_slice(&[FORMAT, 0, 0, 0, 0]);
+    into.extend_from_slice(&[format, 0, 0, 0, 0]);
     content(into);
     let checksum = crc32fast::hash(&into[HEADER_BYTES..]);
     into[1..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
@@ -96,20 +123,25 @@ fn seal(into: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
 
 /// The content of a row, once its version and checksum have been checked.
 fn unseal(key: Key, row: &[u8]) -> Result<&[u8], LogError> {
+    match unseal_any(key, row)? {
+        (FORMAT, content) => Ok(content),
+        (version, _) => Err(key.newer(version)),
+    }
+}
+
+/// The version and content of a row whose checksum fits.
+fn unseal_any(key: Key, row: &[u8]) -> Result<(u8, &[u8]), LogError> {
     let (header, content) = row
         .split_at_checked(HEADER_BYTES)
         .ok_or_else(|| key.corrupt("shorter than its header"))?;
-    if header[0] != FORMAT {
-        return Err(LogError::Newer {
-            what: key.what(),
-            group: key.group().0,
-            version: header[0],
-        });
+    let version = header[0];
+    if version == 0 || version > RECORD_FORMAT {
+        return Err(key.newer(version));
     }
     if header[1..] != crc32fast::hash(content).to_le_bytes() {
         return Err(key.corrupt("checksum mismatch"));
     }
-    Ok(content)
+    Ok((version, content))
 }
 
 pub(super) fn encode_entry(into: &mut Vec<u8>, entry: &Entry) {
@@ -122,7 +154,11 @@ pub(super) fn encode_entry(into: &mut Vec<u8>, entry: &Entry) {
             EntryType::EntryConfChange => 1,
             EntryType::EntryConfChangeV2 => 2,
         });
-        row.extend_from_slice(&entry.data);
+        // Of a change of membership, our own description: what raft-rs wanted to see is not needed any more.
+        row.extend_from_slice(match entry.get_entry_type() {
+            EntryType::EntryNormal => &entry.data,
+            EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => &entry.context,
+        });
     });
 }
 
@@ -142,27 +178,57 @@ pub(super) fn decode_entry(group: GroupId, index: u64, row: &[u8]) -> Result<Ent
     let mut entry = Entry {
         index,
         term: header.first_chunk().map_or(0, |term| u64::from_le_bytes(*term)),
-        data: data.to_vec().into(),
         ..Entry::default()
     };
-    entry.set_entry_type(match header[ENTRY_HEADER_BYTES - 1] {
-        0 => EntryType::EntryNormal,
-        1 => EntryType::EntryConfChange,
-        2 => EntryType::EntryConfChangeV2,
+    match header[ENTRY_HEADER_BYTES - 1] {
+        0 => entry.data = data.to_vec().into(),
+        2 => {
+            entry.set_entry_type(EntryType::EntryConfChangeV2);
+            entry.context = data.to_vec().into();
+        }
         other => return Err(key.corrupt(format!("unknown type {other}"))),
-    });
+    }
     Ok(entry)
 }
 
 pub(super) fn encode_record(into: &mut Vec<u8>, record: &GroupRecord) -> Result<(), LogError> {
     let content = postcard::to_stdvec(record).map_err(|e| LogError::Engine(format!("encoding a record: {e}")))?;
-    seal(into, |row| row.extend_from_slice(&content));
+    seal_as(RECORD_FORMAT, into, |row| row.extend_from_slice(&content));
     Ok(())
+}
+
+/// A record of the first format: of a group with voters that live nowhere but here.
+#[derive(serde::Deserialize)]
+struct FirstRecord {
+    born: u64,
+    replica: u64,
+    voters: Vec<u64>,
+    descriptor: Vec<u8>,
+    life: Life,
+}
+
+impl From<FirstRecord> for GroupRecord {
+    fn from(first: FirstRecord) -> Self {
+        Self {
+            born: first.born,
+            replica: first.replica,
+            members: Members::voters(&vec![Uuid::nil(); first.voters.len()]),
+            start: Truncated::default(),
+            descriptor: first.descriptor,
+            life: first.life,
+        }
+    }
 }
 
 pub(super) fn decode_record(group: GroupId, row: &[u8]) -> Result<GroupRecord, LogError> {
     let key = Key::Record(group);
-    postcard::from_bytes(unseal(key, row)?).map_err(|e| key.corrupt(e.to_string()))
+    let unreadable = |error: postcard::Error| key.corrupt(error.to_string());
+    match unseal_any(key, row)? {
+        (FORMAT, content) => postcard::from_bytes::<FirstRecord>(content)
+            .map(GroupRecord::from)
+            .map_err(unreadable),
+        (_, content) => postcard::from_bytes(content).map_err(unreadable),
+    }
 }
 
 pub(super) fn encode_hard_state(into: &mut Vec<u8>, state: &HardState) {
@@ -193,6 +259,28 @@ pub(super) fn encode_truncated(into: &mut Vec<u8>, truncated: Truncated) {
 pub(super) fn decode_truncated(group: GroupId, row: &[u8]) -> Result<Truncated, LogError> {
     let [index, term] = numbers(Key::Truncated(group), row)?;
     Ok(Truncated { index, term })
+}
+
+pub(super) fn encode_installing(into: &mut Vec<u8>, mark: Installing) {
+    seal(into, |row| {
+        for number in [mark.at.index, mark.at.term, mark.chunks] {
+            row.extend_from_slice(&number.to_le_bytes());
+        }
+    });
+}
+
+pub(super) fn decode_installing(group: GroupId, row: &[u8]) -> Result<Installing, LogError> {
+    let [index, term, chunks] = numbers(Key::Installing(group), row)?;
+    let at = Truncated { index, term };
+    Ok(Installing { at, chunks })
+}
+
+pub(super) fn encode_chunk(into: &mut Vec<u8>, bytes: &[u8]) {
+    seal(into, |row| row.extend_from_slice(bytes));
+}
+
+pub(super) fn decode_chunk(group: GroupId, number: u64, row: &[u8]) -> Result<Vec<u8>, LogError> {
+    unseal(Key::Chunk(group, number), row).map(<[u8]>::to_vec)
 }
 
 fn numbers<const N: usize>(key: Key, row: &[u8]) -> Result<[u64; N], LogError> {
@@ -228,6 +316,20 @@ mod tests {
         for length in 0..row.len() {
             assert!(decode_entry(GroupId(1), 7, &row[..length]).is_err(), "{length} bytes");
         }
+    }
+
+    #[test]
+    fn a_record_of_the_first_format_is_read() {
+        #[derive(serde::Serialize)]
+        struct First(u64, u64, Vec<u64>, Vec<u8>, Life);
+        let first = First(3, 1, vec![1], b"descriptor".to_vec(), Life::Alive);
+        let mut row = Vec::new();
+        seal(&mut row, |row| row.extend(postcard::to_stdvec(&first).unwrap()));
+        let record = decode_record(GroupId(1), &row).unwrap();
+        assert_eq!((record.born, record.replica), (3, 1));
+        assert!(record.members.is_sole_voter(1));
+        encode_record(&mut row, &record).unwrap();
+        assert_eq!(decode_record(GroupId(1), &row).unwrap(), record);
     }
 
     #[test]

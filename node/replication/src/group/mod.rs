@@ -6,19 +6,18 @@
 //! 2. leaves its effect in the open entry and its group in the log writer's queue;
 //! 3. is answered when its entry has been applied.
 //!
-//! A read goes straight to the storage and then asks whether the group was serving all the while.
+//! Reads are in [`reads`]: they go straight to the storage and then ask whether the group was serving all the while.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod reads;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use partita_model::item::Item;
-use partita_model::key::KeyBytes;
-use partita_model::request::{GetReply, GetRequest, PageReply, PageRequest, Refusal, WriteReply, WriteRequest};
+use partita_model::request::{Refusal, WriteReply, WriteRequest};
 use partita_partition::applier::Applier;
-use partita_partition::change::ChangeRecord;
-use partita_partition::command::{Command, CommandReply, Delivered};
-use partita_partition::descriptor::{GroupId, ItemTime, LogPosition, PartitionDescriptor};
+use partita_partition::command::{Command, CommandReply};
+use partita_partition::descriptor::{GroupId, LogPosition, PartitionDescriptor};
 use partita_partition::error::PartitionError;
 use partita_partition::evaluator::{Effect, Evaluated, Evaluator};
 use partita_partition::reader::PartitionReader;
@@ -26,11 +25,17 @@ use partita_partition::storage::rocks::RocksStorage;
 use partita_partition::storage::{Storage, Tier};
 use tokio::sync::watch;
 
+use uuid::Uuid;
+
 use crate::core::Core;
+use crate::driver::DriverError;
 use crate::fate::Waiting;
 use crate::log::GroupRecord;
-use crate::replica::{Replica, Settled};
+use crate::members::{Changed, MemberChange, Members, MembershipError, ReplicaId};
+use crate::planted::{self, Bug};
+use crate::replica::{Applied, Installed, Replica, Settled, Wish};
 use crate::stats::GroupStats;
+use crate::writer::Fatal;
 
 /// A write is evaluated in memory so often, with its rows read into the block cache in between, before it may read the
 /// disk under the group's lock: the cache may be too small to keep them.
@@ -46,7 +51,24 @@ pub struct Group<S: Storage = RocksStorage> {
     pub(crate) applier: Mutex<Applier<S>>,
     /// The term in which it serves reads; 0 while it does not.
     serving: AtomicU64,
+    /// Until when, by the store's clock, nobody else can have been elected; `u64::MAX` where nobody else votes.
+    lease_until: AtomicU64,
+    /// Until when a follower may answer eventual reads.
+    fresh_until: AtomicU64,
+    /// Whether there are other replicas.
+    has_peers: AtomicBool,
+    leadership: watch::Sender<Leadership>,
+    me: Weak<Self>,
     applied: watch::Sender<LogPosition>,
+}
+
+/// Who leads a group, as far as a replica knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leadership {
+    /// The replica that leads; 0 when nobody is known to.
+    pub leader: ReplicaId,
+    /// The term in which this replica serves as the leader; 0 while it does not.
+    pub serving: u64,
 }
 
 /// Where an evaluation leads.
@@ -54,6 +76,8 @@ enum Step<T> {
     Answer(Result<T, Refusal>),
     /// The answer holds once this is known to have gone well.
     Wait(Waiting, Result<T, Refusal>),
+    /// The answer changes nothing: it holds once what it saw is applied, if the replica then still led in this term.
+    Confirm(u64, Option<Waiting>, Result<T, Refusal>),
     /// Try again after this.
     Full(Waiting),
     /// Memory is not enough.
@@ -68,8 +92,9 @@ impl<S: Storage> Group<S> {
         reader: Arc<PartitionReader<S>>,
         applier: Applier<S>,
         replica: Replica<S>,
-    ) -> Self {
-        Self {
+    ) -> Arc<Self> {
+        let has_peers = replica.members().members.len() != 1;
+        Arc::new_cyclic(|me| Self {
             id,
             core,
             record,
@@ -78,7 +103,12 @@ impl<S: Storage> Group<S> {
             applied: watch::channel(applier.at()).0,
             applier: Mutex::new(applier),
             serving: AtomicU64::new(0),
-        }
+            lease_until: AtomicU64::new(0),
+            fresh_until: AtomicU64::new(0),
+            has_peers: has_peers.into(),
+            leadership: watch::Sender::default(),
+            me: Weak::clone(me),
+        })
     }
 
     /// Its id.
@@ -98,10 +128,70 @@ impl<S: Storage> Group<S> {
         GroupStats {
             term: replica.term(),
             leader: replica.is_leader(),
+            replica: self.record.replica,
+            leads: replica.leader(),
+            members: Arc::clone(replica.members()),
+            committed: replica.committed_index(),
+            serving: replica.serving_term(),
+            lease_until: replica.lease_until(),
+            resting: replica.is_resting(),
             applied: applied.at,
             counters: applied.counters,
             in_flight: replica.in_flight(),
         }
+    }
+
+    /// The members as applied.
+    pub fn members(&self) -> Arc<Members> {
+        Arc::clone(self.replica.lock().members())
+    }
+
+    /// Changes the members, at the leader, once for each id: who asks again with the same id is told what it came to.
+    /// Returns when the change is applied here (of a replacement, when both configurations are in force; the leader then
+    /// leaves the old one by itself).
+    pub async fn change_members(&self, id: Uuid, change: MemberChange) -> Result<Changed, MembershipError> {
+        if matches!(change, MemberChange::AddLearner { .. }) {
+            self.leave_birth_behind().await?;
+        }
+        let now = (self.core.elapsed)();
+        match self.with_turn(|replica| replica.change_members(id, change, now))? {
+            Wish::Made(changed) => Ok(changed),
+            Wish::Proposed(waiting) => {
+                waiting.await?;
+                self.members().changed(id).ok_or(MembershipError::Busy)
+            }
+        }
+    }
+
+    /// A group that was born with a single voter has a log that begins at its birth. Whoever is added has to begin with a
+    /// snapshot, which says who the members are: so the log's beginning is cut off first.
+    async fn leave_birth_behind(&self) -> Result<(), Refusal> {
+        if !self.replica.lock().has_whole_log() {
+            return Ok(());
+        }
+        let (storage, reader) = (Arc::clone(self.reader.storage()), Arc::clone(&self.reader));
+        let flush = move || {
+            storage
+                .flush()
+                .map_err(PartitionError::from)
+                .and_then(|()| reader.flushed_at())
+        };
+        let flushed = self.core.pool.run(flush).await?.map_err(PartitionError::into_refusal)?;
+        let now = (self.core.elapsed)();
+        // In the same turn in which the change is proposed, or in one before.
+        self.with_turn(|replica| replica.cut(flushed, now));
+        Ok(())
+    }
+
+    /// Asks a voter to take the leadership over, at the leader. It has happened when this replica leads no longer; when
+    /// that takes longer than an election timeout, it will not.
+    pub fn transfer_leadership(&self, to: ReplicaId) -> Result<(), MembershipError> {
+        self.with_turn(|replica| replica.transfer(to))
+    }
+
+    /// Who leads, and a wake-up whenever that changes.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.subscribe()
     }
 
     /// The last applied entry, and a wake-up whenever there is a later one: what index workers sleep on.
@@ -125,6 +215,7 @@ impl<S: Storage> Group<S> {
                     waiting.await?;
                     return answer;
                 }
+                Step::Confirm(term, waiting, answer) => return self.confirmed(term, waiting, answer).await,
                 Step::Full(waiting) => drop(waiting.await),
                 Step::NotCached => {
                     request = Box::pin(self.warm(request)).await?;
@@ -145,6 +236,7 @@ impl<S: Storage> Group<S> {
                     waiting.await?;
                     return answer;
                 }
+                Step::Confirm(term, waiting, answer) => return self.confirmed(term, waiting, answer).await,
                 Step::Full(waiting) => {
                     drop(waiting.await);
                     step = self.evaluate_command(&command, Tier::BlockCacheOnly);
@@ -201,10 +293,7 @@ impl<S: Storage> Group<S> {
             Err(error) => return Step::Answer(Err(error.into_refusal())),
         };
         let Some(effect) = effect else {
-            return match replica.settled() {
-                Some(waiting) => Step::Wait(waiting, answer),
-                None => Step::Answer(answer),
-            };
+            return Step::Confirm(replica.serving_term(), replica.settled(), answer);
         };
         let waiting = replica.push(&effect);
         self.core.queue.note_opened();
@@ -216,92 +305,26 @@ impl<S: Storage> Group<S> {
         Step::Wait(waiting, answer)
     }
 
+    /// An answer without an effect, once it is certain that it was right.
+    async fn confirmed<T>(
+        &self,
+        term: u64,
+        waiting: Option<Waiting>,
+        answer: Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        if let Some(waiting) = waiting {
+            waiting.await?;
+        }
+        if !self.holds(term) && !planted::has(Bug::RefuseWithoutLease) {
+            Box::pin(self.confirm(term)).await?;
+        }
+        answer
+    }
+
     async fn warm(&self, request: WriteRequest) -> Result<WriteRequest, Refusal> {
         let reader = Arc::clone(&self.reader);
         let job = move || reader.warm(&request).map(|()| request);
         self.core.pool.run(job).await?.map_err(PartitionError::into_refusal)
-    }
-
-    /// One item: on the calling thread when memory is enough.
-    pub async fn get(&self, request: GetRequest) -> Result<GetReply, Refusal> {
-        let term = self.serving_term()?;
-        let reply = match self.reader.get(&request, Tier::BlockCacheOnly) {
-            Err(PartitionError::NotCached) => Box::pin(self.pooled(move |r| r.get(&request, Tier::All))).await,
-            answer => answer.map_err(PartitionError::into_refusal),
-        };
-        self.still_serving(term)?;
-        reply
-    }
-
-    /// One page of items or index rows: on the calling thread when memory is enough.
-    pub async fn page(&self, request: PageRequest) -> Result<PageReply, Refusal> {
-        let term = self.serving_term()?;
-        let reply = match self.reader.page(&request, Tier::BlockCacheOnly) {
-            Err(PartitionError::NotCached) => Box::pin(self.pooled(move |r| r.page(&request, Tier::All))).await,
-            answer => answer.map_err(PartitionError::into_refusal),
-        };
-        self.still_serving(term)?;
-        reply
-    }
-
-    /// The change log behind `after`, in order of time: at most so many records, and no further one once so many bytes
-    /// have been read.
-    pub async fn changes(
-        &self,
-        after: ItemTime,
-        records_max: usize,
-        bytes_max: usize,
-    ) -> Result<Vec<ChangeRecord>, Refusal> {
-        self.served(move |reader| reader.changes(after, records_max, bytes_max))
-            .await
-    }
-
-    /// How far this source has been delivered here (on a global index's partition).
-    pub async fn position(&self, source: GroupId) -> Result<Option<Delivered>, Refusal> {
-        self.served(move |reader| reader.position(source)).await
-    }
-
-    /// Items whose time to live has run out, with their key attributes.
-    pub async fn expired(&self, now_s: u64, max: usize) -> Result<Vec<(KeyBytes, Item)>, Refusal> {
-        self.served(move |reader| reader.expired(now_s, max)).await
-    }
-
-    /// A read on the pool, at a serving leader.
-    async fn served<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&PartitionReader<S>) -> Result<T, PartitionError> + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let term = self.serving_term()?;
-        let reply = self.pooled(read).await;
-        self.still_serving(term)?;
-        reply
-    }
-
-    async fn pooled<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&PartitionReader<S>) -> Result<T, PartitionError> + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let reader = Arc::clone(&self.reader);
-        self.core
-            .pool
-            .run(move || read(&reader))
-            .await?
-            .map_err(PartitionError::into_refusal)
-    }
-
-    fn serving_term(&self) -> Result<u64, Refusal> {
-        match self.serving.load(Ordering::Acquire) {
-            0 => Err(self.replica.lock().refusal().unwrap_or(Refusal::NotLeader)),
-            term => Ok(term),
-        }
-    }
-
-    fn still_serving(&self, term: u64) -> Result<(), Refusal> {
-        if self.serving_term()? == term {
-            Ok(())
-        } else {
-            Err(Refusal::NotLeader)
-        }
     }
 
     pub(crate) fn record(&self) -> &GroupRecord {
@@ -312,6 +335,55 @@ impl<S: Storage> Group<S> {
         &self.reader
     }
 
+    /// Whether the group has other replicas.
+    pub(crate) fn has_peers(&self) -> bool {
+        self.has_peers.load(Ordering::Relaxed)
+    }
+
+    /// Does something to the replica under its lock, and lets everybody know what changed by it.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Replica<S>) -> T) -> T {
+        let mut replica = self.replica.lock();
+        let done = act(&mut replica);
+        self.publish(&replica);
+        let (fates, dropped) = (replica.take_fates(), replica.take_dropped());
+        drop(replica);
+        self.core.queue.note_taken(dropped);
+        decide(fates);
+        done
+    }
+
+    /// The same; what the replica wants done by that is left to the log writer.
+    pub(crate) fn with_turn<T>(&self, act: impl FnOnce(&mut Replica<S>) -> T) -> T {
+        let mut enqueue = false;
+        let done = self.with(|replica| {
+            let done = act(replica);
+            enqueue = replica.wants_turn() && replica.enqueue();
+            done
+        });
+        if enqueue && let Some(group) = self.me.upgrade() {
+            self.core.queue.push(group);
+        }
+        done
+    }
+
+    /// What is read without the lock. A lease is never seen with an older term than its own: see [`Group::holds`].
+    fn publish(&self, replica: &Replica<S>) {
+        let serving = replica.serving_term();
+        if self.serving.load(Ordering::Relaxed) != serving {
+            self.serving.store(0, Ordering::Release);
+        }
+        self.lease_until.store(replica.lease_until(), Ordering::Release);
+        self.serving.store(serving, Ordering::Release);
+        self.fresh_until.store(replica.fresh_until(), Ordering::Release);
+        let leader = replica.leader();
+        let now = Leadership { leader, serving };
+        if *self.leadership.borrow() != now {
+            self.leadership.send_replace(now);
+        }
+        self.has_peers
+            .store(replica.members().members.len() != 1, Ordering::Relaxed);
+    }
+
     /// Puts it into the log writer's queue for what its replica wants done.
     pub(crate) fn enqueue(self: &Arc<Self>) {
         if self.replica.lock().enqueue() {
@@ -320,29 +392,36 @@ impl<S: Storage> Group<S> {
     }
 
     /// Entries up to `at` are applied and visible: whoever waits is told.
-    pub(crate) fn settle(&self, at: LogPosition, skipped: &[(u64, Refusal)]) {
-        let fates = {
-            let mut replica = self.replica.lock();
-            let (fates, begins) = replica.settle(at, skipped);
-            if begins {
-                self.serving.store(replica.term(), Ordering::Release);
-            }
-            fates
-        };
-        decide(fates);
+    pub(crate) fn settle(
+        &self,
+        at: LogPosition,
+        skipped: &[(u64, Refusal)],
+        changes: Vec<Applied>,
+    ) -> Result<(), DriverError> {
+        self.with_turn(|replica| replica.settle(at, skipped, changes))?;
         self.applied.send_replace(at);
+        Ok(())
+    }
+
+    /// A snapshot has become the state.
+    pub(crate) fn install(&self, installed: Installed) -> Result<(), Fatal> {
+        let (index, at) = (installed.at.index, self.reload(&installed)?);
+        debug_assert_eq!(index, at.index);
+        self.with_turn(|replica| replica.installed(installed));
+        self.applied.send_replace(at);
+        Ok(())
+    }
+
+    fn reload(&self, installed: &Installed) -> Result<LogPosition, Fatal> {
+        let mut applier = self.applier.lock();
+        let index = installed.at.index;
+        applier.reload().map_err(|error| Fatal::Apply { index, error })?;
+        Ok(applier.at())
     }
 
     /// Nothing goes on here any more.
     pub(crate) fn end(&self, refusal: Refusal) {
-        let fates = {
-            let mut replica = self.replica.lock();
-            self.serving.store(0, Ordering::Release);
-            let open = replica.open_effects();
-            self.core.queue.note_taken(open);
-            replica.end(refusal)
-        };
-        decide(fates);
+        self.with(|replica| replica.end(refusal));
     }
 }
 

@@ -1,0 +1,108 @@
+//! Installing a snapshot whose chunks are staged in the log, under a mark that makes a restart do it again.
+//!
+//! 1. The rows of the partition, as it was here and as the snapshot has it, are cleared.
+//! 2. The chunks' rows are written, then descriptor, counters, position and members.
+//! 3. The state is flushed: from here on the snapshot is durable.
+//! 4. Mark and chunks are removed from the log.
+
+use std::sync::Arc;
+
+use partita_partition::Partition;
+use partita_partition::descriptor::{GroupId, PartitionDescriptor};
+use partita_partition::error::PartitionError;
+use partita_partition::row::{self, MetaKind};
+use partita_partition::storage::{Batch as _, Family, Storage};
+use partita_partition::transfer;
+use serde::{Deserialize, Serialize};
+
+use crate::core::Core;
+use crate::log::{Installing, LogChange, LogError};
+use crate::members::{Members, UnknownMembers};
+use crate::replica::Installed;
+
+/// Why a snapshot could not be installed. It is fatal for the store.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InstallError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
+    #[error("the head of a snapshot: {0}")]
+    Head(String),
+}
+
+impl From<UnknownMembers> for InstallError {
+    fn from(error: UnknownMembers) -> Self {
+        Self::Head(error.to_string())
+    }
+}
+
+/// The format of a head: its first byte.
+const FORMAT: u8 = 1;
+
+/// The first chunk of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Head {
+    descriptor: Vec<u8>,
+    state: Vec<u8>,
+    members: Vec<u8>,
+}
+
+impl Head {
+    pub(crate) fn encode(head: &transfer::Head, members: &Members) -> Result<Vec<u8>, InstallError> {
+        let head = Self {
+            descriptor: head.descriptor.clone(),
+            state: head.state.clone(),
+            members: members.encode()?,
+        };
+        postcard::to_extend(&head, vec![FORMAT]).map_err(|error| InstallError::Head(error.to_string()))
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, InstallError> {
+        match bytes.split_first() {
+            Some((&FORMAT, content)) => {
+                postcard::from_bytes(content).map_err(|error| InstallError::Head(error.to_string()))
+            }
+            _ => Err(InstallError::Head("its format is unknown".to_owned())),
+        }
+    }
+
+    pub(crate) fn members(&self) -> Result<Members, InstallError> {
+        Ok(Members::decode(&self.members)?)
+    }
+}
+
+/// Installs the staged snapshot of a group; `old` is the partition as it was.
+pub(crate) fn install<S: Storage>(
+    core: &Core<S>,
+    group: GroupId,
+    old: &PartitionDescriptor,
+    mark: &Installing,
+) -> Result<Installed, InstallError> {
+    let storage = &*core.storage;
+    let head = Head::decode(&core.log.chunk(group, 0)?)?;
+    let descriptor = partita_partition::descriptor::from_stored(&head.descriptor)?;
+    let write = |batch| storage.write(batch).map_err(PartitionError::from);
+    let mut batch = storage.batch();
+    Partition::destroy(storage, &mut batch, old)?;
+    Partition::destroy(storage, &mut batch, &descriptor)?;
+    write(batch)?;
+    for number in 1..mark.chunks {
+        let mut batch = storage.batch();
+        transfer::import(&mut batch, &descriptor, &core.log.chunk(group, number)?)?;
+        write(batch)?;
+    }
+    let mut batch = storage.batch();
+    let key = |kind| row::meta(descriptor.table, group, kind);
+    batch.put(Family::Meta, &key(MetaKind::Descriptor), &head.descriptor);
+    batch.put(Family::Meta, &key(MetaKind::State), &head.state);
+    batch.put(Family::Meta, &key(MetaKind::Members), &head.members);
+    write(batch)?;
+    storage.flush().map_err(PartitionError::from)?;
+    let unmark = [LogChange::Installing(group, None), LogChange::DropChunks(group)];
+    core.log.write(&unmark.to_vec())?;
+    Ok(Installed {
+        at: mark.at,
+        members: Arc::new(head.members()?),
+    })
+}

@@ -1,0 +1,82 @@
+//! Bugs that can be put in on purpose, to see that the simulation finds them. Compiled in with the feature `planted`
+//! only; without it every question is answered with no, at compile time.
+
+/// A bug that was thought of, and what is wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Bug {
+    /// The lease counts from the receipt of a confirmation, not from what it confirms was sent.
+    LeaseFromReceipt,
+    /// A leader that has asked a follower to take over keeps its lease.
+    LeaseAfterTransfer,
+    /// A voter that has just started votes at once.
+    VoteAfterStart,
+    /// Followers answer before what they answer for is synced.
+    AnswerBeforeSync,
+    /// A vote is granted before it is durable, and forgotten by a crash.
+    VoteNotStored,
+    /// A new leader serves before an entry of its own term is applied.
+    ServeBeforeOwnTerm,
+    /// Reads are answered without a look at the lease.
+    ReadWithoutLease,
+    /// A failed condition is answered without a look at the lease.
+    RefuseWithoutLease,
+    /// Effects that were evaluated in one term are proposed in another, and apply does not compare the two.
+    TermNotChecked,
+    /// The log is cut to what is applied, not to what is flushed.
+    CutPastFlushed,
+    /// Frames for a replica that was removed here reach its successor.
+    TombstoneIgnored,
+    /// A leader that lost its term keeps the overlay of what it had in flight.
+    OverlayKept,
+    /// A leader that lost its term tells those who wait that their writes were made.
+    LossIsSuccess,
+    /// Commitment of a write is told before it is applied: the fate is decided at the sync.
+    AnswerAtOwnSync,
+    /// A snapshot is installed without a mark: a crash in the middle leaves a mixture.
+    InstallUnmarked,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::LeaseFromReceipt,
+        Self::LeaseAfterTransfer,
+        Self::VoteAfterStart,
+        Self::AnswerBeforeSync,
+        Self::VoteNotStored,
+        Self::ServeBeforeOwnTerm,
+        Self::ReadWithoutLease,
+        Self::RefuseWithoutLease,
+        Self::TermNotChecked,
+        Self::CutPastFlushed,
+        Self::TombstoneIgnored,
+        Self::OverlayKept,
+        Self::LossIsSuccess,
+        Self::AnswerAtOwnSync,
+        Self::InstallUnmarked,
+    ];
+}
+
+#[cfg(feature = "planted")]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a bug in what this thread does (or none).
+#[cfg(feature = "planted")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Whether this bug is planted.
+#[cfg(feature = "planted")]
+pub(crate) fn has(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Nothing is ever planted.
+#[cfg(not(feature = "planted"))]
+#[inline(always)]
+pub(crate) const fn has(_bug: Bug) -> bool {
+    false
+}

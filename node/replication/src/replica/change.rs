@@ -1,0 +1,191 @@
+//! Changes of the group's members, at the leader that proposes them and at every replica that applies them.
+
+use std::sync::Arc;
+
+use partita_model::request::Refusal;
+use partita_partition::storage::Storage;
+use raft::eraftpb::ConfChangeV2;
+use uuid::Uuid;
+
+use super::{Proposed, Replica};
+use crate::driver::DriverError;
+use crate::fate::{Fate, Waiting};
+use crate::members::{ChangeEntry, Changed, MemberChange, Members, MembershipError, ReplicaId, Role};
+use crate::time::ELECTION_NS;
+
+/// A learner that lacks no more than this many entries has caught up: what a group writes within a round trip or two.
+const BEHIND_ENTRIES_MAX: u64 = 64;
+
+/// A change of membership that is applied with a batch of entries.
+pub(crate) struct Applied {
+    /// What raft-rs is told.
+    pub(crate) change: ConfChangeV2,
+    /// The members after it.
+    pub(crate) members: Arc<Members>,
+}
+
+/// What a wish for a change comes to.
+pub(crate) enum Wish {
+    /// It was made before.
+    Made(Changed),
+    /// It is on its way.
+    Proposed(Waiting),
+}
+
+impl<S: Storage> Replica<S> {
+    /// Proposes a change, once for each id.
+    pub(crate) fn change_members(&mut self, id: Uuid, change: MemberChange, now: u64) -> Result<Wish, MembershipError> {
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal.into());
+        }
+        if let Some(changed) = self.members.changed(id) {
+            return Ok(Wish::Made(changed));
+        }
+        if self.driver.has_pending_change() || self.members.is_joint() || self.driver.is_transferring() {
+            return Err(MembershipError::Busy);
+        }
+        let epoch = self.members.epoch;
+        let entry = ChangeEntry { id, epoch, change };
+        self.check(&entry, now)?;
+        let waiting = self.propose_change(&entry).map_err(|_| Refusal::NotLeader)?;
+        Ok(Wish::Proposed(waiting))
+    }
+
+    fn propose_change(&mut self, entry: &ChangeEntry) -> Result<Waiting, DriverError> {
+        self.wake();
+        let index = self.driver.propose_change(entry, &self.members)?;
+        let fate: Arc<Fate> = Arc::default();
+        let waiting = fate.wait();
+        self.proposed.push_back(Proposed {
+            index,
+            bytes: 0,
+            effects: 0,
+            last: self.proposed.back().map_or(0, |proposed| proposed.last),
+            fate,
+        });
+        Ok(waiting)
+    }
+
+    /// Whether a change fits the members, and leaves a quorum that is alive.
+    fn check(&self, entry: &ChangeEntry, now: u64) -> Result<(), MembershipError> {
+        match entry.change {
+            MemberChange::AddLearner { store } => {
+                if self.members.on_store(store).is_some() {
+                    return Err(MembershipError::StoreTaken);
+                }
+            }
+            MemberChange::Promote { replica } => self.check_caught_up(replica, now)?,
+            MemberChange::Remove { replica } => self.check_not_leading(replica)?,
+            MemberChange::Replace { add, remove } => {
+                self.check_not_leading(remove)?;
+                self.check_caught_up(add, now)?;
+            }
+            MemberChange::Leave => return Err(MembershipError::Busy),
+        }
+        let next = self.members.apply(entry);
+        let next = next.ok_or_else(|| MembershipError::NoSuchMember(subject(entry.change)))?;
+        for voters in next.voting().iter().filter(|voters| !voters.is_empty()) {
+            let alive = voters.iter().filter(|voter| self.is_alive(**voter, now)).count();
+            let quorum = voters.len() / 2 + 1;
+            if alive < quorum {
+                return Err(MembershipError::QuorumLost { alive, quorum });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_not_leading(&self, replica: ReplicaId) -> Result<(), MembershipError> {
+        match replica == self.id {
+            true => Err(MembershipError::Leads),
+            false => Ok(()),
+        }
+    }
+
+    fn check_caught_up(&self, replica: ReplicaId, now: u64) -> Result<(), MembershipError> {
+        let member = self.members.member(replica);
+        if member.is_none_or(|member| member.role != Role::Learner) {
+            return Err(MembershipError::NoSuchMember(replica));
+        }
+        let (matched, last) = (self.driver.matched(replica), self.driver.last());
+        if matched + BEHIND_ENTRIES_MAX < last || matched == 0 || !self.is_alive(replica, now) {
+            return Err(MembershipError::Behind { matched, last });
+        }
+        Ok(())
+    }
+
+    fn is_alive(&self, replica: ReplicaId, now: u64) -> bool {
+        replica == self.id || now.saturating_sub(self.lease.heard(replica)) < ELECTION_NS
+    }
+
+    /// A change has been applied to the state.
+    pub(super) fn members_applied(&mut self, applied: Applied) -> Result<(), DriverError> {
+        self.driver.apply_change(&applied.change)?;
+        self.take_members(applied.members);
+        let votes = self.members.voting().iter().any(|voters| voters.contains(&self.id));
+        if self.is_leader() && !votes {
+            self.driver.step_down();
+        }
+        Ok(())
+    }
+
+    /// These are the members from now on.
+    pub(super) fn take_members(&mut self, members: Arc<Members>) {
+        self.members = members;
+        self.lease.renew(&self.members, self.id);
+        let known = self.members.next_replica;
+        self.strangers.retain(|stranger| stranger.0 >= known);
+        let members = &self.members;
+        self.sending.retain(|sending| members.member(sending.to).is_some());
+    }
+
+    /// Ends a joint configuration, as soon as it is in force.
+    pub(super) fn leave_joint(&mut self) -> Result<(), DriverError> {
+        let wants = self.serving && self.members.is_joint() && !self.ended;
+        if wants && !self.driver.has_pending_change() && !self.driver.is_transferring() {
+            let (id, epoch, change) = (Uuid::nil(), self.members.epoch, MemberChange::Leave);
+            self.propose_change(&ChangeEntry { id, epoch, change })?;
+        }
+        Ok(())
+    }
+
+    /// Hands the leadership over to the voter that has most of the log, if there is one that is alive. False when there
+    /// is nobody, or nothing to hand over.
+    pub(crate) fn hand_over(&mut self, now: u64) -> bool {
+        let voters = self.members.voting()[0].clone();
+        let others = voters
+            .into_iter()
+            .filter(|voter| *voter != self.id && self.is_alive(*voter, now));
+        let best = others.max_by_key(|voter| self.driver.matched(*voter));
+        match best.filter(|_| self.is_leader() && !self.ended) {
+            Some(to) => {
+                self.wake();
+                self.driver.transfer(to);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Hands the leadership over to a voter; it has happened when this replica leads no longer.
+    pub(crate) fn transfer(&mut self, to: ReplicaId) -> Result<(), MembershipError> {
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal.into());
+        }
+        if !self.members.voting()[0].contains(&to) {
+            return Err(MembershipError::NoSuchMember(to));
+        }
+        if to != self.id {
+            self.wake();
+            self.driver.transfer(to);
+        }
+        Ok(())
+    }
+}
+
+fn subject(change: MemberChange) -> ReplicaId {
+    match change {
+        MemberChange::Promote { replica } | MemberChange::Remove { replica } => replica,
+        MemberChange::Replace { remove, .. } => remove,
+        MemberChange::AddLearner { .. } | MemberChange::Leave => 0,
+    }
+}

@@ -1,0 +1,324 @@
+//! Snapshots: a follower that needs entries which the log no longer has gets the rows instead.
+//!
+//! 1. raft-rs asks for a snapshot ([`Replica::start_snapshots`]): the leader pins a view of its state and sends it in
+//!    chunks, a few at a time: a head with descriptor, counters and members, then rows in order of their keys.
+//! 2. The follower stages each chunk in its log, and answers once it is durable; what was lost is sent again, from the
+//!    first chunk that the follower lacks.
+//! 3. With the last chunk the snapshot takes the log's place: one batch of the log clears the group's entries and marks
+//!    that the installation has begun. From then on it is certain to end: a restart does it again.
+//! 4. The log writer installs it (`crate::install`), then the mark and the chunks go.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use partita_partition::descriptor::PartitionDescriptor;
+use partita_partition::storage::Storage;
+use partita_partition::transfer::{self, Place};
+
+use super::Replica;
+use super::life::{Note, Post};
+use crate::install::Head;
+use crate::log::{Installing, LogChange, Truncated};
+use crate::members::{Members, ReplicaId};
+use crate::message::{Chunk, Letter};
+use crate::planted::{self, Bug};
+use crate::time::{ELECTION_NS, HEARTBEAT_TICKS, TICK_NS};
+
+/// So many chunks are on their way at once.
+const WINDOW_CHUNKS: usize = 8;
+/// A group sends so many snapshots at once; further followers wait.
+const SENDING_MAX: usize = 2;
+/// Chunks that are not answered are sent again after this: a few round trips and a sync.
+const RESEND_NS: u64 = 2 * HEARTBEAT_TICKS as u64 * TICK_NS;
+/// A follower that has not answered for so long is given up; it asks again when it is back.
+const GIVE_UP_NS: u64 = 20 * ELECTION_NS;
+/// The answer to chunks of a snapshot that is not needed any more.
+const NOT_NEEDED: u64 = u64::MAX;
+
+/// A snapshot on its way to a follower.
+pub(super) struct Sending<S: Storage> {
+    pub(super) to: ReplicaId,
+    at: Truncated,
+    view: S::Pinned,
+    descriptor: PartitionDescriptor,
+    /// Where the next chunk begins; `None` at the end.
+    place: Option<Place>,
+    next: u64,
+    /// Sent, not answered.
+    window: VecDeque<Part>,
+    /// When something was last sent, and when something was last answered.
+    sent: u64,
+    answered: u64,
+}
+
+/// A chunk.
+#[derive(Clone)]
+struct Part {
+    number: u64,
+    last: bool,
+    bytes: Arc<[u8]>,
+}
+
+/// A snapshot being received.
+pub(super) struct Receiving {
+    at: Truncated,
+    members: Arc<Members>,
+    /// The chunk to come next.
+    next: u64,
+}
+
+/// A snapshot to be installed.
+pub(crate) struct Install {
+    pub(crate) mark: Installing,
+    /// The log writer's turn that makes the mark durable.
+    pub(super) turn: u64,
+}
+
+/// A snapshot that was installed.
+pub(crate) struct Installed {
+    pub(crate) at: Truncated,
+    pub(crate) members: Arc<Members>,
+}
+
+impl<S: Storage> Replica<S> {
+    /// Begins to send a snapshot to followers that need one.
+    pub(super) fn start_snapshots(&mut self) {
+        for to in self.driver.take_wanted() {
+            let known = self.sending.iter().any(|sending| sending.to == to);
+            if known || self.sending.len() >= SENDING_MAX || !self.is_leader() {
+                continue;
+            }
+            match self.pin(to) {
+                Ok(sending) => {
+                    self.sending.push(sending);
+                    self.pump(to);
+                }
+                Err(error) => tracing::error!(group = self.group.0, error, "a snapshot cannot be made"),
+            }
+        }
+    }
+
+    /// Pins the state as it is now.
+    fn pin(&self, to: ReplicaId) -> Result<Sending<S>, String> {
+        let view = self.storage.pin();
+        let descriptor = self.evaluator.descriptor();
+        let head = transfer::head(&view, descriptor.table, self.group).map_err(|error| error.to_string())?;
+        let head = head.ok_or("the partition is not there")?;
+        let members = match &head.members {
+            Some(members) => Members::decode(members).map_err(|error| error.to_string())?,
+            None => Members::clone(&self.members),
+        };
+        let at = Truncated {
+            index: head.at.index,
+            term: head.at.term,
+        };
+        let descriptor = head.descriptor().map_err(|error| error.to_string())?;
+        let bytes = Head::encode(&head, &members).map_err(|error| error.to_string())?;
+        let first = Part {
+            number: 0,
+            last: false,
+            bytes: Arc::from(bytes),
+        };
+        Ok(Sending {
+            to,
+            at,
+            view,
+            descriptor,
+            place: Some(Place::default()),
+            next: 1,
+            window: VecDeque::from([first]),
+            sent: 0,
+            answered: 0,
+        })
+    }
+
+    /// Fills the window of a snapshot and sends what is in it and was not sent.
+    fn pump(&mut self, to: ReplicaId) {
+        let Some(at) = self.sending.iter().position(|sending| sending.to == to) else {
+            return;
+        };
+        let sending = &mut self.sending[at];
+        let mut fresh: Vec<Part> = Vec::new();
+        if sending.next == 1 {
+            fresh.extend(sending.window.front().cloned());
+        }
+        while sending.window.len() < WINDOW_CHUNKS
+            && let Some(place) = sending.place.take()
+        {
+            let exported = transfer::export(&sending.view, &sending.descriptor, &place, self.limits.chunk_bytes);
+            let (bytes, next) = match exported {
+                Ok(exported) => exported,
+                Err(error) => {
+                    tracing::error!(group = self.group.0, %error, "a snapshot cannot be read");
+                    self.sending.remove(at);
+                    return;
+                }
+            };
+            let part = Part {
+                number: sending.next,
+                last: next.is_none(),
+                bytes: Arc::from(bytes),
+            };
+            sending.place = next;
+            sending.next += 1;
+            sending.window.push_back(part.clone());
+            fresh.push(part);
+        }
+        let snapshot = sending.at;
+        self.posts.extend(fresh.into_iter().map(|part| part.post(to, snapshot)));
+    }
+
+    /// A follower has everything before this chunk.
+    pub(super) fn chunk_received(&mut self, from: ReplicaId, at: (u64, u64), next: u64, now: u64) {
+        let of = |sending: &Sending<S>| sending.to == from && (sending.at.index, sending.at.term) == at;
+        let Some(place) = self.sending.iter().position(of) else {
+            return;
+        };
+        let sending = &mut self.sending[place];
+        while sending.window.front().is_some_and(|part| part.number < next) {
+            sending.window.pop_front();
+            sending.answered = now;
+        }
+        let lost = sending.window.front().map_or(sending.next, |part| part.number) > next;
+        let done = sending.window.is_empty() && sending.place.is_none();
+        if lost || done || next == NOT_NEEDED {
+            // A follower that has lost what it had asks anew.
+            self.sending.remove(place);
+        } else {
+            self.pump(from);
+        }
+    }
+
+    /// Sends again what was not answered, and gives up who never answers.
+    pub(super) fn resend_chunks(&mut self, now: u64) {
+        for sending in &mut self.sending {
+            if sending.sent == 0 {
+                (sending.sent, sending.answered) = (now, now);
+            }
+            if now.saturating_sub(sending.sent.max(sending.answered)) >= RESEND_NS {
+                sending.sent = now;
+                let (to, at) = (sending.to, sending.at);
+                self.posts
+                    .extend(sending.window.iter().map(|part| part.clone().post(to, at)));
+            }
+        }
+        self.sending
+            .retain(|sending| now.saturating_sub(sending.answered) < GIVE_UP_NS);
+    }
+
+    /// The index of the snapshot that is on its way to a follower.
+    pub(super) fn sends_to(&self, replica: ReplicaId) -> Option<u64> {
+        let sending = self.sending.iter().find(|sending| sending.to == replica);
+        sending.map(|sending| sending.at.index)
+    }
+
+    /// The entries behind this one are needed by snapshots on their way.
+    pub(super) fn sent_snapshots_at(&self) -> u64 {
+        let indexes = self.sending.iter().map(|sending| sending.at.index);
+        indexes.min().unwrap_or(u64::MAX)
+    }
+
+    /// A chunk from the leader.
+    pub(super) fn receive_chunk(&mut self, letter: &Letter<'_>, chunk: &Chunk<'_>) {
+        let leads = letter.term == self.driver.term() && letter.from == self.driver.leader();
+        if !leads || self.is_leader() || self.install.is_some() || self.installing {
+            return;
+        }
+        let at = Truncated {
+            index: chunk.at.0,
+            term: chunk.at.1,
+        };
+        if at.index <= self.driver.committed() {
+            self.answer_chunk(letter.from, chunk.at, NOT_NEEDED);
+            return;
+        }
+        if chunk.number == 0 && self.receiving.as_ref().is_none_or(|receiving| receiving.at != at) {
+            let Ok(members) = Head::decode(chunk.bytes).and_then(|head| head.members()) else {
+                tracing::warn!(group = self.group.0, "the head of a snapshot cannot be read");
+                return;
+            };
+            self.unwritten.push(LogChange::DropChunks(self.group));
+            let members = Arc::new(members);
+            self.receiving = Some(Receiving { at, members, next: 0 });
+        }
+        let next = match self.receiving.as_mut().filter(|receiving| receiving.at == at) {
+            Some(receiving) if receiving.next == chunk.number => {
+                receiving.next += 1;
+                self.unwritten.push(LogChange::Chunk {
+                    group: self.group,
+                    number: chunk.number,
+                    bytes: Arc::from(chunk.bytes),
+                });
+                receiving.next
+            }
+            Some(receiving) => receiving.next,
+            None => 0,
+        };
+        self.answer_chunk(letter.from, chunk.at, next);
+        if chunk.last && next == chunk.number + 1 {
+            self.finish_receiving(letter);
+        }
+    }
+
+    fn answer_chunk(&mut self, to: ReplicaId, at: (u64, u64), next: u64) {
+        self.hold(vec![Post::Note(to, Note::ChunkReply { at, next })]);
+    }
+
+    /// All chunks are staged: raft-rs takes the snapshot, or has no need of it any more.
+    fn finish_receiving(&mut self, letter: &Letter<'_>) {
+        let Some(receiving) = &self.receiving else { return };
+        let (at, members) = (receiving.at, Arc::clone(&receiving.members));
+        if !self.driver.restore(letter.from, letter.term, at, &members) {
+            self.receiving = None;
+            self.unwritten.push(LogChange::DropChunks(self.group));
+        }
+    }
+
+    /// raft-rs has put a snapshot in the log's place: the same is written, with the mark.
+    pub(super) fn put_in_place(&mut self, to: Truncated) {
+        let Some(receiving) = self.receiving.take() else { return };
+        let group = self.group;
+        let mark = Installing {
+            at: to,
+            chunks: receiving.next,
+        };
+        let from = Truncated::default();
+        self.unwritten.push(LogChange::Clear(group));
+        self.unwritten
+            .push(LogChange::HardState(group, self.driver.hard_state()));
+        self.unwritten.push(LogChange::Truncate { group, from, to });
+        if !planted::has(Bug::InstallUnmarked) {
+            self.unwritten.push(LogChange::Installing(group, Some(mark)));
+        }
+        // What was to be applied is in the snapshot.
+        self.committed.clear();
+        self.truncate_to = None;
+        self.forget_log();
+        let turn = self.turn + 1;
+        self.install = Some(Install { mark, turn });
+        self.installing = true;
+    }
+
+    /// The snapshot is the state now.
+    pub(crate) fn installed(&mut self, installed: Installed) {
+        self.take_members(installed.members);
+        self.installing = false;
+        self.applied = installed.at.index;
+        self.driver.applied(installed.at.index);
+        self.evaluator.reset();
+    }
+}
+
+impl Part {
+    fn post(self, to: ReplicaId, at: Truncated) -> Post {
+        Post::Note(
+            to,
+            Note::Chunk {
+                at: (at.index, at.term),
+                number: self.number,
+                last: self.last,
+                bytes: self.bytes,
+            },
+        )
+    }
+}

@@ -1,0 +1,335 @@
+//! The log writer's turn: what a replica sends, writes and applies, and what becomes of those who wait.
+
+use std::collections::VecDeque;
+
+use partita_model::request::Refusal;
+use partita_partition::descriptor::LogPosition;
+use partita_partition::storage::Storage;
+use raft::eraftpb::{Entry, HardState};
+
+use super::life::Post;
+use super::{Applied, Install, Proposed, Replica};
+use crate::driver::{DriverError, Output};
+use crate::log::{LogBatch, LogChange, Truncated};
+use crate::message::Outbox;
+use crate::planted::{self, Bug};
+
+/// How exactly the bytes held by the log are accounted to entries.
+const MARK_BYTES: u64 = 1 << 20;
+
+/// What the log writer takes from a group for one batch.
+pub(crate) struct Gathered {
+    /// To be given back with [`Replica::persisted`].
+    pub(crate) number: u64,
+    pub(crate) entries: u64,
+    pub(crate) effects: u64,
+}
+
+/// What can be applied.
+#[derive(Default)]
+pub(crate) struct Ready {
+    /// First this, if it is there.
+    pub(crate) install: Option<Install>,
+    pub(crate) entries: Vec<Entry>,
+    /// It wants another turn.
+    pub(crate) again: bool,
+}
+
+impl<S: Storage> Replica<S> {
+    /// Proposes what is open and adds what is to be written to the batch.
+    pub(crate) fn gather(
+        &mut self,
+        batch: &mut LogBatch,
+        outbox: &mut Outbox,
+        now: u64,
+    ) -> Result<Option<Gathered>, DriverError> {
+        self.queued = false;
+        if self.ended {
+            return Ok(None);
+        }
+        let effects = self.propose_open();
+        self.take_output();
+        self.start_snapshots();
+        let before = batch.len();
+        if let Some(state) = self.hard_state_to_write() {
+            batch.push(LogChange::HardState(self.group, state));
+        }
+        let mut entries = 0;
+        for change in self.unwritten.drain(..) {
+            if let LogChange::Append { entries: appended, .. } = &change {
+                entries += appended.len() as u64;
+                for entry in appended {
+                    let step = MARK_BYTES.min(self.limits.follower_bytes_max / 8);
+                    note_bytes(&mut self.marks, step, entry.index, entry.data.len() as u64);
+                }
+            }
+            batch.push(change);
+        }
+        if let Some(to) = self.truncate_to.take() {
+            let from = self.driver.truncated();
+            if to.index > from.index {
+                self.driver.truncate(to);
+                self.forget_bytes(to.index);
+                let group = self.group;
+                batch.push(LogChange::Truncate { group, from, to });
+            }
+        }
+        self.turn += 1;
+        // What is written for other groups does not concern those who wait for this one.
+        if batch.len() == before || planted::has(Bug::AnswerBeforeSync) {
+            self.release(self.turn);
+        }
+        self.dispatch(outbox, now);
+        Ok(Some(Gathered {
+            number: self.output_number,
+            entries,
+            effects,
+        }))
+    }
+
+    /// Proposes the open entries; the number of their effects.
+    fn propose_open(&mut self) -> u64 {
+        let mut effects = 0;
+        if planted::has(Bug::TermNotChecked) && !self.driver.is_leader() {
+            return 0;
+        }
+        while let Some(open) = self.open.pop_front() {
+            let bytes = open.frame.effect_bytes();
+            let count = open.frame.effects();
+            // Evaluated in another term, or no longer the leader: nothing of it and behind it can count.
+            let same_term = open.evaluated.term == self.driver.term() || planted::has(Bug::TermNotChecked);
+            let current = same_term && self.driver.is_leader();
+            let index = if current {
+                self.driver.propose(open.frame.into_bytes()).ok()
+            } else {
+                None
+            };
+            let Some(index) = index else {
+                self.evaluator.discard_from(open.first);
+                self.in_flight_bytes -= bytes;
+                open.fate.decide(Err(Refusal::NotLeader));
+                for behind in self.open.drain(..) {
+                    self.in_flight_bytes -= behind.frame.effect_bytes();
+                    behind.fate.decide(Err(Refusal::NotLeader));
+                }
+                break;
+            };
+            effects += count as u64;
+            self.proposed.push_back(Proposed {
+                index,
+                bytes,
+                effects: count,
+                last: open.last,
+                fate: open.fate,
+            });
+        }
+        effects
+    }
+
+    fn take_output(&mut self) {
+        let Some(output) = self.driver.output() else { return };
+        let Output {
+            number,
+            messages,
+            restored,
+            entries,
+            last_before,
+            hard_state,
+            held,
+            committed,
+            rounds,
+        } = output;
+        self.output_number = number;
+        self.post(messages);
+        if let Some(to) = restored {
+            self.put_in_place(to);
+        }
+        if !entries.is_empty() {
+            let group = self.group;
+            self.unwritten.push(LogChange::Append {
+                group,
+                entries,
+                last_before,
+            });
+        }
+        self.hard_state = hard_state.or(self.hard_state.take());
+        if !held.is_empty() {
+            self.hold(held.into_iter().map(Post::Raft).collect());
+        }
+        self.committed.extend(committed);
+        for (round, index) in rounds {
+            self.reads.confirmed(round, index);
+        }
+        self.advance_reads();
+    }
+
+    /// These go out once everything that has come up by now is durable: what the next turn writes.
+    pub(super) fn hold(&mut self, posts: Vec<Post>) {
+        self.held.push_back((self.turn + 1, posts));
+    }
+
+    /// What waited for this turn, and those before it, to be durable goes out.
+    fn release(&mut self, turn: u64) {
+        while self.held.front().is_some_and(|held| held.0 <= turn) {
+            if let Some((_, posts)) = self.held.pop_front() {
+                self.posts.extend(posts);
+            }
+        }
+    }
+
+    /// A new term or vote must be durable; a new commit index alone travels with the next entries.
+    fn hard_state_to_write(&mut self) -> Option<HardState> {
+        if !self.has_unwritten() {
+            return None;
+        }
+        let state = self.hard_state.as_ref()?;
+        self.written_vote = (state.term, state.vote);
+        self.hard_state.take()
+    }
+
+    /// Whether something has to be made durable.
+    fn has_unwritten(&self) -> bool {
+        let vote = self.hard_state.as_ref().map(|state| (state.term, state.vote));
+        let new_vote = vote.is_some_and(|vote| vote != self.written_vote);
+        !self.unwritten.is_empty() || new_vote && !planted::has(Bug::VoteNotStored)
+    }
+
+    /// What was gathered under this number is durable. What to apply, and whether it wants another turn.
+    pub(crate) fn persisted(&mut self, number: u64, outbox: &mut Outbox, now: u64) -> Ready {
+        if self.ended {
+            return Ready::default();
+        }
+        self.driver.persisted(number);
+        self.release(self.turn);
+        self.take_output();
+        if !self.has_unwritten() {
+            // What came since then asks for nothing to be written, so it is durable.
+            self.driver.persisted(self.output_number);
+            self.release(self.turn + 1);
+        }
+        self.notice();
+        self.dispatch(outbox, now);
+        if planted::has(Bug::AnswerAtOwnSync) {
+            let told = self.proposed.iter().map(|proposed| (proposed.fate.clone(), Ok(())));
+            self.fates.extend(told);
+        }
+        Ready {
+            install: self.install.take_if(|install| install.turn <= self.turn),
+            entries: std::mem::take(&mut self.committed),
+            again: self.driver.has_output() || self.has_unwritten(),
+        }
+    }
+
+    /// Entries up to `at` are applied, the ones listed were skipped, and these changed the members. Whether it began to
+    /// serve.
+    pub(crate) fn settle(
+        &mut self,
+        at: LogPosition,
+        skipped: &[(u64, Refusal)],
+        changes: Vec<Applied>,
+    ) -> Result<bool, DriverError> {
+        for change in changes {
+            self.members_applied(change)?;
+        }
+        self.driver.applied(at.index);
+        self.applied = at.index;
+        let mut through = None;
+        while self.proposed.front().is_some_and(|proposed| proposed.index <= at.index) {
+            let Some(proposed) = self.proposed.pop_front() else {
+                break;
+            };
+            let skip = skipped.iter().find(|skip| skip.0 == proposed.index);
+            let fate = skip.map_or(Ok(()), |skip| Err(skip.1.clone()));
+            self.fates.push((proposed.fate, fate));
+            through = Some(proposed.last);
+            self.in_flight_bytes -= proposed.bytes;
+        }
+        if let Some(through) = through {
+            self.evaluator.applied(through);
+        }
+        self.notice();
+        let begins = !self.serving && !self.ended && self.driver.is_leader() && at.term == self.driver.term();
+        if begins {
+            if !planted::has(Bug::OverlayKept) {
+                self.evaluator.reset();
+            }
+            self.serving = true;
+        }
+        self.leave_joint()?;
+        self.advance_reads();
+        Ok(begins)
+    }
+
+    /// Whether the log writer has something to do for it.
+    pub(crate) fn wants_turn(&self) -> bool {
+        self.driver.has_output()
+            || self.has_unwritten()
+            || !self.committed.is_empty()
+            || !self.posts.is_empty()
+            || !self.held.is_empty()
+            || self.install.is_some()
+            || self.truncate_to.is_some()
+    }
+
+    /// The log may be cut up to what is flushed, in the next batch, but for what followers still need. False when there
+    /// is nothing to cut.
+    pub(crate) fn cut(&mut self, flushed: LogPosition, now: u64) -> bool {
+        let mut flushed = flushed;
+        if planted::has(Bug::CutPastFlushed) {
+            flushed.index = self.applied;
+            flushed.term = self.driver.term_at(self.applied).unwrap_or(flushed.term);
+        }
+        let index = flushed.index.min(self.needed_behind(now));
+        if self.ended || index <= self.driver.truncated().index {
+            return false;
+        }
+        let term = if index == flushed.index {
+            Some(flushed.term)
+        } else {
+            self.driver.term_at(index)
+        };
+        self.truncate_to = term.map(|term| Truncated { index, term });
+        self.truncate_to.is_some()
+    }
+
+    /// Followers need the entries behind this one; what would be too much to keep for them does not count.
+    fn needed_behind(&self, now: u64) -> u64 {
+        if self.members.members.len() <= 1 {
+            return u64::MAX;
+        }
+        let mut held = 0;
+        let mut bound = 0;
+        for (index, bytes) in self.marks.iter().rev() {
+            held += bytes;
+            if held > self.limits.follower_bytes_max {
+                bound = *index;
+                break;
+            }
+        }
+        // Whoever may lead one day keeps what the leader keeps.
+        let live = if self.driver.is_leader() {
+            self.live_followers_have(now)
+        } else {
+            0
+        };
+        live.max(bound).min(self.sent_snapshots_at())
+    }
+
+    fn forget_bytes(&mut self, through: u64) {
+        while self.marks.front().is_some_and(|mark| mark.0 <= through) {
+            self.marks.pop_front();
+        }
+    }
+
+    /// The log begins anew behind a snapshot.
+    pub(super) fn forget_log(&mut self) {
+        self.marks.clear();
+    }
+}
+
+fn note_bytes(marks: &mut VecDeque<(u64, u64)>, step: u64, index: u64, bytes: u64) {
+    match marks.back_mut() {
+        Some(mark) if mark.1 < step => *mark = (index, mark.1 + bytes),
+        _ => marks.push_back((index, bytes)),
+    }
+}

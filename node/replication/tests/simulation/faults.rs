@@ -1,0 +1,172 @@
+//! What breaks, and when: drawn from the seed.
+
+use partita_replication::log::memory::Fault;
+use rand::Rng as _;
+use rand::rngs::SmallRng;
+
+use crate::world::{Event, MS, SECOND, World};
+
+#[derive(Default)]
+pub struct Faults {
+    /// Clocks run apart by more than the lease allows for: reads may then be old, and only they.
+    pub clocks_lie: bool,
+    /// How much each kind of fault is liked.
+    weights: [u32; 11],
+    pub crashes: u64,
+}
+
+impl Faults {
+    pub fn draw(random: &mut SmallRng) -> Self {
+        let mut weights = [0; 11];
+        for weight in &mut weights {
+            // Swarms: each run has its own mixture, and most lack something.
+            *weight = if random.random_ratio(1, 3) {
+                0
+            } else {
+                random.random_range(1..10)
+            };
+        }
+        weights[10] += 1;
+        Self {
+            clocks_lie: random.random_ratio(1, 10),
+            weights,
+            crashes: 0,
+        }
+    }
+
+    /// How fast a clock runs, in parts of ten thousand.
+    pub fn draw_drift(&self, random: &mut SmallRng) -> i64 {
+        if self.clocks_lie {
+            random.random_range(-3000..3000)
+        } else {
+            // Two of them are apart by no more than five in a hundred.
+            random.random_range(-240..240)
+        }
+    }
+
+    /// Something breaks. When the next thing does.
+    pub fn strike(&mut self, world: &mut World) -> u64 {
+        let total: u32 = self.weights.iter().sum();
+        let mut draw = world.random.random_range(0..total);
+        let kind = self.weights.iter().position(|weight| match draw.checked_sub(*weight) {
+            Some(rest) => {
+                draw = rest;
+                false
+            }
+            None => true,
+        });
+        let machines = world.machines.len();
+        let machine = match world.leader() {
+            // The leader is where it hurts.
+            Some(leader) if world.random.random_ratio(1, 2) => leader,
+            _ => world.random.random_range(0..machines),
+        };
+        match kind {
+            Some(0 | 1) => self.crash(world, machine),
+            Some(2) => {
+                let (inwards, outwards) = [(true, true), (true, false), (false, true)][world.random.random_range(0..3)];
+                world.network.isolate(machine, machines, inwards, outwards);
+            }
+            Some(3) => {
+                let other = world.random.random_range(0..machines);
+                world.network.separate(machine, other);
+            }
+            Some(4) => {
+                world.network.lost = world.random.random_range(0..200);
+                world.network.late = world.random.random_range(0..100);
+                world.network.repeated = world.random.random_range(0..100);
+            }
+            Some(5) => {
+                let drift = self.draw_drift(&mut world.random);
+                let now = world.now;
+                world.machines[machine].drift(now, drift);
+                world.disk_ns = [2 * MS, 20 * MS, 300 * MS][world.random.random_range(0..3)];
+            }
+            Some(6) => {
+                let stop = world.random.random_range(50 * MS..3 * SECOND);
+                world.machines[machine].stopped_until = world.now + stop;
+            }
+            Some(7) => {
+                world.quiet_until = world.now + world.random.random_range(SECOND..4 * SECOND);
+                return 3 * SECOND;
+            }
+            Some(8) => disk(world, machine),
+            Some(9) => return forget(world),
+            _ => transfer(world),
+        }
+        if world.random.random_ratio(1, 3) {
+            world.network.join();
+        }
+        world.random.random_range(50 * MS..900 * MS)
+    }
+
+    fn crash(&mut self, world: &mut World, machine: usize) {
+        let all = world.random.random_ratio(1, 12);
+        for number in 0..world.machines.len() {
+            if (number == machine || all) && world.machines[number].is_up() {
+                self.crashes += 1;
+                world.crash(number);
+                let after = match world.random.random_ratio(1, 2) {
+                    // Back before anybody has missed it.
+                    true => world.random.random_range(MS..100 * MS),
+                    false => world.random.random_range(100 * MS..3 * SECOND),
+                };
+                world.at(after, Event::Start { machine: number });
+            }
+        }
+    }
+}
+
+/// A machine's disk fails at one of its next writes, or its state is flushed in the middle of something.
+fn disk(world: &mut World, machine: usize) {
+    let after = world.random.random_range(1..20);
+    let (log, state) = (&world.machines[machine].log, &world.machines[machine].state);
+    match world.random.random_range(0..4) {
+        0 => log.fail_at(log.writes() + after, Fault::Lost),
+        1 => log.fail_at(log.writes() + after, Fault::Kept),
+        2 => state.fail_at(state.writes() + after),
+        _ => {
+            state.flush_at(state.writes() + after);
+            state.fail_at(state.writes() + after + 1);
+        }
+    }
+}
+
+/// Whoever heard the leader last forgets it, while somebody who has not heard it for long asks for votes.
+fn forget(world: &mut World) -> u64 {
+    let Some(leader) = world.leader() else { return MS };
+    world.network.join();
+    let machines = world.machines.len();
+    let deaf = world.random.random_range(0..machines);
+    if deaf != leader {
+        world.network.separate(leader, deaf);
+    }
+    // Nothing is written, so that whoever is deaf does not fall behind, but the group is not at rest yet.
+    world.quiet_until = world.now + 2 * SECOND;
+    let after = world.random.random_range(450 * MS..900 * MS);
+    for machine in (0..machines).filter(|machine| *machine != leader && *machine != deaf) {
+        if world.random.random_ratio(1, 2) {
+            let late = world.random.random_range(0..50 * MS);
+            world.at(after + late, Event::Blink { machine });
+        }
+    }
+    2 * SECOND
+}
+
+/// The leader is asked to hand over.
+pub fn transfer(world: &mut World) {
+    let Some(leader) = world
+        .leader()
+        .filter(|leader| world.machines[*leader].stopped_until <= world.now)
+    else {
+        return;
+    };
+    let Some(group) = world.machines[leader].group(crate::table::GROUP) else {
+        return;
+    };
+    let voters = group.members().voting()[0].clone();
+    let to = voters[world.random.random_range(0..voters.len())];
+    // It may just have lost the leadership.
+    let _ = group.transfer_leadership(to);
+    world.after(leader);
+}

@@ -1,0 +1,24 @@
+//! While one replica holds the lease, no other does, and none has applied an entry of a later term: whoever reads under
+//! a lease reads the newest there is.
+
+use crate::table::GROUP;
+use crate::world::World;
+
+pub fn check(world: &World) -> Result<(), String> {
+    let mut holder: Option<(usize, u64)> = None;
+    for machine in &world.machines {
+        let Some(group) = machine.group(GROUP) else { continue };
+        let stats = group.stats();
+        if stats.serving == 0 || machine.local(world.now) >= stats.lease_until {
+            continue;
+        }
+        if let Some((other, term)) = holder {
+            return Err(format!(
+                "machines {other} (term {term}) and {} (term {}) both hold the lease",
+                machine.number, stats.serving
+            ));
+        }
+        holder = Some((machine.number, stats.serving));
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! The network: it delays, loses, repeats and reorders, and is cut between machines.
+
+use std::collections::HashSet;
+
+use rand::Rng as _;
+use rand::rngs::SmallRng;
+
+const MS: u64 = 1_000_000;
+
+pub struct Network {
+    /// Pairs (from, to) between which nothing passes.
+    cut: HashSet<(usize, usize)>,
+    /// Of a thousand frames so many are lost, come twice, or come late.
+    pub lost: u32,
+    pub repeated: u32,
+    pub late: u32,
+}
+
+impl Network {
+    pub fn healthy() -> Self {
+        Self {
+            cut: HashSet::new(),
+            lost: 0,
+            repeated: 0,
+            late: 0,
+        }
+    }
+
+    /// When a batch of frames arrives: never, once, or several times.
+    pub fn deliveries(&self, from: usize, to: usize, random: &mut SmallRng) -> Vec<u64> {
+        if self.cut.contains(&(from, to)) || random.random_ratio(self.lost, 1000) {
+            return Vec::new();
+        }
+        let times = if random.random_ratio(self.repeated, 1000) { 2 } else { 1 };
+        (0..times)
+            .map(|_| match random.random_ratio(self.late, 1000) {
+                true => random.random_range(10 * MS..1500 * MS),
+                false => random.random_range(MS / 5..2 * MS),
+            })
+            .collect()
+    }
+
+    /// Cuts machines off from all others, in one direction or both.
+    pub fn isolate(&mut self, machine: usize, machines: usize, inwards: bool, outwards: bool) {
+        for other in (0..machines).filter(|other| *other != machine) {
+            if inwards {
+                self.cut.insert((other, machine));
+            }
+            if outwards {
+                self.cut.insert((machine, other));
+            }
+        }
+    }
+
+    /// Cuts two machines off from each other.
+    pub fn separate(&mut self, one: usize, other: usize) {
+        self.cut.insert((one, other));
+        self.cut.insert((other, one));
+    }
+
+    pub fn join(&mut self) {
+        self.cut.clear();
+    }
+}

@@ -1,0 +1,161 @@
+//! The operator of the simulated world: it moves replicas between machines, one step after the other, and repeats a step
+//! under the same id until it knows what came of it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use partita_model::request::Refusal;
+use partita_partition::storage::memory::MemoryStorage;
+use partita_replication::members::{Changed, Role};
+use partita_replication::{Group, MemberChange, MembershipError};
+use rand::Rng as _;
+use uuid::Uuid;
+
+use crate::faults::transfer;
+use crate::machine::uuid_of;
+use crate::table::{GROUP, descriptor};
+use crate::world::World;
+
+type Running = Pin<Box<dyn Future<Output = Result<Changed, MembershipError>>>>;
+
+#[derive(Default)]
+pub struct Operator {
+    voters: usize,
+    handing_over: u32,
+    ids: u128,
+    /// The id and change that are being made, and the machine that makes them.
+    change: Option<(Uuid, MemberChange)>,
+    running: Option<(usize, Running)>,
+    pub changes: u64,
+}
+
+async fn change(group: Arc<Group<MemoryStorage>>, id: Uuid, change: MemberChange) -> Result<Changed, MembershipError> {
+    group.change_members(id, change).await
+}
+
+impl Operator {
+    /// Of a hundred times so often it asks the leader to hand over.
+    pub fn new(voters: usize, handing_over: u32) -> Self {
+        Self {
+            voters,
+            handing_over,
+            ..Self::default()
+        }
+    }
+
+    /// A machine has died: what was asked there is not answered.
+    pub fn forget(&mut self, machine: usize) {
+        if self.running.as_ref().is_some_and(|running| running.0 == machine) {
+            self.running = None;
+        }
+    }
+
+    pub fn step(&mut self, world: &mut World) {
+        self.admit_and_destroy(world);
+        if let Some((machine, running)) = &mut self.running {
+            let machine = *machine;
+            let mut context = Context::from_waker(Waker::noop());
+            if let Poll::Ready(result) = running.as_mut().poll(&mut context) {
+                self.running = None;
+                match result {
+                    Ok(_) => {
+                        self.changes += 1;
+                        self.change = None;
+                    }
+                    Err(MembershipError::Refused(_) | MembershipError::Busy) => {}
+                    Err(_) => self.change = None,
+                }
+            }
+            world.after(machine);
+            return;
+        }
+        let Some(leader) = world
+            .leader()
+            .filter(|leader| world.machines[*leader].stopped_until <= world.now)
+        else {
+            return;
+        };
+        let Some(group) = world.machines[leader].group(GROUP) else {
+            return;
+        };
+        if !world.healing && world.random.random_ratio(self.handing_over, 100) {
+            transfer(world);
+        }
+        if self.change.is_none() {
+            self.change = self.plan(world, &group);
+        }
+        if let Some((id, wanted)) = self.change {
+            self.running = Some((leader, Box::pin(change(group, id, wanted))));
+        }
+    }
+
+    /// What would be next: a learner takes a voter's place, or joins them, or goes; or a new learner comes.
+    fn plan(&mut self, world: &mut World, group: &Arc<Group<MemoryStorage>>) -> Option<(Uuid, MemberChange)> {
+        let members = group.members();
+        if members.is_joint() {
+            return None;
+        }
+        let voters = members.voting()[0].clone();
+        let learner = members.members.iter().find(|member| member.role == Role::Learner);
+        let victim = voters[world.random.random_range(0..voters.len())];
+        let change = match learner {
+            Some(learner) => match world.random.random_range(0..10) {
+                0 => MemberChange::Remove {
+                    replica: learner.replica,
+                },
+                1..4 if voters.len() <= self.voters => MemberChange::Promote {
+                    replica: learner.replica,
+                },
+                _ => MemberChange::Replace {
+                    add: learner.replica,
+                    remove: victim,
+                },
+            },
+            None if voters.len() > self.voters => MemberChange::Remove { replica: victim },
+            None if world.healing => return None,
+            None if world.random.random_ratio(1, 4) => {
+                let free = (0..world.machines.len()).map(uuid_of);
+                let store = free.into_iter().find(|store| members.on_store(*store).is_none())?;
+                MemberChange::AddLearner { store }
+            }
+            None => return None,
+        };
+        self.ids += 1;
+        Some((Uuid::from_u128(self.ids), change))
+    }
+
+    /// Stores make room for learners, and let go of replicas that are not members any more.
+    fn admit_and_destroy(&mut self, world: &mut World) {
+        let Some(leader) = world.leader() else { return };
+        let Some(group) = world.machines[leader].group(GROUP) else {
+            return;
+        };
+        let (members, stats) = (group.members(), group.stats());
+        for number in 0..world.machines.len() {
+            let machine = &world.machines[number];
+            let Some(store) = machine.store.clone().filter(|_| machine.stopped_until <= world.now) else {
+                continue;
+            };
+            let member = members.on_store(machine.uuid).copied();
+            let here = store.group(GROUP).map(|group| group.stats().replica);
+            let settled = stats.serving > 0 && !members.is_joint();
+            match (member, here) {
+                (Some(member), None) => {
+                    drop(store.admit(descriptor(), member.replica));
+                }
+                // What was removed has a lower number than those who replaced it: a newer one is not known here yet.
+                (member, Some(here))
+                    if settled && here < members.next_replica && member.is_none_or(|member| member.replica != here) =>
+                {
+                    world.release(number);
+                    // Its disk may fail on the way.
+                    let destroyed = store.destroy(GROUP);
+                    assert!(matches!(destroyed, Ok(()) | Err(Refusal::Stopping)));
+                }
+                _ => {}
+            }
+            world.after(number);
+        }
+    }
+}

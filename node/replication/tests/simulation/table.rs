@@ -1,0 +1,109 @@
+//! One table, one group, and what clients ask of it.
+
+use std::sync::Arc;
+
+use partita_model::expression::{Condition, Kind, Placeholders};
+use partita_model::item::Item;
+use partita_model::key;
+use partita_model::request::{Action, GetRequest, Origin, ReturnValues, WriteRequest};
+use partita_model::schema::{KeyAttribute, KeySchema, ScalarType, SchemaVersion, TableId, TableSchema};
+use partita_model::value::{Value, ValueRef};
+use partita_partition::descriptor::{GroupId, PartitionDescriptor};
+
+pub const GROUP: GroupId = GroupId(7);
+const TABLE: TableId = TableId(5);
+
+fn schema() -> TableSchema {
+    TableSchema {
+        id: TABLE,
+        seed: 7,
+        version: SchemaVersion(1),
+        name: "table".into(),
+        keys: KeySchema {
+            hash: vec![KeyAttribute {
+                name: "id".into(),
+                kind: ScalarType::S,
+            }],
+            range: Vec::new(),
+        },
+        local: Vec::new(),
+        global: Vec::new(),
+        time_to_live: None,
+        stream: None,
+    }
+}
+
+pub fn descriptor() -> PartitionDescriptor {
+    PartitionDescriptor::whole_table(GROUP, Arc::new(schema()))
+}
+
+fn item(key: usize, value: Option<u64>) -> Item {
+    let id = Value::string(&format!("key-{key}"));
+    let value = value.map(|value| Value::string(&marker(value)));
+    let attributes = value.as_ref().map(|value| ("value", value.as_ref()));
+    Item::from_attributes([("id", id.as_ref())].into_iter().chain(attributes))
+}
+
+/// How a value stands in an item: found nowhere else.
+pub fn marker(value: u64) -> String {
+    format!("<{value}>")
+}
+
+/// The value of an item.
+pub fn value_of(item: &Item) -> u64 {
+    let value = item.as_ref().get("value").unwrap();
+    let text = value.as_str().unwrap();
+    text.trim_matches(['<', '>']).parse().unwrap()
+}
+
+fn write(key: usize, action: Action) -> WriteRequest {
+    let schema = schema();
+    WriteRequest {
+        table: schema.id,
+        schema_version: schema.version,
+        key: key::primary(&schema.keys, schema.seed, item(key, None).as_ref()).unwrap(),
+        action,
+        condition: None,
+        return_values: ReturnValues::AllOld,
+        return_item_on_failure: true,
+        origin: Origin::Client,
+    }
+}
+
+/// Replaces the item, or removes it, and answers what it was.
+pub fn swap(key: usize, value: Option<u64>) -> WriteRequest {
+    match value {
+        Some(_) => write(key, Action::Put(item(key, value))),
+        None => write(key, Action::Delete { key: item(key, None) }),
+    }
+}
+
+/// Puts the item if there is none, else answers what there is.
+pub fn insert(key: usize, value: u64) -> WriteRequest {
+    type Values<'a> = Vec<(&'a str, Result<ValueRef<'a>, &'a str>)>;
+    let names: Option<Vec<(&str, &str)>> = None;
+    let values: Option<Values<'_>> = None;
+    let placeholders = Placeholders::new(names, values).unwrap();
+    let condition = Condition::parse(Kind::Condition, "attribute_not_exists(id)", &placeholders).unwrap();
+    WriteRequest {
+        condition: Some(condition),
+        return_values: ReturnValues::None,
+        ..write(key, Action::Put(item(key, Some(value))))
+    }
+}
+
+pub fn read(key: usize, consistent: bool) -> GetRequest {
+    let WriteRequest {
+        table,
+        schema_version,
+        key,
+        ..
+    } = swap(key, None);
+    GetRequest {
+        table,
+        schema_version,
+        key,
+        consistent,
+        projection: None,
+    }
+}

@@ -1,0 +1,520 @@
+//! The world: machines, network, clients and faults, in one thread, one event after the other, all from one seed.
+//!
+//! 1. Events stand in a queue by time. Each concerns one machine at most: a batch of frames arrives, its clock ticks, its
+//!    disk is done, its maintenance runs; or a client asks, or something breaks ([`crate::faults`]).
+//! 2. After each event the machine's log writer takes its turn, if it has something to do: gather now, sync later, so
+//!    that frames arrive (and machines die) in between.
+//! 3. Then the clients whose machine it was look for their answers, and the invariants are checked.
+//! 4. A phase of faults is followed by one in which everything is repaired: then clients have to be answered, and all
+//!    replicas have to become equal.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use bytes::Bytes;
+use partita_partition::storage::Storage as _;
+use partita_replication::time::TICK_NS;
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+use uuid::Uuid;
+
+use crate::client::{Client, Clients};
+use crate::faults::Faults;
+use crate::invariants::Invariants;
+use crate::machine::{Machine, Sent, Turn};
+use crate::network::Network;
+use crate::operator::Operator;
+use crate::table::{GROUP, descriptor};
+
+pub const MS: u64 = 1_000_000;
+pub const SECOND: u64 = 1000 * MS;
+/// How long things break, and how long they may take to heal.
+const FAULTS_NS: u64 = 12 * SECOND;
+const HEALING_NS: u64 = 12 * SECOND;
+/// A client waits for an answer for so long: it is drawn which of them.
+const PATIENCE_NS: [u64; 3] = [100 * MS, 500 * MS, 2 * SECOND];
+const CLIENTS: usize = 6;
+/// Of those, so many hardly change anything: they are not held up when nothing can be committed.
+const OBSERVERS: usize = 2;
+
+pub enum Event {
+    Frames {
+        to: usize,
+        from: usize,
+        batch: Bytes,
+    },
+    Tick {
+        machine: usize,
+    },
+    Disk {
+        machine: usize,
+        incarnation: u64,
+    },
+    Maintenance {
+        machine: usize,
+    },
+    Client {
+        client: usize,
+    },
+    Fault,
+    Start {
+        machine: usize,
+    },
+    /// A process dies and is back within a moment, cut off from who led.
+    Blink {
+        machine: usize,
+    },
+    Operator,
+}
+
+struct Queued(u64, u64, Event);
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0, self.1) == (other.0, other.1)
+    }
+}
+impl Eq for Queued {}
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Queued {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.0, self.1).cmp(&(other.0, other.1))
+    }
+}
+
+pub struct World {
+    pub now: u64,
+    pub random: SmallRng,
+    pub machines: Vec<Machine>,
+    pub network: Network,
+    pub clients: Clients,
+    asking: Vec<Client>,
+    pub operator: Operator,
+    faults: Faults,
+    pub invariants: Invariants,
+    pub healing: bool,
+    /// Of twenty times so often a client tries another machine, and of a hundred times so often it reads.
+    wandering: u32,
+    reading: u32,
+    patience_ns: u64,
+    /// Clients ask nothing until then.
+    pub quiet_until: u64,
+    /// The disks' latency, at most.
+    pub disk_ns: u64,
+    sent: Sent,
+    queue: BinaryHeap<Reverse<Queued>>,
+    queued: u64,
+}
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub struct Summary {
+    pub acknowledged: u64,
+    pub eventual: u64,
+    pub elections: u64,
+    pub crashes: u64,
+    pub snapshots: u64,
+    pub changes: u64,
+    pub rests: u64,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let voters = if random.random_ratio(1, 4) { 5 } else { 3 };
+        let faults = Faults::draw(&mut random);
+        let sent = Sent::default();
+        let machines: Vec<_> = (0..voters + 2)
+            .map(|number| Machine::new(number, faults.draw_drift(&mut random), &sent))
+            .collect();
+        let mut world = Self {
+            now: 0,
+            machines,
+            network: Network::healthy(),
+            clients: Clients::default(),
+            asking: (0..CLIENTS).map(|_| Client::new()).collect(),
+            operator: Operator::new(voters, random.random_range(0..12)),
+            invariants: Invariants::new(faults.clocks_lie),
+            faults,
+            healing: false,
+            wandering: random.random_range(0..8),
+            reading: random.random_range(20..80),
+            patience_ns: PATIENCE_NS[random.random_range(0..PATIENCE_NS.len())],
+            quiet_until: 0,
+            disk_ns: 2 * MS,
+            sent,
+            queue: BinaryHeap::new(),
+            queued: 0,
+            random,
+        };
+        world.begin(voters);
+        world
+    }
+
+    fn begin(&mut self, voters: usize) {
+        let stores: Vec<Uuid> = self.machines[..voters].iter().map(|machine| machine.uuid).collect();
+        for number in 0..self.machines.len() {
+            self.start(number);
+            if number < voters {
+                let store = self.machines[number].store.clone().unwrap();
+                store.bootstrap_among(descriptor(), &stores).unwrap();
+                self.after(number);
+            }
+            let at = self.random.random_range(0..TICK_NS);
+            self.at(at, Event::Tick { machine: number });
+            self.at(at + 100 * MS, Event::Maintenance { machine: number });
+        }
+        for client in 0..CLIENTS {
+            self.at(client as u64 * MS, Event::Client { client });
+        }
+        self.at(SECOND / 2, Event::Fault);
+        self.at(SECOND, Event::Operator);
+    }
+
+    pub fn at(&mut self, after: u64, event: Event) {
+        self.queued += 1;
+        self.queue.push(Reverse(Queued(self.now + after, self.queued, event)));
+    }
+
+    /// Runs both phases; says what is wrong.
+    pub fn run(&mut self) -> Result<Summary, String> {
+        self.run_until(FAULTS_NS)?;
+        self.heal();
+        self.run_until(FAULTS_NS + HEALING_NS)?;
+        self.finish()
+    }
+
+    fn run_until(&mut self, end: u64) -> Result<(), String> {
+        while let Some(Reverse(next)) = self.queue.peek()
+            && next.0 < end
+        {
+            let Some(Reverse(Queued(at, _, event))) = self.queue.pop() else {
+                break;
+            };
+            self.now = self.now.max(at);
+            self.handle(event)?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), String> {
+        let machine = match &event {
+            Event::Frames { to: machine, .. }
+            | Event::Tick { machine }
+            | Event::Disk { machine, .. }
+            | Event::Maintenance { machine } => Some(*machine),
+            Event::Client { .. } | Event::Fault | Event::Start { .. } | Event::Blink { .. } | Event::Operator => None,
+        };
+        if let Some(stopped) = machine.map(|machine| self.machines[machine].stopped_until)
+            && stopped > self.now
+        {
+            // A stopped process finds it all when it goes on.
+            let after = stopped - self.now;
+            self.at(after, event);
+            return Ok(());
+        }
+        for machine in &self.machines {
+            machine.set_clock(self.now);
+        }
+        match event {
+            Event::Frames { to, from, batch } => self.receive(to, from, &batch),
+            Event::Tick { machine } => {
+                if let Some(store) = &self.machines[machine].store {
+                    store.tick();
+                }
+                let after = self.random.random_range(TICK_NS * 9 / 10..TICK_NS * 11 / 10);
+                self.at(after, Event::Tick { machine });
+            }
+            Event::Disk { machine, incarnation } => self.disk_done(machine, incarnation),
+            Event::Maintenance { machine } => self.maintain(machine),
+            Event::Client { client } => self.client(client),
+            Event::Fault => self.fault(),
+            Event::Start { machine } => {
+                if !self.machines[machine].is_up() {
+                    self.start(machine);
+                    self.after(machine);
+                }
+            }
+            Event::Blink { machine } => {
+                if self.machines[machine].is_up() && !self.healing {
+                    if let Some(leader) = self.leader() {
+                        self.network.separate(leader, machine);
+                    }
+                    self.crash(machine);
+                    let after = self.random.random_range(MS / 10..10 * MS);
+                    self.at(after, Event::Start { machine });
+                }
+            }
+            Event::Operator => {
+                let mut operator = std::mem::take(&mut self.operator);
+                operator.step(self);
+                self.operator = operator;
+                let after = self.random.random_range(20 * MS..200 * MS);
+                self.at(after, Event::Operator);
+            }
+        }
+        if let Some(machine) = machine {
+            self.after(machine);
+        }
+        let mut invariants = std::mem::take(&mut self.invariants);
+        let checked = invariants.check(self, machine);
+        self.invariants = invariants;
+        checked
+    }
+
+    fn receive(&mut self, to: usize, from: usize, batch: &Bytes) {
+        let from = self.machines[from].uuid;
+        if let Some(store) = &self.machines[to].store {
+            store.receive(from, batch).unwrap();
+        }
+    }
+
+    /// What follows whenever something has happened at a machine.
+    pub fn after(&mut self, number: usize) {
+        let machine = &mut self.machines[number];
+        if matches!(machine.turn, Turn::Idle)
+            && let Some(gathered) = machine.store.as_ref().and_then(|store| store.gather())
+        {
+            machine.turn = Turn::Gathered(gathered);
+            let (machine, incarnation) = (number, machine.incarnation);
+            let after = self.random.random_range(MS / 10..self.disk_ns);
+            self.at(after, Event::Disk { machine, incarnation });
+        }
+        self.send();
+        self.check_alive(number);
+        self.poll(number);
+    }
+
+    fn disk_done(&mut self, number: usize, incarnation: u64) {
+        let machine = &mut self.machines[number];
+        let Some(store) = machine.store.clone().filter(|_| machine.incarnation == incarnation) else {
+            return;
+        };
+        match std::mem::take(&mut machine.turn) {
+            Turn::Idle => {}
+            Turn::Gathered(gathered) => {
+                if let Some(synced) = store.sync(gathered) {
+                    machine.turn = Turn::Synced(synced);
+                }
+                let after = self.random.random_range(1000..MS / 2);
+                let machine = number;
+                self.at(after, Event::Disk { machine, incarnation });
+            }
+            Turn::Synced(synced) => {
+                store.apply(synced);
+            }
+        }
+    }
+
+    fn send(&mut self) {
+        let sent = std::mem::take(&mut *self.sent.lock());
+        for (from, to, batch) in sent {
+            let Some(to) = self.machines.iter().position(|machine| machine.uuid == to) else {
+                continue;
+            };
+            for after in self.network.deliveries(from, to, &mut self.random) {
+                let batch = batch.clone();
+                self.at(after, Event::Frames { to, from, batch });
+            }
+        }
+    }
+
+    /// A process ends by itself when its disk fails, and for no other reason.
+    fn check_alive(&mut self, number: usize) {
+        let deaths = self.machines[number].deaths.lock().clone();
+        if deaths.is_empty() {
+            return;
+        }
+        let injected = deaths.iter().all(|death| death.contains("injected"));
+        assert!(injected, "machine {number} has ended itself: {deaths:?}");
+        self.crash(number);
+        let after = self.random.random_range(MS..SECOND);
+        self.at(after, Event::Start { machine: number });
+    }
+
+    fn maintain(&mut self, machine: usize) {
+        let (flush, cut) = (self.random.random_ratio(1, 3), self.random.random_ratio(1, 2));
+        if let Some(store) = &self.machines[machine].store {
+            if flush {
+                self.machines[machine].state.flush().unwrap();
+            }
+            if cut {
+                store.cut_log();
+            }
+        }
+        let after = self.random.random_range(50 * MS..500 * MS);
+        self.at(after, Event::Maintenance { machine });
+    }
+
+    fn fault(&mut self) {
+        if self.healing {
+            return;
+        }
+        let mut faults = std::mem::take(&mut self.faults);
+        let after = faults.strike(self);
+        self.faults = faults;
+        self.at(after, Event::Fault);
+    }
+
+    /// Lets a machine's log writer end its turn at once.
+    pub fn release(&mut self, number: usize) {
+        while !self.machines[number].turn_is_idle() {
+            let incarnation = self.machines[number].incarnation;
+            self.disk_done(number, incarnation);
+        }
+        self.send();
+    }
+
+    pub fn start(&mut self, number: usize) {
+        let seed = self.random.random();
+        self.machines[number].start(self.now, seed);
+    }
+
+    pub fn crash(&mut self, number: usize) {
+        for client in &mut self.asking {
+            if client.running.as_ref().is_some_and(|running| running.0 == number) {
+                client.give_up();
+            }
+        }
+        self.operator.forget(number);
+        let keep = self.random.random_ratio(1, 3);
+        self.machines[number].crash(keep);
+    }
+
+    fn client(&mut self, number: usize) {
+        let mut client = std::mem::replace(&mut self.asking[number], Client::new());
+        if client.running.is_some() && self.now - client.started > self.patience_ns {
+            client.give_up();
+        }
+        if client.running.is_none() && self.now >= self.quiet_until {
+            if self.random.random_ratio(self.wandering, 20) {
+                client.leader = self.random.random_range(0..self.machines.len());
+            }
+            let machine = client.leader;
+            let stopped = self.machines[machine].stopped_until;
+            if stopped > self.now {
+                // What was sent there waits, and is the first that it finds.
+                self.asking[number] = client;
+                self.at(stopped - self.now, Event::Client { client: number });
+                return;
+            }
+            match self.machines[machine].group(GROUP) {
+                Some(group) => {
+                    let reading = if number < OBSERVERS { 97 } else { self.reading };
+                    client.ask(machine, group, reading, &mut self.clients, self.now, &mut self.random);
+                    self.look(&mut client);
+                }
+                None => client.leader = self.random.random_range(0..self.machines.len()),
+            }
+            self.after(machine);
+        }
+        self.asking[number] = client;
+        let after = self.random.random_range(MS..40 * MS);
+        self.at(after, Event::Client { client: number });
+    }
+
+    fn look(&mut self, client: &mut Client) {
+        let Some((machine, number)) = client.running.as_ref().map(|running| (running.0, running.1)) else {
+            return;
+        };
+        if client.poll(&mut self.clients, self.now) && self.clients.refused.contains(&number) {
+            let hint = self.machines[machine].group(GROUP).and_then(|group| {
+                let stats = group.stats();
+                let member = stats.members.member(stats.leads).copied()?;
+                self.machines.iter().position(|machine| machine.uuid == member.store)
+            });
+            client.leader = hint
+                .filter(|_| self.random.random_ratio(4, 5))
+                .unwrap_or_else(|| self.random.random_range(0..self.machines.len()));
+        }
+    }
+
+    fn poll(&mut self, number: usize) {
+        for at in 0..self.asking.len() {
+            if self.asking[at]
+                .running
+                .as_ref()
+                .is_some_and(|running| running.0 == number)
+            {
+                let mut client = std::mem::replace(&mut self.asking[at], Client::new());
+                self.look(&mut client);
+                self.asking[at] = client;
+            }
+        }
+    }
+
+    /// Everything is repaired.
+    fn heal(&mut self) {
+        self.healing = true;
+        self.network = Network::healthy();
+        self.disk_ns = 2 * MS;
+        for number in 0..self.machines.len() {
+            self.machines[number].stopped_until = 0;
+            self.machines[number].log.recover();
+            self.machines[number].state.recover();
+            self.machines[number].drift(self.now, 0);
+            if !self.machines[number].is_up() {
+                self.start(number);
+                self.after(number);
+            }
+        }
+        if self.random.random_ratio(1, 3) {
+            // Whoever rests has to wake up again.
+            self.quiet_until = self.now + self.random.random_range(SECOND..5 * SECOND);
+        }
+        self.invariants.healing_began(self.clients.acknowledged);
+    }
+
+    fn finish(&mut self) -> Result<Summary, String> {
+        for client in &mut self.asking {
+            client.give_up();
+        }
+        let mut invariants = std::mem::take(&mut self.invariants);
+        let finished = invariants.finish(self);
+        self.invariants = invariants;
+        finished?;
+        Ok(Summary {
+            acknowledged: self.clients.acknowledged,
+            eventual: self.clients.eventual,
+            elections: self.invariants.elections(),
+            crashes: self.faults.crashes,
+            snapshots: self.invariants.snapshots(),
+            changes: self.operator.changes,
+            rests: self.invariants.rests,
+        })
+    }
+
+    /// The machine whose replica leads and serves, in the newest term.
+    pub fn leader(&self) -> Option<usize> {
+        let serving = |machine: &Machine| {
+            machine
+                .group(GROUP)
+                .map(|group| (group.stats().serving, machine.number))
+        };
+        let best = self.machines.iter().filter_map(serving).max()?;
+        (best.0 > 0).then_some(best.1)
+    }
+}
+
+impl Summary {
+    pub fn add(&mut self, other: &Self) {
+        self.acknowledged += other.acknowledged;
+        self.eventual += other.eventual;
+        self.elections += other.elections;
+        self.crashes += other.crashes;
+        self.snapshots += other.snapshots;
+        self.changes += other.changes;
+        self.rests += other.rests;
+    }
+}
+
+/// A run, from beginning to end.
+pub fn simulate(seed: u64) -> Result<Summary, String> {
+    let mut world = World::new(seed);
+    world.run()
+}
