@@ -120,7 +120,10 @@ fn on_demand_stops_at_its_ceiling() {
     let mut table = Capacity::new(declared, WRITES, 1, Levels::default(), 0);
     let admitted = run(&mut table, &[0], 500, 0, 60);
     assert!((2_950..=3_100).contains(&admitted), "{admitted}");
-    assert_eq!(table.admit(0, 60_000), Err(ThrottleLimit::MaxOnDemandThroughputExceeded));
+    assert_eq!(
+        table.admit(0, 60_000),
+        Err(ThrottleLimit::MaxOnDemandThroughputExceeded)
+    );
 }
 
 proptest! {
