@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use partita_crds::Table;
 use serde_json::{Value, json};
 
-/// Something that happens to the stored resources between two requests.
-type Meanwhile = Box<dyn FnOnce(&mut BTreeMap<String, Value>) + Send>;
+/// What somebody else does to the resources.
+type Change = Box<dyn FnOnce(&mut BTreeMap<String, Value>) + Send>;
 
 /// The resources by name, and what was asked.
 #[derive(Default)]
@@ -22,7 +22,7 @@ pub struct Script {
     /// Answered to the next requests, before anything else.
     pub failures: Mutex<Vec<(StatusCode, Value)>>,
     /// Done by somebody else between the next look and the write that follows it.
-    pub meanwhile: Mutex<Option<Meanwhile>>,
+    pub meanwhile: Mutex<Option<Change>>,
     version: Mutex<u64>,
 }
 
