@@ -14,10 +14,10 @@ use rand::Rng as _;
 use rand::rngs::SmallRng;
 
 use crate::history::{Asked, History, Told};
-use crate::table;
+use crate::table::{self, GROUPS};
 
-/// So many keys are asked for.
-pub const KEYS: usize = 4;
+/// So many keys are asked for: half of them in each table.
+pub const KEYS: usize = 6;
 
 /// What came of an operation.
 #[derive(Debug)]
@@ -29,10 +29,20 @@ pub enum Outcome {
 
 type Running = Pin<Box<dyn Future<Output = Outcome>>>;
 
+/// An operation under way.
+pub struct Asking {
+    pub machine: usize,
+    /// In the history.
+    pub number: usize,
+    pub key: usize,
+    strong: bool,
+    running: Running,
+}
+
 pub struct Client {
-    /// Whom it takes for the leader.
-    pub leader: usize,
-    pub running: Option<(usize, usize, bool, Running)>,
+    /// Whom it takes for the leader of each group.
+    pub leaders: [usize; GROUPS.len()],
+    pub running: Option<Asking>,
     pub started: u64,
 }
 
@@ -68,7 +78,7 @@ async fn run(group: Arc<Group<MemoryStorage>>, key: usize, asked: Asked, strong:
 impl Client {
     pub fn new() -> Self {
         Self {
-            leader: 0,
+            leaders: [0; GROUPS.len()],
             running: None,
             started: 0,
         }
@@ -77,7 +87,7 @@ impl Client {
     /// Asks something at a machine.
     pub fn ask(
         &mut self,
-        machine: usize,
+        (machine, key): (usize, usize),
         group: Arc<Group<MemoryStorage>>,
         reading: u32,
         clients: &mut Clients,
@@ -95,29 +105,26 @@ impl Client {
             _ => Asked::Insert(value),
         };
         let strong = asked != Asked::Read || random.random_ratio(4, 5);
-        let key = random.random_range(0..KEYS);
-        self.begin(machine, group, key, asked, strong, clients, now);
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "a test's own")]
-    pub fn begin(
-        &mut self,
-        machine: usize,
-        group: Arc<Group<MemoryStorage>>,
-        key: usize,
-        asked: Asked,
-        strong: bool,
-        clients: &mut Clients,
-        now: u64,
-    ) {
         let number = clients.history.begin(key, asked, now);
-        self.running = Some((machine, number, strong, Box::pin(run(group, key, asked, strong))));
         self.started = now;
+        self.running = Some(Asking {
+            machine,
+            number,
+            key,
+            strong,
+            running: Box::pin(run(group, key, asked, strong)),
+        });
     }
 
     /// Looks whether the answer is there. True when it is.
     pub fn poll(&mut self, clients: &mut Clients, now: u64) -> bool {
-        let Some((_, number, strong, running)) = &mut self.running else {
+        let Some(Asking {
+            number,
+            strong,
+            running,
+            ..
+        }) = &mut self.running
+        else {
             return false;
         };
         let (number, strong) = (*number, *strong);

@@ -1,9 +1,11 @@
 //! What breaks, and when: drawn from the seed.
 
+use partita_partition::descriptor::GroupId;
 use partita_replication::log::memory::Fault;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 
+use crate::table::GROUPS;
 use crate::world::{Event, MS, SECOND, World};
 
 #[derive(Default)]
@@ -56,7 +58,8 @@ impl Faults {
             None => true,
         });
         let machines = world.machines.len();
-        let machine = match world.leader() {
+        let group = GROUPS[world.random.random_range(0..GROUPS.len())];
+        let machine = match world.leader(group) {
             // The leader is where it hurts.
             Some(leader) if world.random.random_ratio(1, 2) => leader,
             _ => world.random.random_range(0..machines),
@@ -91,8 +94,8 @@ impl Faults {
                 return 3 * SECOND;
             }
             Some(8) => disk(world, machine),
-            Some(9) => return forget(world),
-            _ => transfer(world),
+            Some(9) => return forget(world, group),
+            _ => transfer(world, group),
         }
         if world.random.random_ratio(1, 3) {
             world.network.join();
@@ -133,8 +136,8 @@ fn disk(world: &mut World, machine: usize) {
 }
 
 /// Whoever heard the leader last forgets it, while somebody who has not heard it for long asks for votes.
-fn forget(world: &mut World) -> u64 {
-    let Some(leader) = world.leader() else { return MS };
+fn forget(world: &mut World, group: GroupId) -> u64 {
+    let Some(leader) = world.leader(group) else { return MS };
     world.network.join();
     let machines = world.machines.len();
     let deaf = world.random.random_range(0..machines);
@@ -154,14 +157,14 @@ fn forget(world: &mut World) -> u64 {
 }
 
 /// The leader is asked to hand over.
-pub fn transfer(world: &mut World) {
+pub fn transfer(world: &mut World, group: GroupId) {
     let Some(leader) = world
-        .leader()
+        .leader(group)
         .filter(|leader| world.machines[*leader].stopped_until <= world.now)
     else {
         return;
     };
-    let Some(group) = world.machines[leader].group(crate::table::GROUP) else {
+    let Some(group) = world.machines[leader].group(group) else {
         return;
     };
     let voters = group.members().voting()[0].clone();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use partita_model::request::Refusal;
+use partita_partition::descriptor::GroupId;
 use partita_partition::storage::memory::MemoryStorage;
 use partita_replication::members::{Changed, Role};
 use partita_replication::{Group, MemberChange, MembershipError};
@@ -14,13 +15,14 @@ use uuid::Uuid;
 
 use crate::faults::transfer;
 use crate::machine::uuid_of;
-use crate::table::{GROUP, descriptor};
+use crate::table::descriptor;
 use crate::world::World;
 
 type Running = Pin<Box<dyn Future<Output = Result<Changed, MembershipError>>>>;
 
-#[derive(Default)]
 pub struct Operator {
+    /// The group whose replicas it moves.
+    pub group: GroupId,
     voters: usize,
     handing_over: u32,
     ids: u128,
@@ -36,11 +38,15 @@ async fn change(group: Arc<Group<MemoryStorage>>, id: Uuid, change: MemberChange
 
 impl Operator {
     /// Of a hundred times so often it asks the leader to hand over.
-    pub fn new(voters: usize, handing_over: u32) -> Self {
+    pub fn new(group: GroupId, voters: usize, handing_over: u32) -> Self {
         Self {
+            group,
             voters,
             handing_over,
-            ..Self::default()
+            ids: 0,
+            change: None,
+            running: None,
+            changes: 0,
         }
     }
 
@@ -71,16 +77,16 @@ impl Operator {
             return;
         }
         let Some(leader) = world
-            .leader()
+            .leader(self.group)
             .filter(|leader| world.machines[*leader].stopped_until <= world.now)
         else {
             return;
         };
-        let Some(group) = world.machines[leader].group(GROUP) else {
+        let Some(group) = world.machines[leader].group(self.group) else {
             return;
         };
         if !world.healing && world.random.random_ratio(self.handing_over, 100) {
-            transfer(world);
+            transfer(world, self.group);
         }
         if self.change.is_none() {
             self.change = self.plan(world, &group);
@@ -127,8 +133,8 @@ impl Operator {
 
     /// Stores make room for learners, and let go of replicas that are not members any more.
     fn admit_and_destroy(&mut self, world: &mut World) {
-        let Some(leader) = world.leader() else { return };
-        let Some(group) = world.machines[leader].group(GROUP) else {
+        let Some(leader) = world.leader(self.group) else { return };
+        let Some(group) = world.machines[leader].group(self.group) else {
             return;
         };
         let (members, stats) = (group.members(), group.stats());
@@ -138,11 +144,11 @@ impl Operator {
                 continue;
             };
             let member = members.on_store(machine.uuid).copied();
-            let here = store.group(GROUP).map(|group| group.stats().replica);
+            let here = store.group(self.group).map(|group| group.stats().replica);
             let settled = stats.serving > 0 && !members.is_joint();
             match (member, here) {
                 (Some(member), None) => {
-                    drop(store.admit(descriptor(), member.replica));
+                    drop(store.admit(descriptor(self.group), member.replica));
                 }
                 // What was removed has a lower number than those who replaced it: a newer one is not known here yet.
                 (member, Some(here))
@@ -150,7 +156,7 @@ impl Operator {
                 {
                     world.release(number);
                     // Its disk may fail on the way.
-                    let destroyed = store.destroy(GROUP);
+                    let destroyed = store.destroy(self.group);
                     assert!(matches!(destroyed, Ok(()) | Err(Refusal::Stopping)));
                 }
                 _ => {}

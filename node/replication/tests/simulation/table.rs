@@ -1,4 +1,4 @@
-//! One table, one group, and what clients ask of it.
+//! Two tables of one group each, on the same machines, and what clients ask of them.
 
 use std::sync::Arc;
 
@@ -10,15 +10,24 @@ use partita_model::schema::{KeyAttribute, KeySchema, ScalarType, SchemaVersion, 
 use partita_model::value::{Value, ValueRef};
 use partita_partition::descriptor::{GroupId, PartitionDescriptor};
 
-pub const GROUP: GroupId = GroupId(7);
-const TABLE: TableId = TableId(5);
+pub const GROUPS: [GroupId; 2] = [GroupId(7), GroupId(8)];
 
-fn schema() -> TableSchema {
+/// The group that has a key.
+pub fn group_of(key: usize) -> GroupId {
+    GROUPS[key % GROUPS.len()]
+}
+
+/// A group's table: it has the group's number.
+pub fn table_of(group: GroupId) -> TableId {
+    TableId(group.0)
+}
+
+fn schema(group: GroupId) -> TableSchema {
     TableSchema {
-        id: TABLE,
+        id: table_of(group),
         seed: 7,
         version: SchemaVersion(1),
-        name: "table".into(),
+        name: format!("table-{}", group.0),
         keys: KeySchema {
             hash: vec![KeyAttribute {
                 name: "id".into(),
@@ -33,8 +42,8 @@ fn schema() -> TableSchema {
     }
 }
 
-pub fn descriptor() -> PartitionDescriptor {
-    PartitionDescriptor::whole_table(GROUP, Arc::new(schema()))
+pub fn descriptor(group: GroupId) -> PartitionDescriptor {
+    PartitionDescriptor::whole_table(group, Arc::new(schema(group)))
 }
 
 fn item(key: usize, value: Option<u64>) -> Item {
@@ -57,7 +66,7 @@ pub fn value_of(item: &Item) -> u64 {
 }
 
 fn write(key: usize, action: Action) -> WriteRequest {
-    let schema = schema();
+    let schema = schema(group_of(key));
     WriteRequest {
         table: schema.id,
         schema_version: schema.version,

@@ -12,19 +12,20 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use bytes::Bytes;
+use partita_partition::descriptor::GroupId;
 use partita_partition::storage::Storage as _;
 use partita_replication::time::TICK_NS;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use uuid::Uuid;
 
-use crate::client::{Client, Clients};
+use crate::client::{Client, Clients, KEYS};
 use crate::faults::Faults;
 use crate::invariants::Invariants;
 use crate::machine::{Machine, Sent, Turn};
 use crate::network::Network;
 use crate::operator::Operator;
-use crate::table::{GROUP, descriptor};
+use crate::table::{GROUPS, descriptor, group_of};
 
 pub const MS: u64 = 1_000_000;
 pub const SECOND: u64 = 1000 * MS;
@@ -93,7 +94,8 @@ pub struct World {
     pub network: Network,
     pub clients: Clients,
     asking: Vec<Client>,
-    pub operator: Operator,
+    /// One for each group.
+    operators: Vec<Operator>,
     faults: Faults,
     pub invariants: Invariants,
     pub healing: bool,
@@ -137,7 +139,10 @@ impl World {
             network: Network::healthy(),
             clients: Clients::default(),
             asking: (0..CLIENTS).map(|_| Client::new()).collect(),
-            operator: Operator::new(voters, random.random_range(0..12)),
+            operators: GROUPS
+                .iter()
+                .map(|group| Operator::new(*group, voters, random.random_range(0..12)))
+                .collect(),
             invariants: Invariants::new(faults.clocks_lie),
             faults,
             healing: false,
@@ -161,7 +166,9 @@ impl World {
             self.start(number);
             if number < voters {
                 let store = self.machines[number].store.clone().unwrap();
-                store.bootstrap_among(descriptor(), &stores).unwrap();
+                for group in GROUPS {
+                    store.bootstrap_among(descriptor(group), &stores).unwrap();
+                }
                 self.after(number);
             }
             let at = self.random.random_range(0..TICK_NS);
@@ -242,7 +249,11 @@ impl World {
             }
             Event::Blink { machine } => {
                 if self.machines[machine].is_up() && !self.healing {
-                    if let Some(leader) = self.leader() {
+                    for leader in GROUPS
+                        .iter()
+                        .filter_map(|group| self.leader(*group))
+                        .collect::<Vec<_>>()
+                    {
                         self.network.separate(leader, machine);
                     }
                     self.crash(machine);
@@ -251,9 +262,17 @@ impl World {
                 }
             }
             Event::Operator => {
-                let mut operator = std::mem::take(&mut self.operator);
-                operator.step(self);
-                self.operator = operator;
+                let mut operators = std::mem::take(&mut self.operators);
+                for operator in &mut operators {
+                    operator.step(self);
+                }
+                // One that died on the way answers nobody.
+                self.operators = operators;
+                for number in 0..self.machines.len() {
+                    if !self.machines[number].is_up() {
+                        self.operators.iter_mut().for_each(|operator| operator.forget(number));
+                    }
+                }
                 let after = self.random.random_range(20 * MS..200 * MS);
                 self.at(after, Event::Operator);
             }
@@ -377,11 +396,11 @@ impl World {
 
     pub fn crash(&mut self, number: usize) {
         for client in &mut self.asking {
-            if client.running.as_ref().is_some_and(|running| running.0 == number) {
+            if client.running.as_ref().is_some_and(|asking| asking.machine == number) {
                 client.give_up();
             }
         }
-        self.operator.forget(number);
+        self.operators.iter_mut().for_each(|operator| operator.forget(number));
         let keep = self.random.random_ratio(1, 3);
         self.machines[number].crash(keep);
     }
@@ -392,10 +411,12 @@ impl World {
             client.give_up();
         }
         if client.running.is_none() && self.now >= self.quiet_until {
+            let key = self.random.random_range(0..KEYS);
+            let leader = &mut client.leaders[key % GROUPS.len()];
             if self.random.random_ratio(self.wandering, 20) {
-                client.leader = self.random.random_range(0..self.machines.len());
+                *leader = self.random.random_range(0..self.machines.len());
             }
-            let machine = client.leader;
+            let machine = *leader;
             let stopped = self.machines[machine].stopped_until;
             if stopped > self.now {
                 // What was sent there waits, and is the first that it finds.
@@ -403,13 +424,14 @@ impl World {
                 self.at(stopped - self.now, Event::Client { client: number });
                 return;
             }
-            match self.machines[machine].group(GROUP) {
+            match self.machines[machine].group(group_of(key)) {
                 Some(group) => {
                     let reading = if number < OBSERVERS { 97 } else { self.reading };
-                    client.ask(machine, group, reading, &mut self.clients, self.now, &mut self.random);
+                    let (clients, random) = (&mut self.clients, &mut self.random);
+                    client.ask((machine, key), group, reading, clients, self.now, random);
                     self.look(&mut client);
                 }
-                None => client.leader = self.random.random_range(0..self.machines.len()),
+                None => *leader = self.random.random_range(0..self.machines.len()),
             }
             self.after(machine);
         }
@@ -419,16 +441,20 @@ impl World {
     }
 
     fn look(&mut self, client: &mut Client) {
-        let Some((machine, number)) = client.running.as_ref().map(|running| (running.0, running.1)) else {
+        let Some((machine, number, key)) = client
+            .running
+            .as_ref()
+            .map(|asking| (asking.machine, asking.number, asking.key))
+        else {
             return;
         };
         if client.poll(&mut self.clients, self.now) && self.clients.refused.contains(&number) {
-            let hint = self.machines[machine].group(GROUP).and_then(|group| {
+            let hint = self.machines[machine].group(group_of(key)).and_then(|group| {
                 let stats = group.stats();
                 let member = stats.members.member(stats.leads).copied()?;
                 self.machines.iter().position(|machine| machine.uuid == member.store)
             });
-            client.leader = hint
+            client.leaders[key % GROUPS.len()] = hint
                 .filter(|_| self.random.random_ratio(4, 5))
                 .unwrap_or_else(|| self.random.random_range(0..self.machines.len()));
         }
@@ -436,11 +462,8 @@ impl World {
 
     fn poll(&mut self, number: usize) {
         for at in 0..self.asking.len() {
-            if self.asking[at]
-                .running
-                .as_ref()
-                .is_some_and(|running| running.0 == number)
-            {
+            let asking = self.asking[at].running.as_ref();
+            if asking.is_some_and(|asking| asking.machine == number) {
                 let mut client = std::mem::replace(&mut self.asking[at], Client::new());
                 self.look(&mut client);
                 self.asking[at] = client;
@@ -484,16 +507,16 @@ impl World {
             elections: self.invariants.elections(),
             crashes: self.faults.crashes,
             snapshots: self.invariants.snapshots(),
-            changes: self.operator.changes,
+            changes: self.operators.iter().map(|operator| operator.changes).sum(),
             rests: self.invariants.rests,
         })
     }
 
     /// The machine whose replica leads and serves, in the newest term.
-    pub fn leader(&self) -> Option<usize> {
+    pub fn leader(&self, group: GroupId) -> Option<usize> {
         let serving = |machine: &Machine| {
             machine
-                .group(GROUP)
+                .group(group)
                 .map(|group| (group.stats().serving, machine.number))
         };
         let best = self.machines.iter().filter_map(serving).max()?;

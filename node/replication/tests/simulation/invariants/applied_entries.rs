@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use partita_partition::descriptor::LogPosition;
+use partita_partition::descriptor::{GroupId, LogPosition};
 use partita_replication::log::LogEngine as _;
 use partita_replication::stats::GroupStats;
 
 use crate::machine::Machine;
-use crate::table::GROUP;
 
 #[derive(Default)]
 pub struct AppliedEntries {
@@ -19,7 +18,7 @@ pub struct AppliedEntries {
 }
 
 impl AppliedEntries {
-    pub fn check(&mut self, machine: &Machine, stats: &GroupStats) -> Result<(), String> {
+    pub fn check(&mut self, machine: &Machine, group: GroupId, stats: &GroupStats) -> Result<(), String> {
         let LogPosition { index, term } = stats.applied;
         let seen = self.seen.entry(machine.number).or_default();
         if seen.0 != machine.incarnation || seen.1 > index {
@@ -27,7 +26,7 @@ impl AppliedEntries {
             *seen = (machine.incarnation, index);
         }
         for applied in seen.1 + 1..=index {
-            let entry = match machine.log.entries(GROUP, applied, applied + 1, u64::MAX) {
+            let entry = match machine.log.entries(group, applied, applied + 1, u64::MAX) {
                 Ok(mut entries) => entries.remove(0),
                 Err(_) => {
                     // Its log begins behind a snapshot.

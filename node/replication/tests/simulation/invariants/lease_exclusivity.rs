@@ -1,13 +1,14 @@
 //! While one replica holds the lease, no other does, and none has applied an entry of a later term: whoever reads under
 //! a lease reads the newest there is.
 
-use crate::table::GROUP;
+use partita_partition::descriptor::GroupId;
+
 use crate::world::World;
 
-pub fn check(world: &World) -> Result<(), String> {
+pub fn check(world: &World, group: GroupId) -> Result<(), String> {
     let mut holder: Option<(usize, u64)> = None;
     for machine in &world.machines {
-        let Some(group) = machine.group(GROUP) else { continue };
+        let Some(group) = machine.group(group) else { continue };
         let stats = group.stats();
         if stats.serving == 0 || machine.local(world.now) >= stats.lease_until {
             continue;

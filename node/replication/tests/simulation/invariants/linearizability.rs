@@ -13,10 +13,11 @@ pub fn check(world: &World, clocks_lie: bool) -> Result<(), String> {
         operations: world.clients.history.operations.clone(),
     };
     let refused: HashSet<usize> = world.clients.refused.clone();
-    if let Some(leader) = world.leader()
-        && let Some(group) = world.machines[leader].group(table::GROUP)
-    {
-        for key in 0..KEYS {
+    for key in 0..KEYS {
+        let group = table::group_of(key);
+        if let Some(leader) = world.leader(group)
+            && let Some(group) = world.machines[leader].group(group)
+        {
             let read = history.begin(key, Asked::Swap(None), world.now);
             let reply = futures_ready(group.get(table::read(key, false)));
             let item = reply

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use partita_partition::descriptor::GroupId;
 use partita_replication::log::LogEngine as _;
 use partita_replication::log::StoredGroup;
 
 use crate::machine::Machine;
-use crate::table::GROUP;
 use crate::world::World;
 
 #[derive(Default)]
@@ -16,10 +16,10 @@ pub struct LogMatching {
 }
 
 impl LogMatching {
-    pub fn check(&mut self, world: &World) -> Result<(), String> {
+    pub fn check(&mut self, world: &World, group: GroupId) -> Result<(), String> {
         for machine in &world.machines {
             let groups = machine.log.groups().unwrap();
-            if let Some(stored) = groups.iter().find(|stored| stored.id == GROUP) {
+            if let Some(stored) = groups.iter().find(|stored| stored.id == group) {
                 self.check_log(machine, stored)?;
             }
         }
@@ -32,7 +32,11 @@ impl LogMatching {
         if first > stored.last {
             return Ok(());
         }
-        for entry in machine.log.entries(GROUP, first, stored.last + 1, u64::MAX).unwrap() {
+        for entry in machine
+            .log
+            .entries(stored.id, first, stored.last + 1, u64::MAX)
+            .unwrap()
+        {
             let content = [&entry.data[..], &entry.context[..]].concat();
             let known = self.entries.entry((entry.index, entry.term));
             let known = known.or_insert_with(|| (content.clone(), before));

@@ -10,27 +10,34 @@ mod log_matching;
 mod one_effect;
 mod progress;
 
+use partita_partition::descriptor::GroupId;
 use partita_replication::stats::GroupStats;
 
 use self::applied_entries::AppliedEntries;
 use self::election_safety::ElectionSafety;
 use self::epochs::Epochs;
 use self::log_matching::LogMatching;
-use crate::table::GROUP;
+use crate::table::GROUPS;
 use crate::world::World;
 
 #[derive(Default)]
 pub struct Invariants {
     /// Clocks run apart by more than the lease allows for.
     clocks_lie: bool,
-    election_safety: ElectionSafety,
-    applied_entries: AppliedEntries,
-    log_matching: LogMatching,
-    epochs: Epochs,
+    groups: Vec<OfGroup>,
     acknowledged_at_healing: u64,
     checks: u64,
     /// How often the group was seen to rest, with no more than a moment in between.
     pub rests: u64,
+}
+
+/// What is remembered of one group.
+struct OfGroup {
+    id: GroupId,
+    election_safety: ElectionSafety,
+    applied_entries: AppliedEntries,
+    log_matching: LogMatching,
+    epochs: Epochs,
     rested: bool,
 }
 
@@ -41,16 +48,17 @@ impl Invariants {
     pub fn new(clocks_lie: bool) -> Self {
         Self {
             clocks_lie,
+            groups: GROUPS.map(OfGroup::new).into(),
             ..Self::default()
         }
     }
 
     pub fn elections(&self) -> u64 {
-        self.election_safety.terms()
+        self.groups.iter().map(|group| group.election_safety.terms()).sum()
     }
 
     pub fn snapshots(&self) -> u64 {
-        self.applied_entries.snapshots
+        self.groups.iter().map(|group| group.applied_entries.snapshots).sum()
     }
 
     pub fn healing_began(&mut self, acknowledged: u64) {
@@ -60,34 +68,56 @@ impl Invariants {
     /// After an event, at this machine (or at any).
     pub fn check(&mut self, world: &World, machine: Option<usize>) -> Result<(), String> {
         self.checks += 1;
-        for number in 0..world.machines.len() {
-            if machine.is_none_or(|machine| machine == number)
-                && let Some(group) = world.machines[number].group(GROUP)
-            {
-                let stats: GroupStats = group.stats();
-                self.election_safety.check(number, &stats)?;
-                self.epochs.check(world, number, &stats)?;
-                self.applied_entries.check(&world.machines[number], &stats)?;
-                if stats.serving > 0 && std::mem::replace(&mut self.rested, stats.resting) != stats.resting {
-                    self.rests += u64::from(stats.resting);
+        for of_group in &mut self.groups {
+            for number in 0..world.machines.len() {
+                if machine.is_none_or(|machine| machine == number)
+                    && let Some(group) = world.machines[number].group(of_group.id)
+                {
+                    self.rests += u64::from(of_group.check(world, number, &group.stats())?);
                 }
             }
-        }
-        if !self.clocks_lie {
-            lease_exclusivity::check(world)?;
-        }
-        if self.checks.is_multiple_of(LOGS_EVERY) {
-            self.log_matching.check(world)?;
+            if !self.clocks_lie {
+                lease_exclusivity::check(world, of_group.id)?;
+            }
+            if self.checks.is_multiple_of(LOGS_EVERY) {
+                of_group.log_matching.check(world, of_group.id)?;
+            }
         }
         Ok(())
     }
 
     /// At the end, when everything has been repaired for a while.
     pub fn finish(&mut self, world: &World) -> Result<(), String> {
-        self.log_matching.check(world)?;
         linearizability::check(world, self.clocks_lie)?;
-        one_effect::check(&self.applied_entries)?;
         progress::check(world, self.acknowledged_at_healing)?;
-        equal_replicas::check(world)
+        for of_group in &mut self.groups {
+            of_group.log_matching.check(world, of_group.id)?;
+            one_effect::check(&of_group.applied_entries)?;
+            equal_replicas::check(world, of_group.id)?;
+        }
+        Ok(())
+    }
+}
+
+impl OfGroup {
+    fn new(id: GroupId) -> Self {
+        Self {
+            id,
+            election_safety: ElectionSafety::default(),
+            applied_entries: AppliedEntries::default(),
+            log_matching: LogMatching::default(),
+            epochs: Epochs::default(),
+            rested: false,
+        }
+    }
+
+    /// Looks at one replica; whether its group was seen to go to rest.
+    fn check(&mut self, world: &World, number: usize, stats: &GroupStats) -> Result<bool, String> {
+        let machine = &world.machines[number];
+        self.election_safety.check(number, stats)?;
+        self.epochs.check(world, number, stats)?;
+        self.applied_entries.check(machine, self.id, stats)?;
+        let changed = stats.serving > 0 && std::mem::replace(&mut self.rested, stats.resting) != stats.resting;
+        Ok(changed && stats.resting)
     }
 }

@@ -1,5 +1,6 @@
 //! Once everything is repaired, clients are answered: many of them.
 
+use crate::table::GROUPS;
 use crate::world::World;
 
 /// Four clients ask every few milliseconds, for ten seconds.
@@ -13,9 +14,10 @@ pub fn check(world: &World, before: u64) -> Result<(), String> {
     let states: Vec<String> = world
         .machines
         .iter()
-        .map(|machine| match machine.group(crate::table::GROUP) {
-            Some(group) => format!("  {}: {:?}", machine.number, group.stats()),
-            None => format!("  {}: no replica", machine.number),
+        .flat_map(|machine| GROUPS.map(|group| (machine.number, machine.group(group))))
+        .map(|(number, group)| match group {
+            Some(group) => format!("  {number}: {:?}", group.stats()),
+            None => format!("  {number}: no replica"),
         })
         .collect();
     Err(format!(
