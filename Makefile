@@ -2,13 +2,13 @@
 # Everything that may be kept between clones lives under PARTITA_CACHE (default ~/.cache/partita).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fix bench torture simulate clean
+.PHONY: help run build test lint fix bench torture simulate image cluster cluster-down test-cluster clean
 
 # The environment of the build (prebuilt RocksDB, target folder); scripts/setup installs what is missing first.
 ENV := env="$$(scripts/setup)" && eval "$$(sed 's/^/export /' <<<"$$env")" &&
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## standalone on 127.0.0.1:8000 with examples/ and ./data
 	@$(ENV) cargo build --locked --release -p partita && exec "$$CARGO_TARGET_DIR/release/partita" standalone --manifests examples --data data
@@ -33,6 +33,18 @@ torture: ## the long runs: 1,000 kills, long fuzzing
 
 simulate: ## groups of several voters under faults, so many fresh seeds: make simulate SEEDS=5000
 	@$(ENV) SIMULATION_SEEDS=$(or $(SEEDS),1000) cargo test --locked -p partita-replication --test simulation -- --nocapture
+
+image: ## the container image, without Docker (IMAGE_PROFILE=dev is built sooner)
+	@$(ENV) scripts/image
+
+cluster: ## a Kubernetes cluster on this machine, with Partita and examples/, to play with
+	@$(ENV) tests/kubernetes/play up
+
+cluster-down: ## removes it
+	@tests/kubernetes/play down
+
+test-cluster: ## the tests that any cluster can run: KUBECONFIG=… IMAGE=… CLIENT_IMAGE=…
+	@tests/kubernetes/run --any-cluster
 
 clean: ## remove ./data and this clone's build output (the cache stays)
 	rm -rf data

@@ -436,6 +436,18 @@ pub struct Storage {
     pub replace_lost_after: String,
 }
 
+impl Storage {
+    /// Volumes of this size and class; everything else as it is by default.
+    pub fn new(size: Option<Quantity>, storage_class_name: Option<String>) -> Self {
+        Self {
+            size,
+            storage_class_name,
+            max_size: None,
+            replace_lost_after: replace_lost_after_default(),
+        }
+    }
+}
+
 /// Long enough for a node to reboot.
 fn replace_lost_after_default() -> String {
     "10m".to_owned()

@@ -12,9 +12,34 @@ const HEADER: &str =
 
 /// File names under `crds/yaml/` and their contents.
 pub fn files() -> Result<Vec<(&'static str, String)>, serde_yaml::Error> {
-    let file = |crd: CustomResourceDefinition| serde_yaml::to_string(&crd).map(|yaml| format!("{HEADER}{yaml}"));
+    let file =
+        |crd: CustomResourceDefinition| serde_yaml::to_string(&crd).map(|yaml| format!("{HEADER}{}", quoted(&yaml)));
     Ok(vec![
         ("partitions.yaml", file(Partition::crd())?),
         ("tables.yaml", file(Table::crd())?),
     ])
+}
+
+/// The same YAML for readers of its version 1.1 (kubectl, Helm), to whom a bare `N` is no string but false
+/// (<https://yaml.org/type/bool.html>).
+fn quoted(yaml: &str) -> String {
+    let mut text = String::with_capacity(yaml.len());
+    for line in yaml.lines() {
+        match *line.split_whitespace().collect::<Vec<_>>() {
+            [key, word] if (key == "-" || key.ends_with(':')) && is_boolean_in_yaml_1_1(word) => {
+                text += &line[..line.len() - word.len()];
+                text += &format!("\"{word}\"");
+            }
+            _ => text += line,
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Whether a word is a boolean there, but a string in YAML 1.2.
+fn is_boolean_in_yaml_1_1(word: &str) -> bool {
+    ["y", "n", "yes", "no", "on", "off"]
+        .iter()
+        .any(|boolean| word.eq_ignore_ascii_case(boolean))
 }

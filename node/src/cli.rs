@@ -1,11 +1,15 @@
 //! Flags, each also an environment variable.
 
+use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
+
+use crate::directory::Location;
 
 /// DynamoDB tables on your own machines.
 #[derive(Debug, Parser)]
@@ -22,6 +26,10 @@ pub enum Command {
     /// Gateway, tables and storage in one process: Table manifests in, the DynamoDB API out
     #[command(after_help = EXAMPLES)]
     Standalone(Standalone),
+    /// Storage of partitions, behind routers: a data folder, the transport, an admin API for the operator
+    Replica(Replica),
+    /// The DynamoDB API in front of replicas: no disk, any number of them
+    Router(Router),
 }
 
 const EXAMPLES: &str = "\
@@ -42,15 +50,102 @@ pub struct Standalone {
     #[arg(long, value_name = "DIR", env = "PARTITA_MANIFESTS")]
     pub manifests: Option<PathBuf>,
 
-    /// Folder for everything that is stored; made when there is none, and used by one process at a time
-    #[arg(long, value_name = "DIR", env = "PARTITA_DATA", default_value = "data")]
-    pub data: PathBuf,
+    /// Where the DynamoDB API is.
+    #[command(flatten)]
+    pub endpoint: Endpoint,
 
+    /// File with access keys, in the format of ~/.aws/credentials; requests must be signed with one of them
+    ///
+    /// Each [profile] has aws_access_key_id and aws_secret_access_key; partita_account (12 digits, default
+    /// 000000000000, whose tables the manifests declare) and partita_permission (tables, or data for items only) are
+    /// optional. Without this flag any signature is accepted.
+    #[arg(long, value_name = "FILE", env = "PARTITA_CREDENTIALS")]
+    pub credentials: Option<PathBuf>,
+
+    /// What is stored, and how.
+    #[command(flatten)]
+    pub storage: Storage,
+
+    /// What every role has.
+    #[command(flatten)]
+    pub process: Process,
+}
+
+/// Settings of a router.
+#[derive(Debug, Clone, Args)]
+pub struct Router {
+    /// Where the DynamoDB API is.
+    #[command(flatten)]
+    pub endpoint: Endpoint,
+
+    /// Where to learn of tables and their partitions: kubernetes (Table and Partition resources), another router's admin
+    /// address (http://HOST:PORT) or a file (file:PATH). Only with kubernetes can tables be made, changed and removed here
+    #[arg(long, value_name = "SOURCE", env = "PARTITA_DIRECTORY", default_value = "kubernetes")]
+    pub directory: Location,
+
+    /// Folder in which the directory and the keys of --credentials kubernetes are kept, for a start while the API server is
+    /// away; only this user can read what is in it
+    #[arg(long, value_name = "DIR", env = "PARTITA_DIRECTORY_CACHE")]
+    pub directory_cache: Option<PathBuf>,
+
+    /// Where access keys come from: kubernetes (Secrets of --namespace with the label partita.dev/namespace) or a file in
+    /// the format of ~/.aws/credentials; requests must be signed with one of them
+    ///
+    /// In a file each [profile] has aws_access_key_id and aws_secret_access_key; partita_namespace (whose tables it opens;
+    /// that of --namespace by default) and partita_permission (tables, or data for items only) are optional. Without this
+    /// flag any signature is accepted, for the tables of --namespace.
+    #[arg(long, value_name = "SOURCE", env = "PARTITA_CREDENTIALS")]
+    pub credentials: Option<CredentialsSource>,
+
+    /// The namespace of this release: its Secrets hold access keys. By default that of the pod's service account
+    #[arg(long, value_name = "NAME", env = "PARTITA_NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// Copies of each partition of tables that are made through the API
+    #[arg(long, value_name = "N", env = "PARTITA_TABLE_REPLICAS", default_value_t = 1)]
+    pub table_replicas: i32,
+
+    /// Size of the volumes of tables that are made through the API; the operator's default unless given
+    #[arg(long, value_name = "QUANTITY", env = "PARTITA_TABLE_STORAGE_SIZE")]
+    pub table_storage_size: Option<String>,
+
+    /// Storage class of the volumes of tables that are made through the API; the cluster's default unless given
+    #[arg(long, value_name = "NAME", env = "PARTITA_TABLE_STORAGE_CLASS")]
+    pub table_storage_class: Option<String>,
+
+    /// What every role has.
+    #[command(flatten)]
+    pub process: Process,
+}
+
+/// Where access keys come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CredentialsSource {
+    /// Secrets.
+    Kubernetes,
+    /// A file.
+    File(PathBuf),
+}
+
+impl FromStr for CredentialsSource {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "kubernetes" => Self::Kubernetes,
+            path => Self::File(path.into()),
+        })
+    }
+}
+
+/// Where a process answers the DynamoDB API.
+#[derive(Debug, Clone, Args)]
+pub struct Endpoint {
     /// Address of the DynamoDB API (port 0: any free one)
     #[arg(long, value_name = "ADDR", env = "PARTITA_LISTEN", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
 
-    /// Address of /metrics, /healthz, /readyz and /tables
+    /// Address of the admin API: /metrics, /healthz, /readyz, and /tables (standalone) or /directory (router)
     #[arg(
         long,
         value_name = "ADDR",
@@ -63,18 +158,65 @@ pub struct Standalone {
     #[arg(long, value_name = "NAME", env = "PARTITA_REGION", default_value = "us-east-1")]
     pub region: String,
 
-    /// File with access keys, in the format of ~/.aws/credentials; requests must be signed with one of them
-    ///
-    /// Each [profile] has aws_access_key_id and aws_secret_access_key; partita_account (12 digits, default
-    /// 000000000000, whose tables the manifests declare) and partita_permission (tables, or data for items only) are
-    /// optional. Without this flag any signature is accepted.
-    #[arg(long, value_name = "FILE", env = "PARTITA_CREDENTIALS")]
-    pub credentials: Option<PathBuf>,
-
     /// Let everybody who can reach --listen read, change and delete everything: without --credentials only loopback
     /// addresses are accepted otherwise
     #[arg(long, env = "PARTITA_ALLOW_NON_LOOPBACK_WITHOUT_CREDENTIALS")]
     pub allow_non_loopback_without_credentials: bool,
+}
+
+impl Endpoint {
+    /// Refuses an address that others can reach when everybody may do everything, unless that is waived.
+    pub fn check_reachability(&self, credentials: bool) -> anyhow::Result<()> {
+        if !credentials && !self.listen.ip().is_loopback() && !self.allow_non_loopback_without_credentials {
+            anyhow::bail!(
+                "--listen {} can be reached from other machines, and without --credentials everybody there could read, \
+                 change and delete everything: give --credentials FILE, listen on 127.0.0.1, or say \
+                 --allow-non-loopback-without-credentials",
+                self.listen
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Settings of a replica.
+#[derive(Debug, Clone, Args)]
+pub struct Replica {
+    /// Address for routers and other replicas (port 0: any free one)
+    ///
+    /// Whoever reaches it reads and writes everything here: in Kubernetes a network policy decides who does.
+    #[arg(long, value_name = "ADDR", env = "PARTITA_LISTEN", default_value = "127.0.0.1:8100")]
+    pub listen: SocketAddr,
+
+    /// Address of /metrics, /healthz, /readyz and of the operator's calls (/store, /groups)
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "PARTITA_ADMIN_LISTEN",
+        default_value = "127.0.0.1:8001"
+    )]
+    pub admin_listen: SocketAddr,
+
+    /// Where to learn of the partitions of global indexes: a router's admin address (http://HOST:PORT) or a file
+    /// (file:PATH)
+    #[arg(long, value_name = "SOURCE", env = "PARTITA_DIRECTORY")]
+    pub directory: Location,
+
+    /// What is stored, and how.
+    #[command(flatten)]
+    pub storage: Storage,
+
+    /// What every role has.
+    #[command(flatten)]
+    pub process: Process,
+}
+
+/// Settings of whoever has a store.
+#[derive(Debug, Clone, Args)]
+pub struct Storage {
+    /// Folder for everything that is stored; made when there is none, and used by one process at a time
+    #[arg(long, value_name = "DIR", env = "PARTITA_DATA", default_value = "data")]
+    pub data: PathBuf,
 
     /// Memory for blocks of the stored files, in MiB
     #[arg(long, value_name = "MIB", env = "PARTITA_BLOCK_CACHE_MIB", default_value_t = 256)]
@@ -93,12 +235,16 @@ pub struct Standalone {
     #[arg(long, value_name = "MS", env = "PARTITA_EXPIRY_INTERVAL_MS", default_value_t = 1000,
           value_parser = clap::value_parser!(u64).range(10..))]
     pub expiry_interval_ms: u64,
+}
 
+/// Settings of every process.
+#[derive(Debug, Clone, Args)]
+pub struct Process {
     /// How long open requests may take once the process is told to stop, in seconds
     #[arg(long, value_name = "S", env = "PARTITA_DRAIN_SECONDS", default_value_t = 20)]
     pub drain_seconds: u64,
 
-    /// File to write once tables can be used: JSON with the bound addresses ("listen", "admin") and the "pid"
+    /// File to write once the process serves: JSON with the bound addresses ("listen", "admin") and the "pid"
     #[arg(long, value_name = "FILE", env = "PARTITA_READY_FILE")]
     pub ready_file: Option<PathBuf>,
 
@@ -120,16 +266,18 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sends the log to standard error.
-pub fn log_to_stderr(format: LogFormat, filter: &str) {
-    let filter = EnvFilter::builder().parse_lossy(filter);
-    let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
+impl Process {
+    /// Sends the log to standard error.
+    pub fn log_to_stderr(&self) {
+        let filter = EnvFilter::builder().parse_lossy(&self.log);
+        let colours = std::io::stderr().is_terminal();
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(colours)
+            .with_writer(std::io::stderr);
+        match self.log_format {
+            LogFormat::Text => log.init(),
+            LogFormat::Json => log.json().init(),
+        }
     }
 }

@@ -1,11 +1,20 @@
 //! The Partita binary.
 //!
 //! 1. [`cli`] reads flags and environment;
-//! 2. [`standalone`] is the role in which gateway, tables and storage are one process;
-//! 3. [`routing`] finds the partition of a key, for every role.
+//! 2. [`standalone`] is the role in which gateway, tables and storage are one process; [`replica`] stores partitions
+//!    behind routers, [`router`] speaks the DynamoDB API in front of them, with a [`directory`] of where they are;
+//! 3. [`serving`] is what runs beside a store in both: deliveries to global indexes, expiry;
+//! 4. [`routing`] finds the partition of a key, for every role; [`process`] is what all do with their process.
 
+mod admin;
 mod cli;
+mod credentials;
+mod directory;
+mod process;
+mod replica;
+mod router;
 mod routing;
+mod serving;
 mod standalone;
 
 use std::process::ExitCode;
@@ -19,9 +28,21 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli::Cli { command } = cli::Cli::parse();
     abort_on_panic();
-    let cli::Command::Standalone(options) = command;
-    cli::log_to_stderr(options.log_format, &options.log);
-    match standalone::run(options) {
+    let done = match command {
+        cli::Command::Standalone(options) => {
+            options.process.log_to_stderr();
+            standalone::run(options)
+        }
+        cli::Command::Replica(options) => {
+            options.process.log_to_stderr();
+            replica::run(options)
+        }
+        cli::Command::Router(options) => {
+            options.process.log_to_stderr();
+            router::run(options)
+        }
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

@@ -7,6 +7,7 @@ use std::process::Command;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("partita-crds", &["partita-model"]),
     ("partita-model", &[]),
+    ("partita-admission", &["partita-model"]),
     ("partita-partition", &["partita-model"]),
     ("partita-replication", &["partita-model", "partita-partition"]),
     ("partita-gateway", &["partita-model"]),
@@ -28,6 +29,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// What the pure crates must never reach, directly.
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("partita-model", &["tokio", "rocksdb", "kube", "rand", "hyper", "raft"]),
+    (
+        "partita-admission",
+        &["tokio", "rocksdb", "kube", "rand", "hyper", "raft"],
+    ),
     ("partita-partition", &["tokio", "kube", "rand", "hyper", "raft"]),
     ("partita-gateway", &["rocksdb", "raft", "kube"]),
     ("partita-operator", &["rocksdb", "raft"]),

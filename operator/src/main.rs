@@ -1,2 +1,163 @@
-//! The controller.
-fn main() {}
+//! The controller: Table resources become partitions on storage nodes.
+//!
+//! 1. [`cli`] reads flags and environment; [`admin`] answers from then on;
+//! 2. [`lease`]: of several operators one is active, the others wait, ready to take over;
+//! 3. [`controller`] watches Tables and what belongs to them, and reconciles each ([`table`]), also with the storage nodes'
+//!    admin API ([`nodes`]);
+//! 4. told to stop, it finishes what it is in the middle of and gives the Lease up. If it loses the Lease, it ends at once.
+
+mod admin;
+mod cli;
+mod controller;
+mod lease;
+mod metrics;
+mod nodes;
+mod settings;
+mod table;
+
+#[cfg(test)]
+mod testing;
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, anyhow};
+use clap::Parser;
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+use parking_lot::Mutex;
+use partita_crds::names::OPERATOR;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use admin::Admin;
+use cli::Options;
+use lease::{Leadership, TIMING};
+use metrics::Metrics;
+use nodes::HttpNodes;
+use settings::Settings;
+use table::{Context, Known};
+
+/// How long what was begun may take once the process is told to stop: a pass is short, only its calls to nodes may hang.
+const STOP_MAX: Duration = Duration::from_secs(15);
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    cli::log_to_stderr(options.log_format, &options.log);
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(options: &Options) -> anyhow::Result<()> {
+    // One provider of cryptography for all of the process.
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider
+        .install_default()
+        .map_err(|_| anyhow!("TLS was set up twice"))?;
+    let stop = stop()?;
+    let admin = Arc::new(Admin::default());
+    let metrics = Metrics::register(admin.registry())?;
+    let listener = TcpListener::bind(options.admin_listen)
+        .await
+        .with_context(|| format!("--admin-listen {}", options.admin_listen))?;
+    tokio::spawn(admin::serve(listener, Arc::clone(&admin)));
+
+    let client = Client::try_default().await.context("the Kubernetes API")?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        identity = options.identity,
+        "started"
+    );
+    let leadership = tokio::select! {
+        leadership = lease::acquire(client.clone(), &options.namespace, &options.identity, TIMING, || admin.set_ready(true)) => leadership,
+        () = told(stop.clone()) => return Ok(()),
+    };
+    metrics.leader.set(1);
+    lead(options, client, metrics, leadership, stop, &admin).await
+}
+
+/// Reconciles as long as the Lease is ours and nobody says stop.
+async fn lead(
+    options: &Options,
+    client: Client,
+    metrics: Metrics,
+    mut leadership: Leadership,
+    stop: watch::Receiver<bool>,
+    admin: &Admin,
+) -> anyhow::Result<()> {
+    let reporter = Reporter {
+        controller: OPERATOR.to_owned(),
+        instance: Some(options.identity.clone()),
+    };
+    let settings = Settings::from(options);
+    let own = client.clone();
+    let context = move |known: Known| Context {
+        recorder: Recorder::new(own.clone(), reporter),
+        client: own,
+        nodes: Arc::new(HttpNodes::new()),
+        known,
+        settings,
+        metrics,
+        now_ms: Box::new(now_ms),
+        measured: Mutex::new(HashMap::new()),
+    };
+    let mut work = tokio::spawn(controller::run(client, context, told(stop.clone())));
+    tokio::select! {
+        lost = leadership.keep() => return Err(lost.into()),
+        ended = &mut work => {
+            ended.context("the controller")?;
+        }
+        () = told(stop) => {
+            admin.set_ready(false);
+            let finished = tokio::time::timeout(STOP_MAX, &mut work);
+            tokio::select! {
+                lost = leadership.keep() => return Err(lost.into()),
+                finished = finished => match finished {
+                    Ok(ended) => ended.context("the controller")?,
+                    Err(_) => return Err(anyhow!("what was begun did not end within {STOP_MAX:?}")),
+                }
+            }
+        }
+    }
+    leadership.release().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Becomes true when the process is told to stop.
+fn stop() -> anyhow::Result<watch::Receiver<bool>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (tell, told) = watch::channel(false);
+    tokio::spawn(async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "stopping");
+        // Nobody listens any more: then it is stopping already.
+        let _ = tell.send(true);
+        std::future::pending::<()>().await;
+    });
+    Ok(told)
+}
+
+async fn told(mut stop: watch::Receiver<bool>) {
+    // The sender stays for as long as the process.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Epoch milliseconds.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}

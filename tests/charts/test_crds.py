@@ -1,5 +1,6 @@
 """The chart's custom resource definitions are those of crds/yaml, kept when the release goes, and left out on request."""
 
+import shutil
 import tarfile
 
 import yaml
@@ -27,3 +28,16 @@ def test_a_package_has_them_too(tmp_path):
 
 def test_helm_s_own_folder_is_not_used():
     assert not (CHART / "crds").exists(), "what is in crds/ is never upgraded"
+
+
+def test_readers_of_older_yaml_read_the_same(tmp_path):
+    """kubectl and Helm read YAML 1.1, in which a bare N is false: what they read is what the definitions mean."""
+    chart = tmp_path / "reader"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "files").mkdir()
+    (chart / "Chart.yaml").write_text("{apiVersion: v2, name: reader, version: 0.0.0}\n")
+    (chart / "templates" / "all.yaml").write_text('{{ range $path, $text := .Files.Glob "files/*" }}\n---\n{{ $text | toString | fromYaml | toJson }}\n{{ end }}')
+    for path in SOURCES:
+        shutil.copy(path, chart / "files")
+    # JSON is YAML without ambiguities; and PyYAML takes a bare N for a string.
+    assert documents(rendered(chart=chart)) == [yaml.safe_load(path.read_text()) for path in SOURCES]

@@ -13,6 +13,26 @@ use partita_model::table::{TableDescription, TableSpec, TableUpdate};
 pub struct Account {
     /// Twelve digits.
     pub id: Arc<str>,
+    /// The Kubernetes namespace that it is, if it is one.
+    pub namespace: Option<Arc<str>>,
+}
+
+impl Account {
+    /// An account that is no namespace.
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self {
+            id: id.into(),
+            namespace: None,
+        }
+    }
+
+    /// The account that a namespace is.
+    pub fn of_namespace(namespace: impl Into<Arc<str>>, id: impl Into<Arc<str>>) -> Self {
+        Self {
+            id: id.into(),
+            namespace: Some(namespace.into()),
+        }
+    }
 }
 
 /// Reads and writes, and the tables they are about.

@@ -14,15 +14,19 @@ use prometheus::core::{AtomicF64, Collector, GenericCounter, GenericCounterVec};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::api::Operation;
+use crate::backend::Account;
 
 /// Upper bounds of the latency histogram, in seconds: from a cached read to a stuck write.
-const LATENCY_BUCKETS: &[f64] = &[
+pub const LATENCY_BUCKETS: &[f64] = &[
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
 /// Room for each operation's result codes: `OK` and every [`ErrorCode`].
 const CODES_MAX: usize = 32;
 /// The label of requests that name no operation of ours.
 const NO_OPERATION: &str = "unknown";
+/// Labels of what is counted by table. Two accounts may have tables of one name; where an account is no namespace, that
+/// label is empty, which is the same to Prometheus as none.
+const TABLE_LABELS: [&str; 3] = ["namespace", "account", "table"];
 
 /// Counters and histograms of one gateway.
 pub struct Metrics {
@@ -45,7 +49,8 @@ pub struct Metrics {
 
 /// One table's handles.
 struct TableUnits {
-    name: String,
+    /// The values of [`TABLE_LABELS`].
+    labels: [String; TABLE_LABELS.len()],
     read: GenericCounter<AtomicF64>,
     write: GenericCounter<AtomicF64>,
 }
@@ -82,7 +87,7 @@ impl Metrics {
         )?;
         let counter = |name, help| registered(registry, IntCounter::new(name, help)?);
         let gauge = |name, help| registered(registry, IntGauge::new(name, help)?);
-        let units = |name, help| registered(registry, GenericCounterVec::new(Opts::new(name, help), &["table"])?);
+        let units = |name, help| registered(registry, GenericCounterVec::new(Opts::new(name, help), &TABLE_LABELS)?);
         Ok(Self {
             requests: registered(
                 registry,
@@ -169,12 +174,12 @@ impl Metrics {
     }
 
     /// Counts the units of one request.
-    pub fn count_units(&self, table: &TableSchema, read: HalfUnits, write: HalfUnits) {
+    pub fn count_units(&self, account: &Account, table: &TableSchema, read: HalfUnits, write: HalfUnits) {
         if let Some(units) = self.tables.read().get(&table.id) {
             units.count(read, write);
             return;
         }
-        self.table_units(table).count(read, write);
+        self.table_units(account, table).count(read, write);
     }
 
     /// Forgets a table that is gone, so that the labels stay bounded by the tables there are.
@@ -182,16 +187,19 @@ impl Metrics {
         let Some(units) = self.tables.write().remove(&id) else {
             return;
         };
-        // The label may be gone already when two accounts have a table of this name: not an error.
-        let _ = self.read_units.remove_label_values(&[&units.name]);
-        let _ = self.write_units.remove_label_values(&[&units.name]);
+        let labels = units.label_values();
+        // Gone already: not an error.
+        let _ = self.read_units.remove_label_values(&labels);
+        let _ = self.write_units.remove_label_values(&labels);
     }
 
-    fn table_units(&self, table: &TableSchema) -> Arc<TableUnits> {
+    fn table_units(&self, account: &Account, table: &TableSchema) -> Arc<TableUnits> {
+        let namespace = account.namespace.as_deref().unwrap_or_default();
+        let values = [namespace, &account.id, &table.name];
         let units = Arc::new(TableUnits {
-            name: table.name.clone(),
-            read: self.read_units.with_label_values(&[&table.name]),
-            write: self.write_units.with_label_values(&[&table.name]),
+            labels: values.map(str::to_owned),
+            read: self.read_units.with_label_values(&values),
+            write: self.write_units.with_label_values(&values),
         });
         self.tables.write().insert(table.id, units.clone());
         units
@@ -199,6 +207,10 @@ impl Metrics {
 }
 
 impl TableUnits {
+    fn label_values(&self) -> [&str; TABLE_LABELS.len()] {
+        self.labels.each_ref().map(String::as_str)
+    }
+
     fn count(&self, read: HalfUnits, write: HalfUnits) {
         if read.0 > 0 {
             self.read.inc_by(read.units());

@@ -49,6 +49,56 @@ pub struct WriteCost {
     pub global: Vec<(IndexId, HalfUnits)>,
 }
 
+/// Reads or writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum UnitKind {
+    /// RCU.
+    Read,
+    /// WCU.
+    Write,
+}
+
+/// The limits that a request can meet. The names end the reasons in `ThrottlingReasons`.
+///
+/// Source: "ThrottlingReason", Amazon DynamoDB API Reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ThrottleLimit {
+    /// The units that are declared.
+    ProvisionedThroughputExceeded,
+    /// What one partition can do.
+    KeyRangeThroughputExceeded,
+    /// `OnDemandThroughput`'s ceiling.
+    MaxOnDemandThroughputExceeded,
+    /// How fast an on-demand table grows.
+    AccountLimitExceeded,
+}
+
+/// Which limit of which resource a request has met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Throttled {
+    /// The table.
+    pub table: String,
+    /// The global index, if the limit is one of its.
+    pub index: Option<String>,
+    /// Reads or writes.
+    pub kind: UnitKind,
+    /// The limit.
+    pub limit: ThrottleLimit,
+    /// Whether the table pays for declared units.
+    pub provisioned: bool,
+    /// The ARN of what is throttled: empty until the gateway, which knows region and account, fills it in.
+    #[serde(skip)]
+    pub resource: String,
+}
+
+impl Throttled {
+    /// As `ThrottlingReasons` names it: resource, operation and limit.
+    pub fn reason(&self) -> String {
+        let resource = if self.index.is_some() { "Index" } else { "Table" };
+        format!("{resource}{:?}{:?}", self.kind, self.limit)
+    }
+}
+
 /// What a read used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ReadCost(pub HalfUnits);

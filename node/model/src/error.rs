@@ -4,7 +4,9 @@
 
 use std::borrow::Cow;
 
+use crate::capacity::{ThrottleLimit, Throttled};
 use crate::item::Item;
+use crate::message::data as message;
 
 /// The decision an error carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -123,6 +125,8 @@ pub struct ApiError {
     pub message: Cow<'static, str>,
     /// The item a failed condition looked at, when `ReturnValuesOnConditionCheckFailure` asked for it.
     pub item: Option<Box<Item>>,
+    /// Which limit a throttled request has met.
+    pub throttled: Option<Box<Throttled>>,
 }
 
 impl ApiError {
@@ -132,6 +136,31 @@ impl ApiError {
             code,
             message: message.into(),
             item: None,
+            throttled: None,
+        }
+    }
+
+    /// A throttled request. Provisioned tables, on-demand tables and the account have types of their own.
+    pub fn throttled(throttled: Box<Throttled>) -> Self {
+        let (code, message) = match (throttled.limit, throttled.provisioned) {
+            (ThrottleLimit::ProvisionedThroughputExceeded, _) | (ThrottleLimit::KeyRangeThroughputExceeded, true) => (
+                ErrorCode::ProvisionedThroughputExceeded,
+                match throttled.index {
+                    Some(_) => message::INDEX_UNITS_EXCEEDED,
+                    None => message::TABLE_UNITS_EXCEEDED,
+                },
+            ),
+            (ThrottleLimit::KeyRangeThroughputExceeded, false) => (ErrorCode::Throttling, message::ON_DEMAND_EXCEEDED),
+            (ThrottleLimit::MaxOnDemandThroughputExceeded, _) => {
+                (ErrorCode::Throttling, message::ON_DEMAND_MAXIMUM_EXCEEDED)
+            }
+            (ThrottleLimit::AccountLimitExceeded, _) => {
+                (ErrorCode::RequestLimitExceeded, message::ACCOUNT_UNITS_EXCEEDED)
+            }
+        };
+        Self {
+            throttled: Some(throttled),
+            ..Self::new(code, message)
         }
     }
 

@@ -23,8 +23,8 @@ pub const HEADER_BYTES: usize = 1 + 8 + 4;
 pub const ITEM_SIZE_MAX: u64 = 400 * 1024;
 
 /// An owned item in stored form. One that came from elsewhere has passed [`ItemRef::parse`].
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "serde_bytes::ByteBuf", into = "serde_bytes::ByteBuf")]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "serde_bytes::ByteBuf")]
 pub struct Item(Vec<u8>);
 
 /// A borrowed item in stored form.
@@ -95,9 +95,10 @@ impl TryFrom<serde_bytes::ByteBuf> for Item {
     }
 }
 
-impl From<Item> for serde_bytes::ByteBuf {
-    fn from(item: Item) -> Self {
-        Self::from(item.0)
+/// As one byte string, uncopied.
+impl Serialize for Item {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
     }
 }
 

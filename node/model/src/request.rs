@@ -7,7 +7,7 @@ use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
-use crate::capacity::{ReadCost, WriteCost};
+use crate::capacity::{ReadCost, Throttled, WriteCost};
 use crate::error::ApiError;
 use crate::expression::{Condition, Projection, Update};
 use crate::item::Item;
@@ -179,6 +179,17 @@ pub enum Refusal {
     /// An answer for the client.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// An answer for the client that was found by evaluating its write: it has its price all the same.
+    #[error("{error}")]
+    Evaluated {
+        /// The answer.
+        error: ApiError,
+        /// The price.
+        cost: Box<WriteCost>,
+    },
+    /// There are no units left for this.
+    #[error("throttled: {}", .0.reason())]
+    Throttled(Box<Throttled>),
     /// The request was validated with a schema that is not the leader's: load the table again and validate anew.
     #[error("the request was validated with another version of the table's schema")]
     StaleSchema,

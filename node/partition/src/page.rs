@@ -96,6 +96,8 @@ fn read<V: View>(
     let range = (as_slice(&from), as_slice(&to));
     let mut cursor = view.scan(rows.family, range, request.reverse, tier)?;
     let mut page = PageReply::default();
+    // Items that are fetched for a local index's rows fill the page as well: they are read, and may be returned.
+    let mut fetched = 0;
     while let Some((key, value)) = cursor.next()? {
         let key = row::unkeyed(key);
         if !rows.contains(key) {
@@ -104,9 +106,9 @@ fn read<V: View>(
         let stored = ItemRef::from_stored(value)?;
         page.scanned += 1;
         page.bytes += stored.size();
-        add(&mut page, view, descriptor, rows, request, stored, tier)?;
+        fetched += add(&mut page, view, descriptor, rows, request, stored, tier)?;
         let full = request.limit.is_some_and(|limit| page.scanned >= limit);
-        if full || page.bytes >= u64::from(request.bytes_max) {
+        if full || page.bytes + fetched >= u64::from(request.bytes_max) {
             page.last = Some((KeyBytes(key.to_vec()), rows.key_item(stored)));
             break;
         }
@@ -114,7 +116,7 @@ fn read<V: View>(
     Ok(page)
 }
 
-/// Filters and projects a row, or the item it stands for.
+/// Filters and projects a row, or the item it stands for. The size of that item, if it was fetched.
 fn add<V: View>(
     page: &mut PageReply,
     view: &V,
@@ -123,7 +125,7 @@ fn add<V: View>(
     request: &PageRequest,
     stored: ItemRef<'_>,
     tier: Tier,
-) -> Result<(), PartitionError> {
+) -> Result<u64, PartitionError> {
     let fetched = match (&descriptor.kind, request.fetch_from_table && rows.local.is_some()) {
         (PartitionKind::Table(schema), true) => {
             let key = key::primary(&schema.keys, schema.seed, stored)
@@ -132,13 +134,13 @@ fn add<V: View>(
         }
         (PartitionKind::Table(_) | PartitionKind::Index { .. }, _) => None,
     };
-    let item = match fetched.as_deref() {
+    let (item, fetched_bytes) = match fetched.as_deref() {
         Some(bytes) => {
             let item = ItemRef::from_stored(bytes)?;
             page.fetch_half_units += read_units(item.size(), request.consistent).0;
-            item
+            (item, item.size())
         }
-        None => stored,
+        None => (stored, 0),
     };
     if request.filter.as_ref().is_none_or(|filter| filter.matches(Some(item))) {
         page.count += 1;
@@ -149,7 +151,7 @@ fn add<V: View>(
             });
         }
     }
-    Ok(())
+    Ok(fetched_bytes)
 }
 
 /// The request's range within the partition's, as the store has it.

@@ -359,6 +359,10 @@ fn local_indexes<E: Engine>() {
     let page = replica.page(&request);
     assert_eq!(timeless(&page.items[1]), changed);
     assert_eq!(page.fetch_half_units, 4);
+    // The first row's whole item fills the page although the row does not.
+    request.bytes_max = u32::try_from(size(&second) + 1).unwrap();
+    assert_eq!(replica.page(&request).scanned, 1);
+    request.bytes_max = 1 << 20;
     request.limit = Some(1);
     request.reverse = true;
     let (key, key_item) = replica.page(&request).last.unwrap();

@@ -119,8 +119,10 @@ pub(crate) fn gather<S: Storage>(core: &Core<S>, groups: &[Arc<Group<S>>]) -> Re
     let now = core.now(groups);
     for group in groups {
         let gathered = group.with(|replica| {
-            core.queue.note_taken(replica.open_effects());
-            replica.gather(&mut round.batch, &mut outbox, now)
+            let open = replica.open_effects();
+            let gathered = replica.gather(&mut round.batch, &mut outbox, now);
+            core.queue.note_taken(open - replica.open_effects());
+            gathered
         })?;
         if let Some(gathered) = gathered {
             round.entries += gathered.entries;
@@ -200,15 +202,13 @@ pub(crate) fn apply<S: Storage>(core: &Core<S>, committed: Vec<Committed<S>>) ->
     }
     core.storage.write(batch)?;
     core.recorder.applied(start.elapsed());
-    let mut changed = false;
     for pending in applied {
         let before = pending.group.descriptor();
         pending.group.applier.lock().publish();
-        changed |= !Arc::ptr_eq(&before, &pending.group.descriptor());
+        if !Arc::ptr_eq(&before, &pending.group.descriptor()) {
+            core.changed();
+        }
         pending.group.settle(pending.at, &pending.skipped, pending.changes)?;
-    }
-    if changed {
-        core.changed();
     }
     Ok(())
 }

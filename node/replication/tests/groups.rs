@@ -6,8 +6,9 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::{Machine, block_on, delete, descriptor, put, read, write};
+use common::{Machine, block_on, delete, descriptor, put, read, schema, write};
 use partita_model::request::Refusal;
+use partita_partition::command::Command;
 use partita_partition::descriptor::GroupId;
 use partita_partition::storage::Storage as _;
 use partita_replication::log::memory::Fault;
@@ -51,6 +52,36 @@ fn writes_of_all_groups_share_a_sync() {
     let stats = store.stats();
     assert_eq!((stats.log_effects, stats.groups), (400, 4));
     assert!(stats.log_sync.count >= syncs && stats.log_held_bytes > 0);
+    store.shutdown();
+}
+
+#[test]
+fn followers_hear_of_groups_and_their_schemas() {
+    let machine = Machine::default();
+    let store = machine.start();
+    let mut changes = store.changes();
+    let mut heard = || {
+        let heard = changes.has_changed().unwrap();
+        changes.mark_unchanged();
+        heard
+    };
+    assert!(!heard());
+    let group = store.bootstrap(descriptor(1)).unwrap();
+    assert!(heard());
+    store.bootstrap(descriptor(1)).unwrap();
+    block_on(write(&group, "a", "x")).unwrap();
+    assert!(!heard());
+    let mut newer = schema(1);
+    newer.version.0 += 1;
+    let newer = Arc::new(newer);
+    for news in [true, false] {
+        block_on(group.command(Command::SetSchema(Arc::clone(&newer)))).unwrap();
+        assert_eq!(heard(), news);
+    }
+    store.destroy(group.id()).unwrap();
+    assert!(heard());
+    store.destroy(group.id()).unwrap();
+    assert!(!heard());
     store.shutdown();
 }
 

@@ -67,6 +67,27 @@ impl<L> Ranges<L> {
         self.partitions.iter().map(|(_, leader)| leader)
     }
 
+    /// Whether a partition begins there.
+    pub fn starts_at(&self, key: &KeyBytes) -> bool {
+        self.partitions[self.position(key)].0 == *key
+    }
+
+    /// With another leader from `start` to `end`, whatever was there before.
+    pub fn with(&self, start: &KeyBytes, end: Option<&KeyBytes>, leader: L) -> Self
+    where
+        L: Clone,
+    {
+        let before = self.partitions.iter().take_while(|(first, _)| first < start);
+        let mut partitions: Vec<_> = before.cloned().collect();
+        partitions.push((start.clone(), leader));
+        if let Some(end) = end {
+            partitions.push((end.clone(), self.leader(end).clone()));
+            let behind = self.partitions.iter().skip_while(|(first, _)| first <= end);
+            partitions.extend(behind.cloned());
+        }
+        Self { partitions }
+    }
+
     /// The place of the partition that holds a key. The first partition begins at the empty key, so there is one.
     fn position(&self, key: &KeyBytes) -> usize {
         self.partitions
@@ -93,6 +114,12 @@ pub struct TableRoute<L> {
 }
 
 impl<L> TableRoute<L> {
+    /// All leaders.
+    pub fn leaders(&self) -> impl Iterator<Item = &L> {
+        let indexes = self.indexes.iter().flat_map(|(_, ranges)| ranges.leaders());
+        self.table.leaders().chain(indexes)
+    }
+
     /// The partitions that hold a target's rows.
     fn target(&self, target: Target) -> Option<&Ranges<L>> {
         match target {
@@ -117,7 +144,7 @@ pub struct Directory<L> {
     changes: watch::Sender<u64>,
 }
 
-impl<L: Leader> Directory<L> {
+impl<L> Directory<L> {
     /// An empty one.
     pub fn new() -> Self {
         Self {
@@ -147,7 +174,9 @@ impl<L: Leader> Directory<L> {
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
+}
 
+impl<L: Leader> Directory<L> {
     /// One item. A table that is gone answers `StaleSchema`, so that the gateway looks it up again.
     pub async fn get(&self, request: GetRequest) -> Result<GetReply, Refusal> {
         let route = self.route(request.table).ok_or(Refusal::StaleSchema)?;

@@ -1,114 +1,61 @@
-//! The admin API: `/metrics`, `/healthz`, `/readyz`, `/tables`.
-//!
-//! It is there from the first moment: `/healthz` says that the process is alive, `/readyz` that tables can be used.
+//! What standalone adds to the admin API: `/tables`, and what store and tables measure.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use parking_lot::RwLock;
 use partita_model::table::record::{Owner, PartitionRecord};
 use partita_model::table::{Status, TimeToLiveStatus};
-use prometheus::Registry;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use super::catalog::Table;
 use super::exposition;
 use super::manifests::Manifests;
 use super::tables::Tables;
-
-/// The format of Prometheus' text exposition.
-const EXPOSITION_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+use crate::admin::{self, Admin, Measured};
+use crate::serving;
 
 /// What the admin API shows.
-pub struct Admin {
-    registry: Registry,
-    phase: RwLock<Phase>,
+pub struct Shown {
+    /// Every table.
+    pub tables: Arc<Tables>,
+    /// The manifests' folder, if one is followed.
+    pub manifests: Option<Arc<Manifests>>,
+    /// Items removed because their time to live had run out.
+    pub expired_items: Arc<AtomicU64>,
 }
 
-/// How far the process is.
-enum Phase {
-    Starting,
-    Serving {
-        tables: Arc<Tables>,
-        manifests: Option<Arc<Manifests>>,
-    },
-    Stopping,
-}
-
-impl Admin {
-    /// Of a process that starts.
-    pub fn new() -> Self {
-        Self {
-            registry: Registry::new(),
-            phase: RwLock::new(Phase::Starting),
-        }
-    }
-
-    /// Where counters are registered.
-    pub fn registry(&self) -> &Registry {
-        &self.registry
-    }
-
-    /// Tables can be used from now on.
-    pub fn serves(&self, tables: Arc<Tables>, manifests: Option<Arc<Manifests>>) {
-        *self.phase.write() = Phase::Serving { tables, manifests };
-    }
-
-    /// The process is about to leave.
-    pub fn stops(&self) {
-        *self.phase.write() = Phase::Stopping;
+impl Measured for Shown {
+    fn expose(&self, text: &mut String) {
+        let expired = self.expired_items.load(Ordering::Relaxed);
+        serving::exposition::store(text, &self.tables.store.stats(), expired);
+        exposition::write(text, &self.tables);
     }
 }
 
-/// Answers until the process ends.
-pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
-    let router = Router::new()
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/tables", get(tables))
-        .with_state(admin);
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(%error, "the admin API ended");
-    }
+/// All routes.
+pub fn router(admin: Arc<Admin<Shown>>) -> Router {
+    admin::router().route("/tables", get(tables)).with_state(admin)
 }
 
-async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
-    match *admin.phase.read() {
-        Phase::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
-        Phase::Serving { .. } => (StatusCode::OK, "ready\n"),
-        Phase::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
-    }
-}
-
-async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    let mut text = match prometheus::TextEncoder::new().encode_to_string(&admin.registry.gather()) {
-        Ok(text) => text,
-        Err(error) => return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    };
-    if let Phase::Serving { tables, .. } = &*admin.phase.read() {
-        exposition::write(&mut text, tables);
-    }
-    ([(header::CONTENT_TYPE, EXPOSITION_TYPE)], text).into_response()
-}
-
-async fn tables(State(admin): State<Arc<Admin>>) -> Response {
-    let Phase::Serving { tables, manifests } = &*admin.phase.read() else {
+async fn tables(State(admin): State<Arc<Admin<Shown>>>) -> Response {
+    let Some(shown) = admin.serving() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the process is starting or stopping\n").into_response();
     };
+    let tables = &shown.tables;
     let described: Vec<Value> = tables
         .catalog
         .all()
         .iter()
         .map(|table| describe(tables, table))
         .collect();
-    let folder = manifests.as_ref().map(|manifests| manifests.folder.clone());
-    let problems = manifests
+    let folder = shown.manifests.as_ref().map(|manifests| manifests.folder.clone());
+    let problems = shown
+        .manifests
         .as_ref()
         .map(|manifests| manifests.problems())
         .unwrap_or_default();

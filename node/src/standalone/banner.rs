@@ -26,8 +26,11 @@ pub fn print(options: &Standalone, listen: SocketAddr, admin: SocketAddr, tables
         None => "any signature is accepted".to_owned(),
     };
     println!("Partita {}, standalone", env!("CARGO_PKG_VERSION"));
-    println!("  endpoint  http://{listen}  (region {}, {checked})", options.region);
-    println!("  data      {}", options.data.display());
+    println!(
+        "  endpoint  http://{listen}  (region {}, {checked})",
+        options.endpoint.region
+    );
+    println!("  data      {}", options.storage.data.display());
     println!("  tables    {listed}");
     println!();
 
@@ -39,7 +42,7 @@ pub fn print(options: &Standalone, listen: SocketAddr, admin: SocketAddr, tables
     let aws = |operation: &str, arguments: String| {
         println!(
             "{keys}aws dynamodb {operation} --endpoint-url http://{listen} --region {} {arguments}",
-            options.region
+            options.endpoint.region
         );
     };
     match names.iter().find_map(|name| tables.catalog.table(ACCOUNT, name)) {

@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod process;
+#[path = "../shared/mod.rs"]
+mod shared;
 
 use std::path::Path;
 
-use process::{Partita, command, until};
+use process::{Partita, command};
 use serde_json::{Value, json};
+use shared::until;
 
 const TABLE: &str = "apiVersion: partita.dev/v1alpha1
 kind: Table

@@ -1,24 +1,14 @@
-//! The binary as a process of its own, and just enough HTTP to talk to it.
+//! The standalone role as a process, and what its tests ask of it.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus, Stdio};
 
 use serde_json::{Value, json};
 
-/// How long anything here may take before a test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks at a condition that cannot be waited for.
-const LOOK: Duration = Duration::from_millis(10);
+use super::shared::{Process, exchange, until};
 
 /// A running process.
-pub struct Partita {
-    child: Child,
-    pub listen: String,
-    pub admin: String,
-}
+pub struct Partita(Process);
 
 /// The binary with ports of the system's choice; `arguments` come on top.
 pub fn command(data: &Path, arguments: &[&str]) -> Command {
@@ -38,26 +28,7 @@ pub fn command(data: &Path, arguments: &[&str]) -> Command {
 impl Partita {
     /// Starts a process and waits until its tables can be used.
     pub fn start(data: &Path, arguments: &[&str]) -> Self {
-        let ready = ready_file(data);
-        let _ = std::fs::remove_file(&ready);
-        let mut child = command(data, arguments)
-            .arg("--ready-file")
-            .arg(&ready)
-            .spawn()
-            .unwrap();
-        let announced = until("the process to be ready", || {
-            if let Some(status) = child.try_wait().unwrap() {
-                panic!("the process ended while starting: {status}");
-            }
-            std::fs::read(&ready).ok()
-        });
-        let announced: Value = serde_json::from_slice(&announced).unwrap();
-        let address = |name: &str| announced[name].as_str().unwrap().to_owned();
-        Self {
-            child,
-            listen: address("listen"),
-            admin: address("admin"),
-        }
+        Self(Process::start(command(data, arguments), &ready_file(data)))
     }
 
     /// Calls an operation: status and body.
@@ -68,10 +39,10 @@ impl Partita {
              content-type: application/x-amz-json-1.0\r\nx-amz-date: 20260101T000000Z\r\n\
              authorization: AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, \
              SignedHeaders=host;x-amz-date, Signature=0000\r\ncontent-length: {}\r\n\r\n{body}",
-            self.listen,
+            self.0.listen,
             body.len()
         );
-        let (status, body) = exchange(&self.listen, &head);
+        let (status, body) = exchange(&self.0.listen, &head);
         (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
     }
 
@@ -86,9 +57,9 @@ impl Partita {
     pub fn admin(&self, path: &str) -> (u16, String) {
         let head = format!(
             "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
-            self.admin
+            self.0.admin
         );
-        exchange(&self.admin, &head)
+        exchange(&self.0.admin, &head)
     }
 
     /// The problems that the admin API shows for manifests.
@@ -113,50 +84,16 @@ impl Partita {
     }
 
     /// Sends SIGTERM and waits for the end.
-    pub fn stop(mut self) -> ExitStatus {
-        let told = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
-        assert!(told.success());
-        self.child.wait().unwrap()
+    pub fn stop(self) -> ExitStatus {
+        self.0.stop()
     }
 
     /// Ends the process in the middle of whatever it does.
-    pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Partita {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub fn kill(self) {
+        self.0.kill();
     }
 }
 
 fn ready_file(data: &Path) -> PathBuf {
     data.with_extension("ready.json")
-}
-
-/// Waits until there is something.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let begin = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(begin.elapsed() < PATIENCE, "waited too long for {what}");
-        std::thread::sleep(LOOK);
-    }
-}
-
-fn exchange(address: &str, request: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let answer = String::from_utf8(answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, body.to_owned())
 }

@@ -137,3 +137,6 @@ impl Inbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

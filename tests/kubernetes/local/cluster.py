@@ -1,9 +1,11 @@
 """A whole cluster: its folder, its control plane, its nodes."""
 
+import fcntl
 import os
 import pathlib
 import re
 import shutil
+import socket
 import sys
 
 from . import binaries
@@ -15,6 +17,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 # Not under the cache: containers' file systems and databases stand on a real disk, as short a path as a socket wants.
 HOME = pathlib.Path(os.environ.get("CLUSTER_HOME", "/var/lib/partita-clusters"))
 NODES_READY_SECONDS_MAX = 120
+FORWARD_SECONDS_MAX = 20
 NODES_MAX = 200
 
 
@@ -29,6 +32,12 @@ class Cluster:
         self.processes = Processes(self.folder)
         self.control = Control(self.folder, self.network, self.processes, self.bin)
         self.kubeconfig = self.control.kubeconfig
+
+    def reserve(self):
+        """Keeps others from a cluster of this name until this process ends."""
+        HOME.mkdir(parents=True, exist_ok=True)
+        self.reservation = open(HOME / f"{self.name}.lock", "w")
+        fcntl.flock(self.reservation, fcntl.LOCK_EX)
 
     def exists(self):
         """Whether there is something of it."""
@@ -72,8 +81,11 @@ class Cluster:
         """Leads a port of this machine's loopback into the cluster; `local.forward` says what a target is."""
         name = f"forward-{port}"
         self.processes.stop(name)
+        if answers(port):
+            raise RuntimeError(f"port {port} of this machine is taken")
         helper = [f"PYTHONPATH={HERE.parent}", "PYTHONDONTWRITEBYTECODE=1", sys.executable, "-m", "local.forward"]
         self.processes.start_here(name, "env", *helper, self.folder, self.network, port, target)
+        wait_for(f"a port {port}", FORWARD_SECONDS_MAX, lambda: answers(port))
 
     def load(self, archives):
         """Imports images on every node."""
@@ -123,6 +135,12 @@ class Cluster:
             node.remove()
         quietly("ip", "netns", "del", self.network)
         shutil.rmtree(self.folder)
+
+
+def answers(port):
+    """Whether somebody listens on a port of this machine's loopback."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def ensure_possible():

@@ -6,6 +6,7 @@ A node believes that it has the whole machine.
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 
@@ -94,6 +95,8 @@ state = "{self.folder}/containerd/state"
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
             "authorization": {"mode": "AlwaysAllow"}, "podLogsDir": str(self.folder / "logs"),
             "containerRuntimeEndpoint": f"unix://{self.socket}",
+            # Images are imported and could not be pulled again: on a fairly full disk the kubelet would remove them.
+            "imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
             "clusterDNS": [DNS_SERVICE], "clusterDomain": "cluster.local", "resolvConf": ""}))
 
     def power_on(self):
@@ -139,6 +142,8 @@ state = "{self.folder}/containerd/state"
         """Kills a container as the kernel would, without the API server; whether it runs on this node."""
         labels = (("pod.namespace", namespace), ("pod.name", pod), ("container.name", container))
         chosen = ",".join(f'labels."io.kubernetes.{label}"=={value}' for label, value in labels)
+        if not self.processes.running(f"{self.name}-containerd"):
+            return False
         found = run(*self.ctr("containers", "ls", "-q", chosen)).split()
         # A container that ended before is still listed; only the one that runs can be killed.
         return any([quietly(*self.ctr("tasks", "kill", "-s", "SIGKILL", container)) for container in found])
@@ -165,21 +170,25 @@ state = "{self.folder}/containerd/state"
         known = self.folder / "pod-networks"
         names = set(known.read_text().split()) if known.exists() else set()
         for result in CNI_RESULTS.glob(f"{self.network}-*"):
-            try:
-                names.add(pathlib.Path(json.loads(result.read_text())["netns"]).name)
-            except (FileNotFoundError, KeyError, json.JSONDecodeError):
-                continue   # a pod that goes just now takes its network along
+            names.update(re.findall(r"/netns/(cni-[0-9a-f-]+)", result.read_text()))
         known.write_text("\n".join(sorted(names)))
+
+    def forget_pod_networks(self):
+        """Removes the pods' network namespaces, and what the CNI plugins noted about them."""
+        for network in (self.folder / "pod-networks").read_text().split():
+            quietly("umount", f"/run/netns/{network}")
+            quietly("rm", "-f", f"/run/netns/{network}")
+        for result in CNI_RESULTS.glob(f"{self.network}-*"):
+            container = json.loads(result.read_text())["containerId"]
+            for noted in CNI_RESULTS.glob(f"*-{container}-*"):
+                noted.unlink(missing_ok=True)
 
     def remove(self):
         """Removes the node and all that was made for it."""
         self.pull_the_plug()
         unmount_below(self.folder)
-        for network in [*(self.folder / "pod-networks").read_text().split(), self.network]:
-            quietly("umount", f"/run/netns/{network}")
-            quietly("rm", "-f", f"/run/netns/{network}")
-        for result in CNI_RESULTS.glob(f"{self.network}-*"):
-            result.unlink(missing_ok=True)
+        self.forget_pod_networks()
+        quietly("ip", "netns", "del", self.network)
         for link in LOG_LINKS.glob("*") if LOG_LINKS.exists() else ():
             if link.is_symlink() and os.readlink(link).startswith(f"{self.folder}/"):
                 link.unlink(missing_ok=True)

@@ -41,6 +41,8 @@ use crate::auth::Permission;
 use crate::backend::{Account, Backend};
 use crate::metrics::Metrics;
 
+pub(crate) use control::resource::table_arn;
+
 /// What an operation's handler knows besides its body.
 pub struct Call<'a, B> {
     /// Tables, reads and writes.
@@ -56,12 +58,12 @@ pub struct Call<'a, B> {
 impl<B> Call<'_, B> {
     /// Counts the read units that a request used on a table and its indexes.
     pub fn count_read(&self, table: &TableSchema, units: HalfUnits) {
-        self.metrics.count_units(table, units, HalfUnits(0));
+        self.metrics.count_units(self.account, table, units, HalfUnits(0));
     }
 
     /// Counts the write units that a request used on a table and its indexes.
     pub fn count_write(&self, table: &TableSchema, units: HalfUnits) {
-        self.metrics.count_units(table, HalfUnits(0), units);
+        self.metrics.count_units(self.account, table, HalfUnits(0), units);
     }
 }
 

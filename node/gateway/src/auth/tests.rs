@@ -23,9 +23,7 @@ impl Credentials for OneKey {
 }
 
 fn account() -> Account {
-    Account {
-        id: "123456789012".into(),
-    }
+    Account::new("123456789012")
 }
 
 fn keys() -> Auth {

@@ -135,6 +135,12 @@ fn error_body(error: &ApiError) -> Vec<u8> {
         body.extend_from_slice(b",\"Item\":");
         Item::as_ref(item).write_json(&mut body);
     }
+    if let Some(throttled) = &error.throttled {
+        body.extend_from_slice(b",\"ThrottlingReasons\":[{\"reason\":");
+        partita_model::value::json::write_string(throttled.reason().as_bytes(), &mut body);
+        push_member(&mut body, "resource", &throttled.resource);
+        body.extend_from_slice(b"}]");
+    }
     body.push(b'}');
     body
 }
@@ -222,4 +228,27 @@ pub(super) fn preflight(request: &HeaderMap) -> Answered {
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, asked.clone());
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use partita_model::capacity::{ThrottleLimit, Throttled, UnitKind};
+
+    use super::*;
+
+    #[test]
+    fn throttled_requests_hear_which_limit_of_what_they_met() {
+        let error = ApiError::throttled(Box::new(Throttled {
+            table: "orders".to_owned(),
+            index: Some("byStatus".to_owned()),
+            kind: UnitKind::Write,
+            limit: ThrottleLimit::KeyRangeThroughputExceeded,
+            provisioned: false,
+            resource: "arn:aws:dynamodb:us-east-1:000000000000:table/orders/index/byStatus".to_owned(),
+        }));
+        let body = String::from_utf8(error_body(&error)).unwrap_or_default();
+        assert!(body.starts_with(r#"{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"#));
+        let reasons = r#","ThrottlingReasons":[{"reason":"IndexWriteKeyRangeThroughputExceeded","resource":"arn:aws:dynamodb:us-east-1:000000000000:table/orders/index/byStatus"}]}"#;
+        assert!(body.ends_with(reasons), "{body}");
+    }
 }

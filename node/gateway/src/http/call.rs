@@ -19,7 +19,7 @@ use super::answer::{AMZ_JSON, Answered, PLAIN_JSON, Wishes};
 use super::body::{self, BodyError, Collected};
 use super::shield::shield;
 use super::{App, answer};
-use crate::api::{Answer, Call, Operation, dispatch, unknown_operation};
+use crate::api::{Answer, Call, Operation, dispatch, table_arn, unknown_operation};
 use crate::auth::{Identity, Permission};
 use crate::backend::Backend;
 
@@ -77,11 +77,24 @@ async fn answered<B: Backend>(
         metrics: &app.metrics,
     };
     let running = shield(dispatch(&call, operation, &received.bytes));
-    Ok(running.await.unwrap_or_else(|_| {
+    let answer = running.await.unwrap_or_else(|_| {
         app.metrics.panicked();
         tracing::error!(operation = operation.name(), "an operation panicked");
         Err(ApiError::new(ErrorCode::InternalServerError, "Internal server error"))
-    }))
+    });
+    Ok(answer.map_err(|error| name_resource(error, &app.region, &identity)))
+}
+
+/// A leader knows the table that was throttled; its ARN is known here.
+fn name_resource(mut error: ApiError, region: &str, identity: &Identity) -> ApiError {
+    if let Some(throttled) = &mut error.throttled {
+        let table = table_arn(region, &identity.account.id, &throttled.table);
+        throttled.resource = match &throttled.index {
+            Some(index) => format!("{table}/index/{index}"),
+            None => table,
+        };
+    }
+    error
 }
 
 /// Who asks for what, if both are known and the one may do the other.

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use crate::auth::Auth;
 use crate::metrics::Metrics;
 pub use serve::serve;
-pub use shield::is_shielded;
+pub use shield::{is_shielded, shield};
 
 const MIB: usize = 1024 * 1024;
 

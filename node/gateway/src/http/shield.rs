@@ -20,7 +20,7 @@ pub fn is_shielded() -> bool {
 }
 
 /// Runs a request's future; a panic in it is an `Err`.
-pub(super) async fn shield<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
+pub async fn shield<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
     let mut future = pin!(future);
     std::future::poll_fn(move |context| {
         let before = SHIELDED.replace(true);

@@ -73,9 +73,7 @@ async fn answer(backend: &Arc<Memory>, operation: &str, body: &str) -> script::R
 pub async fn call<B: Backend>(backend: &Arc<B>, operation: &str, body: &str) -> script::Reply {
     let operation = Operation::from_target(&format!("DynamoDB_20120810.{operation}")).unwrap();
     let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
-    let account = Account {
-        id: Arc::from("000000000000"),
-    };
+    let account = Account::new("000000000000");
     let call = Call {
         backend,
         account: &account,

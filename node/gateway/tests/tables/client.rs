@@ -60,9 +60,7 @@ impl Server {
         let backend = Arc::new(Fake::default());
         let registry = Registry::new();
         let metrics = Arc::new(Metrics::register(&registry).unwrap());
-        let account = Account {
-            id: "000000000000".into(),
-        };
+        let account = Account::new("000000000000");
         let app = App::new(backend.clone(), "us-east-1", Auth::Open(account), metrics, limits);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -111,3 +111,21 @@ pub fn segment_too_large(segment: u32, total: u32) -> String {
          less than TotalSegments: {total}"
     )
 }
+
+/// A table's declared units are used up.
+pub const TABLE_UNITS_EXCEEDED: &str = "The level of configured provisioned throughput for the table was exceeded. \
+    Consider increasing your provisioning level with the UpdateTable API.";
+/// A global index's declared units are used up.
+pub const INDEX_UNITS_EXCEEDED: &str = "The level of configured provisioned throughput for one or more global \
+    secondary indexes of the table was exceeded. Consider increasing your provisioning level for the \
+    under-provisioned global secondary indexes with the UpdateTable API";
+/// An on-demand table or index, or one of its partitions, cannot do more yet.
+pub const ON_DEMAND_EXCEEDED: &str = "Throughput exceeds the current capacity of your table or index. DynamoDB is \
+    automatically scaling your table or index so please try again shortly. If exceptions persist, check if you have a \
+    hot key: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html";
+/// `OnDemandThroughput`'s ceiling.
+pub const ON_DEMAND_MAXIMUM_EXCEEDED: &str =
+    "Throughput exceeds the maximum OnDemandThroughput configured on table or index";
+/// An on-demand table grows no faster.
+pub const ACCOUNT_UNITS_EXCEEDED: &str = "Throughput exceeds the current throughput limit for your account. Please \
+    contact AWS Support at https://aws.amazon.com/support request a limit increase";

@@ -255,7 +255,10 @@ impl<S: Storage> Group<S> {
             match evaluator.evaluate(request, now_ms, tier)? {
                 Evaluated::Changed { effect, reply } => Ok((Some(effect), Ok(reply))),
                 Evaluated::Unchanged { reply } => Ok((None, Ok(reply))),
-                Evaluated::Refused { error, .. } => Ok((None, Err(Refusal::Api(error)))),
+                Evaluated::Refused { error, cost } => {
+                    let cost = Box::new(cost);
+                    Ok((None, Err(Refusal::Evaluated { error, cost })))
+                }
             }
         })
     }

@@ -8,25 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use partita_model::key::KeyBytes;
 use partita_model::partition::PartitionDescriptor;
 use partita_model::request::Refusal;
-use partita_model::schema::IndexId;
 use partita_model::table::TimeToLiveStatus;
 use partita_model::table::record::{IndexPhase, IndexRecord, PartitionRecord, Record, Step};
-use partita_partition::command::{Command, CommandReply, IndexBatch};
+use partita_partition::command::{Command, IndexBatch};
 use partita_replication::Group;
 
 use super::super::catalog::Table;
-use super::super::index_worker;
 use super::Tables;
 use crate::routing::{Ranges, TableRoute};
+use crate::serving::delivery;
+use crate::serving::walk::{Purpose, Walk};
 
-/// Items that one command copies into a new index or gives an expiry row: a command holds up the writes of its
-/// partition, and this many take about a millisecond.
-const WALK_ROWS_MAX: u32 = 500;
-/// Bytes of items that one command copies into a new index, for the same reason.
-const WALK_BYTES_MAX: u64 = 1 << 20;
 /// How long a step that was refused (a full disk, say) waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -71,7 +65,6 @@ pub fn publish(tables: &Arc<Tables>, record: &Record) -> Result<(), Refusal> {
         .collect();
     tables.directory.set(record.id, TableRoute { table: items, indexes });
     tables.catalog.serve(&record.account, record.schema());
-    index_worker::ensure(tables, record);
     Ok(())
 }
 
@@ -134,8 +127,12 @@ async fn build_index(tables: &Arc<Tables>, table: &Table, record: &Record, name:
     publish(tables, record)?;
     set_schema(tables, record).await?;
     for group in groups(tables, record)? {
-        if !backfill(tables, table, &group, name, index.id).await? {
-            return Ok(());
+        let mut walk = Walk::new(Purpose::Backfill(index.id));
+        while !walk.done() {
+            if given_up(table, name) {
+                return Ok(());
+            }
+            walk.go_on(&group, &tables.deliveries).await?;
         }
     }
     change(tables, table, |record| record.index_built(name))
@@ -151,7 +148,7 @@ async fn begin_delivery(tables: &Arc<Tables>, record: &Record, index: &IndexReco
             }
             let batch = IndexBatch {
                 source: source.id(),
-                session: index_worker::session(&source),
+                session: delivery::session(&source),
                 rows: Vec::new(),
                 through: source.stats().counters.clock,
             };
@@ -161,61 +158,23 @@ async fn begin_delivery(tables: &Arc<Tables>, record: &Record, index: &IndexReco
     Ok(())
 }
 
-/// Copies a partition's items into a new index, piece by piece; each piece is delivered before the next, so that the
-/// change log stays small. `false` when the index was given up meanwhile.
-async fn backfill(
-    tables: &Arc<Tables>,
-    table: &Table,
-    group: &Arc<Group>,
-    name: &str,
-    index: IndexId,
-) -> Result<bool, Refusal> {
-    let mut after = None;
-    loop {
-        if table
-            .record()
-            .index(name)
-            .is_none_or(|index| index.phase != IndexPhase::Building)
-        {
-            return Ok(false);
-        }
-        let piece = Command::Backfill {
-            index,
-            after,
-            rows_max: WALK_ROWS_MAX,
-            bytes_max: WALK_BYTES_MAX,
-        };
-        let next = walked(group.command(piece).await?);
-        index_worker::delivered(tables, group.id(), group.stats().counters.clock).await?;
-        match next {
-            Some(key) => after = Some(key),
-            None => return Ok(true),
-        }
-    }
+/// Whether an index that was to be built is not wanted any more.
+fn given_up(table: &Table, name: &str) -> bool {
+    let record = table.record();
+    record
+        .index(name)
+        .is_none_or(|index| index.phase != IndexPhase::Building)
 }
 
 async fn switch_time_to_live(tables: &Arc<Tables>, table: &Table, record: &Record) -> Result<(), Refusal> {
     publish(tables, record)?;
     set_schema(tables, record).await?;
     let on = record.time_to_live == TimeToLiveStatus::Enabling;
+    let purpose = if on { Purpose::IndexExpiry } else { Purpose::DropExpiry };
     for group in groups(tables, record)? {
-        let mut after = None;
-        loop {
-            let piece = if on {
-                Command::IndexExpiry {
-                    after,
-                    rows_max: WALK_ROWS_MAX,
-                }
-            } else {
-                Command::DropExpiry {
-                    after,
-                    rows_max: WALK_ROWS_MAX,
-                }
-            };
-            match walked(group.command(piece).await?) {
-                Some(key) => after = Some(key),
-                None => break,
-            }
+        let mut walk = Walk::new(purpose);
+        while !walk.done() {
+            walk.go_on(&group, &tables.deliveries).await?;
         }
     }
     change(tables, table, |record| record.time_to_live_switched(on))
@@ -230,14 +189,6 @@ async fn delete(tables: &Arc<Tables>, table: &Table, record: &Record) -> Result<
     destroy(tables, &record.partitions).await?;
     tables.forgotten(record.id);
     Ok(tables.catalog.remove(table)?)
-}
-
-/// Where a walk over rows goes on.
-fn walked(reply: CommandReply) -> Option<KeyBytes> {
-    match reply {
-        CommandReply::Progress { next, .. } => next,
-        CommandReply::Done | CommandReply::Delivered(_) | CommandReply::OldSession(_) => None,
-    }
 }
 
 fn change(tables: &Tables, table: &Table, change: impl FnOnce(&mut Record)) -> Result<(), Refusal> {

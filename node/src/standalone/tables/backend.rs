@@ -8,7 +8,7 @@ use partita_model::message;
 use partita_model::request::{GetReply, GetRequest, PageReply, PageRequest, Refusal, WriteReply, WriteRequest};
 use partita_model::schema::TableSchema;
 use partita_model::table::record::{Owner, Record};
-use partita_model::table::{GlobalIndexUpdate, Status, TableDescription, TableSpec, TableUpdate, check_tags};
+use partita_model::table::{Status, TableDescription, TableSpec, TableUpdate};
 
 use super::Tables;
 
@@ -70,18 +70,7 @@ impl Backend for Local {
     ) -> Result<TableDescription, ApiError> {
         let table = self.0.changeable(account, name)?;
         let at = self.0.circumstances();
-        let record = self.0.catalog.change(&table, |record| {
-            let mut target = self.0.describe(record).updated(&update)?;
-            for change in &update.global {
-                if let GlobalIndexUpdate::Delete(name) = change {
-                    target.global.retain(|index| index.name != *name);
-                }
-            }
-            record.retarget(target, at)?;
-            // Also an update that changes nothing shows as one.
-            record.updating = true;
-            Ok(())
-        })?;
+        let record = self.0.catalog.change(&table, |record| record.update(&update, at))?;
         self.0.carry_out(&table);
         Ok(self.0.describe(&record))
     }
@@ -101,30 +90,9 @@ impl Backend for Local {
     ) -> Result<(), ApiError> {
         let table = self.0.changeable(account, name)?;
         let at = self.0.circumstances();
-        self.0.catalog.change(&table, |record| {
-            self.0.describe(record).check_changeable()?;
-            match (record.spec.time_to_live.as_deref(), enabled) {
-                (None, false) => return Err(ApiError::validation(message::table::TIME_TO_LIVE_ALREADY_OFF)),
-                (Some(current), true) if current == attribute => {
-                    return Err(ApiError::validation(message::table::TIME_TO_LIVE_ALREADY_ON));
-                }
-                (Some(current), _) if current != attribute => {
-                    return Err(ApiError::validation(message::table::time_to_live_other_attribute(
-                        current,
-                    )));
-                }
-                _ => {}
-            }
-            let target = TableSpec {
-                time_to_live: enabled.then(|| attribute.to_owned()),
-                ..record.spec.clone()
-            };
-            let updating = record.updating;
-            record.retarget(target, at)?;
-            // The table stays ACTIVE while time to live is switched.
-            record.updating = updating;
-            Ok(())
-        })?;
+        self.0
+            .catalog
+            .change(&table, |record| record.update_time_to_live(attribute, enabled, at))?;
         self.0.carry_out(&table);
         Ok(())
     }
@@ -137,14 +105,9 @@ impl Backend for Local {
         remove: Vec<String>,
     ) -> Result<(), ApiError> {
         let table = self.0.changeable(account, name)?;
-        self.0.catalog.change(&table, |record| {
-            let tags = &mut record.spec.tags;
-            tags.retain(|(key, _)| !remove.contains(key) && !add.iter().any(|(added, _)| added == key));
-            tags.extend(add);
-            tags.sort();
-            check_tags(tags)?;
-            Ok(())
-        })?;
+        self.0
+            .catalog
+            .change(&table, |record| record.change_tags(add, &remove))?;
         Ok(())
     }
 }

@@ -2,29 +2,27 @@
 //!
 //! 1. [`Tables::open`] reads the records and puts every table that is there on the map;
 //! 2. [`backend`]: what the gateway asks for becomes intents in a record;
-//! 3. [`advance`] carries intents out; [`describe`] says what the partitions hold.
+//! 3. [`advance`] carries intents out.
 
 mod advance;
 pub mod backend;
-mod describe;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, anyhow};
 use partita_gateway::backend::Account;
 use partita_gateway::metrics::Metrics;
 use partita_model::error::ApiError;
-use partita_model::message;
 use partita_model::schema::TableId;
 use partita_model::table::record::{Circumstances, Declared, Owner, Record};
 use partita_model::table::{SpecError, Status, TableDescription, TableSpec};
-use partita_replication::{Group, Store};
+use partita_replication::{Clock, Group, Store};
 
 use super::catalog::{Catalog, Table};
-use super::index_worker::Workers;
 use crate::routing::Directory;
+use crate::serving;
+use crate::serving::delivery::Deliveries;
 
 /// Most partitions of a table or index that one process makes: beyond DynamoDB's default quota of 40,000 units a table
 /// in one process gains nothing from more groups.
@@ -39,13 +37,11 @@ pub struct Tables {
     /// Table records.
     pub catalog: Catalog,
     /// Where each table's partitions are.
-    pub directory: Directory<Arc<Group>>,
+    pub directory: Arc<Directory<Arc<Group>>>,
     /// Deliveries to global indexes.
-    pub workers: Workers,
-    /// Items removed because their time had run out.
-    pub expired_items: AtomicU64,
+    pub deliveries: Arc<Deliveries<Arc<Group>>>,
     /// The wall clock in epoch milliseconds.
-    pub now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
+    now_ms: Clock,
     /// The gateway's counters, which are told when a table is gone.
     metrics: Arc<Metrics>,
 }
@@ -63,20 +59,16 @@ pub enum Refused {
 
 impl Tables {
     /// Reads the records and puts every table that is there on the map. What had been begun goes on by itself.
-    pub fn open(
-        data: &Path,
-        store: Arc<Store>,
-        metrics: Arc<Metrics>,
-        now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
-    ) -> anyhow::Result<Arc<Self>> {
+    pub fn open(data: &Path, store: Arc<Store>, metrics: Arc<Metrics>, now_ms: Clock) -> anyhow::Result<Arc<Self>> {
         let folder = data.join(CATALOG_FOLDER);
         let catalog = Catalog::open(folder).context("table records")?;
+        let directory = Arc::new(Directory::new());
+        let deliveries = Deliveries::start(Arc::clone(&store), Arc::clone(&directory), Arc::clone(&now_ms));
         let tables = Arc::new(Self {
             store,
             catalog,
-            directory: Directory::new(),
-            workers: Workers::default(),
-            expired_items: AtomicU64::new(0),
+            directory,
+            deliveries,
             now_ms,
             metrics,
         });
@@ -128,14 +120,8 @@ impl Tables {
 
     /// Removes a table.
     pub fn remove(self: &Arc<Self>, table: &Arc<Table>) -> Result<Arc<Record>, ApiError> {
-        let record = self.catalog.change(table, |record| {
-            self.describe(record).check_changeable()?;
-            if record.spec.deletion_protection {
-                return Err(ApiError::validation(message::table::DELETION_PROTECTED));
-            }
-            record.status = Status::Deleting;
-            Ok(())
-        })?;
+        let at = self.circumstances();
+        let record = self.catalog.change(table, |record| record.delete(at))?;
         self.carry_out(table);
         Ok(record)
     }
@@ -169,7 +155,8 @@ impl Tables {
 
     /// How a table is.
     pub fn describe(&self, record: &Record) -> TableDescription {
-        record.describe(&|group| describe::sizes(&self.store, group), (self.now_ms)())
+        let sizes = |group| self.store.group(group).map(|group| serving::sizes(&group));
+        record.describe(&sizes, (self.now_ms)())
     }
 
     /// When and where tables are decided about.

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use partita_partition::descriptor::GroupId;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::operation::{Operation, Reply};
 use crate::protocol::{Identity, Versions};
@@ -156,7 +156,7 @@ impl Server {
             let room = connections.len() < self.shared.limits.connections_max + STRANGERS_MAX;
             tokio::select! {
                 () = &mut stop => break,
-                Some(_) = connections.join_next() => {}
+                Some(ended) = connections.join_next() => note(&ended),
                 accepted = listener.accept(), if room => match accepted {
                     Ok((stream, from)) => {
                         let serving = self.clone().connection(stream, from, Arc::clone(&service), stopped.clone());
@@ -171,7 +171,11 @@ impl Server {
         }
         drop(listener);
         stopping.send_replace(true);
-        let drained = async { while connections.join_next().await.is_some() {} };
+        let drained = async {
+            while let Some(ended) = connections.join_next().await {
+                note(&ended);
+            }
+        };
         if tokio::time::timeout(self.shared.limits.drain_time_max, drained)
             .await
             .is_err()
@@ -210,6 +214,13 @@ impl Server {
                 tracing::warn!(%from, %error, "a connection was refused");
             }
         }
+    }
+}
+
+/// A panic of the service ends its connection, and must not go unseen.
+fn note(ended: &Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection's task has failed");
     }
 }
 

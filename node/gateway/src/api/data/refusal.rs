@@ -32,7 +32,8 @@ impl From<Refusal> for Failure {
 /// The error of a refusal, for clients. An SDK retries 500 and 503 by itself.
 pub fn api_error(refusal: Refusal) -> ApiError {
     match refusal {
-        Refusal::Api(error) => error,
+        Refusal::Api(error) | Refusal::Evaluated { error, .. } => error,
+        Refusal::Throttled(throttled) => ApiError::throttled(throttled),
         Refusal::StaleSchema | Refusal::WrongRange | Refusal::NotLeader => {
             ApiError::new(ErrorCode::ServiceUnavailable, message::NOT_AVAILABLE)
         }
@@ -50,8 +51,10 @@ pub fn api_error(refusal: Refusal) -> ApiError {
 /// may succeed when it is sent again.
 pub fn leaves_unprocessed(refusal: &Refusal) -> bool {
     match refusal {
-        Refusal::StaleSchema | Refusal::WrongRange | Refusal::NotLeader | Refusal::Stopping => true,
-        Refusal::Api(error) => matches!(
+        Refusal::StaleSchema | Refusal::WrongRange | Refusal::NotLeader | Refusal::Stopping | Refusal::Throttled(_) => {
+            true
+        }
+        Refusal::Api(error) | Refusal::Evaluated { error, .. } => matches!(
             error.code,
             ErrorCode::ProvisionedThroughputExceeded
                 | ErrorCode::Throttling

@@ -4,7 +4,7 @@ use partita_model::error::ApiError;
 use partita_model::item::ItemRef;
 use partita_model::json::Text;
 use partita_model::message::data as message;
-use partita_model::request::{ReturnValues, WriteReply, WriteRequest};
+use partita_model::request::{Refusal, ReturnValues, WriteReply, WriteRequest};
 use partita_model::schema::TableSchema;
 use partita_model::value::json::write_string;
 
@@ -67,7 +67,16 @@ pub async fn send<B: Backend>(
     collection: Option<Collection>,
     request: WriteRequest,
 ) -> Result<Vec<u8>, Failure> {
-    let reply = call.backend.write(request).await?;
+    let reply = match call.backend.write(request).await {
+        Ok(reply) => reply,
+        Err(refusal) => {
+            // A condition that does not hold has its price all the same.
+            if let Refusal::Evaluated { cost, .. } = &refusal {
+                call.count_write(schema, Consumed::of_write(cost).total());
+            }
+            return Err(refusal.into());
+        }
+    };
     let consumed = Consumed::of_write(&reply.cost);
     call.count_write(schema, consumed.total());
     let mut out = Vec::with_capacity(128);

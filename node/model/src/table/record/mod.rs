@@ -4,11 +4,14 @@
 //! 1. [`Record::create`] begins a table; everything about it follows from its id, so that making it can be repeated;
 //! 2. [`Record::retarget`] sets another target: what a manifest or UpdateTable asks for becomes intents;
 //! 3. [`Step::next`] says what is to be done next; whoever keeps the record does it and notes it;
-//! 4. [`Record::describe`] is what DescribeTable shows, [`Record::schema`] what reads and writes need to know.
+//! 4. [`Record::recover`] makes it again from what the partitions know, when it was lost;
+//! 5. [`Record::describe`] is what DescribeTable shows, [`Record::schema`] what reads and writes need to know.
 
+mod ask;
 mod create;
 mod describe;
 mod partitions;
+mod recover;
 mod step;
 mod target;
 
@@ -22,6 +25,8 @@ use crate::partition::GroupId;
 use crate::schema::{GlobalIndex, IndexId, LocalIndex, SchemaVersion, TableId, TableSchema};
 
 pub use describe::PartitionSizes;
+pub use partitions::{Gap, Piece, cover};
+pub use recover::RecoverError;
 pub use step::Step;
 
 /// The format of [`Record`] that this version writes and the newest that it reads.

@@ -1,5 +1,6 @@
 //! How many partitions a table or index starts with, where they begin, and what each is told of itself.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::{IndexRecord, PartitionRecord, Record, derived};
@@ -49,6 +50,81 @@ pub(super) fn even(id: TableId, count: u64) -> Vec<PartitionRecord> {
             }
         })
         .collect()
+}
+
+/// One partition's keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Its group.
+    pub group: GroupId,
+    /// Its first key.
+    pub start: KeyBytes,
+    /// The first key behind it.
+    pub end: Option<KeyBytes>,
+}
+
+impl Piece {
+    pub(super) fn into_record(self) -> PartitionRecord {
+        PartitionRecord {
+            group: self.group,
+            start: self.start,
+        }
+    }
+}
+
+/// Keys that no partition has, or that more than one has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} the keys {keys}", keys = Keys(.from, .to))]
+pub struct Gap {
+    what: &'static str,
+    from: KeyBytes,
+    to: Option<KeyBytes>,
+}
+
+struct Keys<'a>(&'a KeyBytes, &'a Option<KeyBytes>);
+
+impl fmt::Display for Keys<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let from = hex::encode(&self.0.0);
+        let to = self.1.as_ref().map(|to| hex::encode(&to.0));
+        match (from.as_str(), to) {
+            ("", None) => f.write_str("at all"),
+            ("", Some(to)) => write!(f, "up to {to}"),
+            (from, None) => write!(f, "from {from} on"),
+            (from, Some(to)) => write!(f, "from {from} to {to}"),
+        }
+    }
+}
+
+/// Partitions in key order, if every key has exactly one.
+pub fn cover(mut pieces: Vec<Piece>) -> Result<Vec<PartitionRecord>, Gap> {
+    pieces.sort_by(|one, other| one.start.cmp(&other.start));
+    let nobody = |from: &KeyBytes, to: Option<&KeyBytes>| {
+        Err(Gap {
+            what: "no partition has",
+            from: from.clone(),
+            to: to.cloned(),
+        })
+    };
+    // Where the next piece has to begin; `None` behind the last key.
+    let mut next = Some(KeyBytes::default());
+    for piece in &pieces {
+        match &next {
+            Some(expected) if piece.start > *expected => return nobody(expected, Some(&piece.start)),
+            Some(expected) if piece.start == *expected => next = piece.end.clone(),
+            Some(_) | None => {
+                return Err(Gap {
+                    what: "more than one partition has",
+                    from: piece.start.clone(),
+                    to: next,
+                });
+            }
+        }
+    }
+    match &next {
+        Some(from) => nobody(from, None),
+        None => Ok(pieces.into_iter().map(Piece::into_record).collect()),
+    }
 }
 
 /// 63 bits (raft's members fit, too) that are not zero (which means nobody to raft).
@@ -136,6 +212,34 @@ mod tests {
         let four = even(TableId(7), 4);
         let starts: Vec<String> = four.iter().map(|p| hex::encode(&p.start.0)).collect();
         assert_eq!(starts, ["", "4000000000000000", "8000000000000000", "c000000000000000"]);
+    }
+
+    #[test]
+    fn a_key_with_two_partitions_is_found() {
+        let key = |byte| KeyBytes(vec![byte]);
+        let piece = |group, start, end| Piece {
+            group: GroupId(group),
+            start,
+            end,
+        };
+        let pieces = vec![
+            piece(2, key(0x40), None),
+            piece(1, KeyBytes::default(), Some(key(0x80))),
+        ];
+        assert_eq!(
+            cover(pieces).unwrap_err().to_string(),
+            "more than one partition has the keys from 40 to 80"
+        );
+        let twice = vec![piece(1, KeyBytes::default(), None), piece(1, KeyBytes::default(), None)];
+        assert_eq!(
+            cover(twice).unwrap_err().to_string(),
+            "more than one partition has the keys at all"
+        );
+        let pieces = vec![
+            piece(2, key(0x80), None),
+            piece(1, KeyBytes::default(), Some(key(0x80))),
+        ];
+        assert_eq!(cover(pieces).unwrap()[1].group, GroupId(2));
     }
 
     #[test]

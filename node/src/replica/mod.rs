@@ -1,0 +1,103 @@
+//! A store behind routers.
+//!
+//! 1. Bind both addresses; the admin API answers from now on (not ready yet).
+//! 2. Open the data folder: nobody else can, and what was written is recovered.
+//! 3. Follow the directory ([`places`]), deliver to global indexes, sweep what has expired ([`serving`]).
+//! 4. Ready: serve routers and other replicas ([`service`]), and the operator ([`admin`]).
+//! 5. Told to stop: not ready, tell callers to go elsewhere, finish what runs, flush, leave.
+//!
+//! Which groups live here is the operator's affair: it makes and destroys them through the admin API. Whatever is asked
+//! of a group that is not here, or no longer as the caller thinks, is answered with what the store does have.
+
+mod admin;
+mod jobs;
+mod node;
+mod places;
+mod service;
+mod usage;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use partita_replication::Clock;
+use partita_transport::{Client, ClientOptions, Identity, Limits, Role, Server};
+
+use crate::admin::Admin;
+use crate::cli::Replica;
+use crate::directory::{Directory, Location};
+use crate::process;
+use crate::serving::delivery::Deliveries;
+use crate::serving::{expiry, open_store};
+use jobs::Jobs;
+use node::Node;
+use service::Groups;
+use usage::Usage;
+
+/// Where in the data folder the directory is kept for a restart without its source.
+const DIRECTORY_FOLDER: &str = "directory";
+
+/// Runs until the process is told to stop.
+pub fn run(options: Replica) -> anyhow::Result<()> {
+    if options.directory == Location::Kubernetes {
+        bail!("--directory kubernetes: a replica follows a router (http://HOST:PORT) or a file (file:PATH)");
+    }
+    process::raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run_in(options))
+}
+
+async fn run_in(options: Replica) -> anyhow::Result<()> {
+    let mut stop = process::stop()?;
+    let (listener, listen) = process::bind("--listen", options.listen).await?;
+    let (admin_listener, admin_listen) = process::bind("--admin-listen", options.admin_listen).await?;
+    let admin = Arc::new(Admin::new());
+    tokio::spawn(crate::admin::serve(admin_listener, admin::router(Arc::clone(&admin))));
+
+    let store = open_store(&options.storage).await?;
+    let cache = options.storage.data.join(DIRECTORY_FOLDER);
+    let directory = Directory::follow_location(&options.directory, Some(&cache)).context("--directory")?;
+    let identity = Identity::new(Role::Replica, name(store.uuid()));
+    let client = Client::new(ClientOptions::new(identity.clone()));
+    let places = places::follow(directory.subscribe(), &store, &client);
+    let clock: Clock = Arc::new(process::now_ms);
+    let deliveries = Deliveries::start(Arc::clone(&store), places, Arc::clone(&clock));
+    let every = Duration::from_millis(options.storage.expiry_interval_ms);
+    let expired_items = expiry::start(&store, clock, every);
+
+    let usage = Arc::new(Usage::register(admin.registry())?);
+    let limits = Limits {
+        drain_time_max: Duration::from_secs(options.process.drain_seconds),
+        ..Limits::default()
+    };
+    let server = Server::new(identity, limits);
+    admin.serves(Arc::new(Node {
+        store: Arc::clone(&store),
+        jobs: Jobs::new(Arc::clone(&deliveries)),
+        deliveries,
+        directory,
+        expired_items,
+        usage: Arc::clone(&usage),
+        server: server.clone(),
+        client,
+    }));
+    tracing::info!(%listen, admin = %admin_listen, store = %store.uuid(), groups = store.groups().len(), "serving");
+    if let Some(path) = &options.process.ready_file {
+        process::announce(path, listen, admin_listen)?;
+    }
+    let groups = Arc::new(Groups::new(Arc::clone(&store), usage));
+    let told = async {
+        let signal = stop.recv().await;
+        tracing::info!(signal, "stopping");
+        admin.stops();
+    };
+    server.serve(listener, groups, told).await?;
+    tokio::task::spawn_blocking(move || store.shutdown()).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What this process calls itself in others' logs: the pod, where there is one.
+fn name(store: impl std::fmt::Display) -> String {
+    std::env::var("POD_NAME").unwrap_or_else(|_| store.to_string())
+}

@@ -1,0 +1,137 @@
+//! The parts of a running replica, and what is measured of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use partita_replication::{Group, Store};
+use partita_transport::{Client, Server};
+
+use super::jobs::Jobs;
+use super::places::Place;
+use super::usage::Usage;
+use crate::admin::Measured;
+use crate::admin::exposition::family;
+use crate::directory::Directory;
+use crate::serving;
+use crate::serving::delivery::Deliveries;
+
+/// A replica that serves.
+pub struct Node {
+    /// The groups.
+    pub store: Arc<Store>,
+    /// What the operator ordered.
+    pub jobs: Jobs,
+    /// Deliveries to global indexes.
+    pub deliveries: Arc<Deliveries<Place>>,
+    /// Where other partitions are.
+    pub directory: Arc<Directory>,
+    /// Items removed because their time to live had run out.
+    pub expired_items: Arc<AtomicU64>,
+    /// What is counted of requests.
+    pub usage: Arc<Usage>,
+    /// The answering side of the transport.
+    pub server: Server,
+    /// The calling side.
+    pub client: Client,
+}
+
+impl Measured for Node {
+    fn expose(&self, text: &mut String) {
+        let expired = self.expired_items.load(Ordering::Relaxed);
+        serving::exposition::store(text, &self.store.stats(), expired);
+        let listing = self.directory.current();
+        self.usage.expose(text, &self.store, &|table| {
+            listing.table(table).map(|entry| entry.record.spec.name.clone())
+        });
+        self.lag(text);
+        self.transport(text);
+    }
+}
+
+impl Node {
+    /// How far deliveries are behind.
+    fn lag(&self, text: &mut String) {
+        let mut delivering = self.store.groups();
+        delivering.retain(|group| self.deliveries.lag_ms(group).is_some());
+        let partition = |group: &Arc<Group>| {
+            let descriptor = group.descriptor();
+            let (table, partition) = (&descriptor.schema()?.name, group.id().0);
+            Some(format!("table=\"{table}\",partition=\"{partition:016x}\""))
+        };
+        let lags = delivering.iter().filter_map(|group| {
+            let seconds = self.deliveries.lag_ms(group)? as f64 / 1000.0;
+            Some((partition(group)?, seconds))
+        });
+        family(
+            text,
+            "partita_index_lag_seconds",
+            "gauge",
+            "How far, in seconds, global indexes are behind a partition of their table",
+            &lags.collect::<Vec<_>>(),
+        );
+        let waits = |group: &Arc<Group>| {
+            Some((
+                partition(group)?,
+                u64::from(self.deliveries.waits(group.id()).is_some()),
+            ))
+        };
+        let waiting: Vec<_> = delivering.iter().filter_map(waits).collect();
+        family(
+            text,
+            "partita_index_delivery_waits",
+            "gauge",
+            "1 while nothing can be delivered to global indexes from a partition of their table, and the log says why",
+            &waiting,
+        );
+    }
+
+    fn transport(&self, text: &mut String) {
+        let (server, client) = (self.server.stats(), self.client.stats());
+        let away = self.directory.source_away().as_secs();
+        let mut one = |name: &str, kind: &str, help: &str, value: u64| {
+            family(text, name, kind, help, &[(String::new(), value)]);
+        };
+        one(
+            "partita_transport_connections",
+            "gauge",
+            "Open connections of routers and other replicas",
+            server.connections,
+        );
+        one(
+            "partita_transport_refused_connections_total",
+            "counter",
+            "Connections that did not get through the handshake",
+            server.connections_refused,
+        );
+        one(
+            "partita_transport_running_requests",
+            "gauge",
+            "Requests of routers and other replicas being worked on",
+            server.in_flight,
+        );
+        one(
+            "partita_transport_received_bytes_total",
+            "counter",
+            "Bytes received from routers and other replicas",
+            server.bytes_in,
+        );
+        one(
+            "partita_transport_sent_bytes_total",
+            "counter",
+            "Bytes sent to routers and other replicas, in answers",
+            server.bytes_out,
+        );
+        one(
+            "partita_transport_failed_calls_total",
+            "counter",
+            "Deliveries to other replicas that were not sent or not answered; they are repeated",
+            client.not_sent + client.lost,
+        );
+        one(
+            "partita_directory_source_away_seconds",
+            "gauge",
+            "For how long, in seconds, the directory's source has not answered; 0 while it does",
+            away,
+        );
+    }
+}

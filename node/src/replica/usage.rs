@@ -1,0 +1,347 @@
+//! What is asked of this store's partitions and what it costs, in Prometheus terms.
+//!
+//! Counted for each partition while it is here; labels are table, index and group, so there are as many series as the
+//! store has partitions, times what is counted. A write's units for global indexes count with the partition of the
+//! table that takes the write: that is where they are known, and the index's own partitions are charged nothing else.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use partita_gateway::metrics::LATENCY_BUCKETS;
+use partita_model::capacity::{HalfUnits, WriteCost, read_units};
+use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
+use partita_model::request::Refusal;
+use partita_model::schema::{IndexId, TableId};
+use partita_replication::{Group, Store};
+use partita_transport::{Answer, Operation, Reason, Reply};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, Registry};
+
+use super::service::table_of;
+use crate::admin::exposition::family;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One item.
+    Get,
+    /// One write.
+    Write,
+    /// One page.
+    Page {
+        /// At the price of a strong read.
+        consistent: bool,
+    },
+    /// A delivery, or an order of the control plane.
+    Command,
+    /// How far a delivery is.
+    Position,
+    /// Counts.
+    Stats,
+    /// Descriptors.
+    Describe,
+}
+
+/// Labels of [`Kind`], by its place.
+const KINDS: [&str; 7] = ["get", "write", "page", "command", "position", "stats", "describe"];
+
+/// Labels of results, by their place.
+const RESULTS: [&str; 11] = [
+    "ok",
+    "api_error",
+    "stale_schema",
+    "wrong_range",
+    "not_leader",
+    "out_of_space",
+    "unknown_fate",
+    "stopping",
+    "corrupt",
+    "throttled",
+    "other",
+];
+
+impl Kind {
+    /// Of an operation.
+    pub fn of(operation: &Operation) -> Self {
+        match operation {
+            Operation::Get(_) => Self::Get,
+            Operation::Write(_) => Self::Write,
+            Operation::Page(request) => Self::Page {
+                consistent: request.consistent,
+            },
+            Operation::Command(_) => Self::Command,
+            Operation::Position(_) => Self::Position,
+            Operation::Stats => Self::Stats,
+            Operation::Describe(_) => Self::Describe,
+        }
+    }
+
+    fn place(self) -> usize {
+        match self {
+            Self::Get => 0,
+            Self::Write => 1,
+            Self::Page { .. } => 2,
+            Self::Command => 3,
+            Self::Position => 4,
+            Self::Stats => 5,
+            Self::Describe => 6,
+        }
+    }
+}
+
+fn result_place(reply: &Reply) -> usize {
+    let refusal = match reply {
+        Ok(_) => return 0,
+        Err(refused) => match &refused.reason {
+            Reason::Refusal(refusal) => refusal,
+            Reason::UnknownGroup | Reason::Unreadable(_) | Reason::TooLong(_) => return 10,
+        },
+    };
+    match refusal {
+        Refusal::Api(_) | Refusal::Evaluated { .. } => 1,
+        Refusal::StaleSchema => 2,
+        Refusal::WrongRange => 3,
+        Refusal::NotLeader => 4,
+        Refusal::OutOfSpace => 5,
+        Refusal::UnknownFate => 6,
+        Refusal::Stopping => 7,
+        Refusal::Corrupt(_) => 8,
+        Refusal::Throttled(_) => 9,
+    }
+}
+
+/// Counters of one partition.
+#[derive(Default)]
+struct Counters {
+    requests: [[AtomicU64; RESULTS.len()]; KINDS.len()],
+    read_half_units: AtomicU64,
+    write_half_units: AtomicU64,
+    /// Units of writes for the table's global indexes.
+    index_half_units: Mutex<BTreeMap<IndexId, u64>>,
+}
+
+impl Counters {
+    fn charge(&self, kind: Kind, answer: &Answer) {
+        let reads = match (kind, answer) {
+            (Kind::Get, Answer::Get(reply)) => reply.cost.0,
+            (Kind::Page { consistent }, Answer::Page(reply)) => {
+                read_units(reply.bytes, consistent) + HalfUnits(reply.fetch_half_units)
+            }
+            (Kind::Write, Answer::Write(reply)) => {
+                self.charge_write(&reply.cost);
+                HalfUnits(0)
+            }
+            _ => HalfUnits(0),
+        };
+        self.read_half_units.fetch_add(reads.0, Ordering::Relaxed);
+    }
+
+    fn charge_write(&self, cost: &WriteCost) {
+        let local: HalfUnits = cost.local.iter().map(|(_, units)| *units).sum();
+        self.write_half_units
+            .fetch_add((cost.table + local).0, Ordering::Relaxed);
+        if cost.global.iter().any(|(_, units)| units.0 > 0) {
+            let mut indexes = self.index_half_units.lock();
+            for (index, units) in &cost.global {
+                *indexes.entry(*index).or_default() += units.0;
+            }
+        }
+    }
+}
+
+/// Everything that is counted of requests.
+pub struct Usage {
+    groups: RwLock<HashMap<GroupId, Arc<Counters>>>,
+    latency: Vec<Histogram>,
+    unknown_groups: IntCounter,
+    panics: IntCounter,
+}
+
+impl Usage {
+    /// Registers what has no labels by partition.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let latency = HistogramVec::new(
+            HistogramOpts::new(
+                "partita_replica_request_duration_seconds",
+                "Time in seconds from a decoded request of a router or another replica to its answer, by operation",
+            )
+            .buckets(LATENCY_BUCKETS.to_vec()),
+            &["operation"],
+        )?;
+        registry.register(Box::new(latency.clone()))?;
+        let counter = |name, help| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            prometheus::Result::Ok(counter)
+        };
+        Ok(Self {
+            groups: RwLock::default(),
+            latency: KINDS.iter().map(|kind| latency.with_label_values(&[kind])).collect(),
+            unknown_groups: counter(
+                "partita_unknown_group_requests_total",
+                "Requests for groups that are not in this store: routes that were out of date",
+            )?,
+            panics: counter("partita_panics_total", "Operations that panicked: each one is a bug")?,
+        })
+    }
+
+    /// An operation panicked.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// Counts an answer. Groups that are not here are counted together: callers can name any number of them.
+    pub fn note(&self, store: &Store, group: GroupId, kind: Kind, reply: &Reply, took: Duration) {
+        self.latency[kind.place()].observe(took.as_secs_f64());
+        if kind == Kind::Describe {
+            return;
+        }
+        let Some(counters) = self.counters(store, group) else {
+            self.unknown_groups.inc();
+            return;
+        };
+        counters.requests[kind.place()][result_place(reply)].fetch_add(1, Ordering::Relaxed);
+        match reply {
+            Ok(answer) => counters.charge(kind, answer),
+            // A condition that does not hold has its price all the same.
+            Err(refused) => {
+                if let Reason::Refusal(Refusal::Evaluated { cost, .. }) = &refused.reason {
+                    counters.charge_write(cost);
+                }
+            }
+        }
+    }
+
+    fn counters(&self, store: &Store, group: GroupId) -> Option<Arc<Counters>> {
+        if let Some(counters) = self.groups.read().get(&group) {
+            return Some(Arc::clone(counters));
+        }
+        store.group(group)?;
+        Some(Arc::clone(self.groups.write().entry(group).or_default()))
+    }
+
+    /// Appends what is counted by partition, and what the partitions hold. Partitions that are gone are forgotten.
+    pub fn expose(&self, text: &mut String, store: &Store, name: &dyn Fn(TableId) -> Option<String>) {
+        let groups = store.groups();
+        let counted = {
+            let mut counted = self.groups.write();
+            counted.retain(|id, _| groups.iter().any(|group| group.id() == *id));
+            counted.clone()
+        };
+        let mut series = Series::default();
+        for group in &groups {
+            series.add(group, counted.get(&group.id()), &names(&groups, name));
+        }
+        series.write(text);
+    }
+}
+
+/// A table's name: from a partition of it in this store, or as `elsewhere` knows it, or its id.
+fn names<'a>(
+    groups: &'a [Arc<Group>],
+    elsewhere: &'a dyn Fn(TableId) -> Option<String>,
+) -> impl Fn(TableId) -> String + 'a {
+    move |table| {
+        let here = groups.iter().find_map(|group| {
+            let descriptor = group.descriptor();
+            let schema = descriptor.schema().filter(|schema| schema.id == table);
+            schema.map(|schema| schema.name.clone())
+        });
+        here.or_else(|| elsewhere(table))
+            .unwrap_or_else(|| format!("{:016x}", table.0))
+    }
+}
+
+/// One line for each partition (and result, and index).
+#[derive(Default)]
+struct Series {
+    items: Vec<(String, u64)>,
+    bytes: Vec<(String, u64)>,
+    reads: Vec<(String, f64)>,
+    writes: Vec<(String, f64)>,
+    requests: Vec<(String, u64)>,
+}
+
+impl Series {
+    fn add(&mut self, group: &Group, counted: Option<&Arc<Counters>>, name: &dyn Fn(TableId) -> String) {
+        let descriptor = group.descriptor();
+        let table = name(table_of(&descriptor));
+        let labels = |index: &str| {
+            let partition = descriptor.group.0;
+            format!("table=\"{table}\",index=\"{index}\",partition=\"{partition:016x}\"")
+        };
+        let own = labels(index_of(&descriptor));
+        let held = group.stats().counters;
+        self.items.push((own.clone(), held.items));
+        self.bytes.push((own.clone(), held.bytes));
+        let Some(counted) = counted else { return };
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let units = |half_units: u64| HalfUnits(half_units).units();
+        self.reads.push((own.clone(), units(load(&counted.read_half_units))));
+        self.writes.push((own.clone(), units(load(&counted.write_half_units))));
+        for (index, half_units) in &*counted.index_half_units.lock() {
+            // An index that has been removed has no name to count under any more.
+            let index = descriptor.schema().and_then(|schema| schema.global_index(*index));
+            self.writes
+                .extend(index.map(|index| (labels(&index.name), units(*half_units))));
+        }
+        for (kind, results) in KINDS.iter().zip(&counted.requests) {
+            for (result, count) in RESULTS.iter().zip(results) {
+                let count = load(count);
+                if count > 0 {
+                    let labels = format!("{own},operation=\"{kind}\",result=\"{result}\"");
+                    self.requests.push((labels, count));
+                }
+            }
+        }
+    }
+
+    fn write(&self, text: &mut String) {
+        family(
+            text,
+            "partita_partition_items",
+            "gauge",
+            "Items of a table's partition, rows of an index's",
+            &self.items,
+        );
+        family(
+            text,
+            "partita_partition_bytes",
+            "gauge",
+            "Bytes of a partition's items or rows, by DynamoDB's rules of sizes",
+            &self.bytes,
+        );
+        family(
+            text,
+            "partita_partition_consumed_read_units_total",
+            "counter",
+            "Read capacity units that requests to a partition have used (4 KB read strongly is 1)",
+            &self.reads,
+        );
+        family(
+            text,
+            "partita_partition_consumed_write_units_total",
+            "counter",
+            "Write capacity units that writes to a partition have used (1 KB is 1); those for global indexes have the \
+             index's name, and the partition of the table that took the write",
+            &self.writes,
+        );
+        family(
+            text,
+            "partita_partition_requests_total",
+            "counter",
+            "Requests to a partition, by operation and result",
+            &self.requests,
+        );
+    }
+}
+
+/// The index's name; empty for a table's partition.
+fn index_of(descriptor: &PartitionDescriptor) -> &str {
+    match &descriptor.kind {
+        PartitionKind::Table(_) => "",
+        PartitionKind::Index { index, .. } => &index.name,
+    }
+}

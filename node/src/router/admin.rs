@@ -1,0 +1,120 @@
+//! What a router's admin API shows: `/metrics`, `/healthz`, `/readyz`, and `/directory` for other routers and replicas.
+
+use std::sync::Arc;
+
+use axum::Router;
+use partita_transport::Client;
+
+use crate::admin::exposition::family;
+use crate::admin::{self, Admin, Measured};
+use crate::directory::{Directory, serve};
+
+/// What is measured when it is asked for.
+pub struct Shown {
+    /// The tables.
+    pub directory: Arc<Directory>,
+    /// The calls to nodes.
+    pub client: Client,
+    /// How many access keys there are; `None` when everybody may call.
+    pub keys: Option<Box<dyn Fn() -> usize + Send + Sync>>,
+}
+
+/// The admin API's routes.
+pub fn router(admin: Arc<Admin<Shown>>, directory: Arc<Directory>) -> Router {
+    admin::router()
+        .route("/directory", serve::route(directory))
+        .with_state(admin)
+}
+
+impl Measured for Shown {
+    fn expose(&self, text: &mut String) {
+        self.expose_directory(text);
+        self.expose_client(text);
+        if let Some(count) = &self.keys {
+            gauge(
+                text,
+                "partita_access_keys",
+                "Access keys that are known",
+                count() as u64,
+            );
+        }
+    }
+}
+
+impl Shown {
+    fn expose_directory(&self, text: &mut String) {
+        let listing = self.directory.current();
+        let served = listing.tables.iter().filter(|entry| entry.served()).count();
+        gauge(
+            text,
+            "partita_directory_tables",
+            "Tables in the directory",
+            listing.tables.len() as u64,
+        );
+        gauge(
+            text,
+            "partita_directory_tables_served",
+            "Tables in the directory that can be read and written",
+            served as u64,
+        );
+        gauge(
+            text,
+            "partita_directory_revision",
+            "A number that changes with the directory's content",
+            listing.revision,
+        );
+        family(
+            text,
+            "partita_directory_source_away_seconds",
+            "gauge",
+            "For how long the directory's source has not answered; 0 while it does",
+            &[(String::new(), self.directory.source_away().as_secs_f64())],
+        );
+    }
+
+    fn expose_client(&self, text: &mut String) {
+        let stats = self.client.stats();
+        let gauges = [
+            ("connections", "Open connections to nodes", stats.connections),
+            ("in_flight", "Calls sent to nodes and not yet answered", stats.in_flight),
+        ];
+        for (name, help, value) in gauges {
+            gauge(text, &format!("partita_transport_{name}"), help, value);
+        }
+        let counters = [
+            (
+                "connections_opened",
+                "Connections opened to nodes",
+                stats.connections_opened,
+            ),
+            (
+                "connections_failed",
+                "Attempts to connect to nodes that failed",
+                stats.connections_failed,
+            ),
+            (
+                "connections_lost",
+                "Connections that ended with calls waiting",
+                stats.connections_lost,
+            ),
+            ("requests", "Requests sent to nodes", stats.requests),
+            (
+                "repeated",
+                "Requests repeated because their connection ended",
+                stats.repeated,
+            ),
+            ("not_sent", "Calls that found no node", stats.not_sent),
+            ("lost", "Calls sent and never answered", stats.lost),
+            ("received_bytes", "Bytes received from nodes", stats.bytes_in),
+            ("sent_bytes", "Bytes sent to nodes", stats.bytes_out),
+        ];
+        for (name, help, value) in counters {
+            let name = format!("partita_transport_{name}_total");
+            family(text, &name, "counter", help, &[(String::new(), value)]);
+        }
+    }
+}
+
+fn gauge(text: &mut String, name: &str, help: &str, value: u64) {
+    family(text, name, "gauge", help, &[(String::new(), value)]);
+}

@@ -1,0 +1,338 @@
+//! The tables that can be read and written, and the ways to their partitions.
+//!
+//! 1. [`follow`](Map::follow) takes over each listing of the directory: tables come, change and go.
+//! 2. A node that is asked by mistake says what it knows: [`learn`](Map::learn) corrects the map until the directory does.
+//! 3. [`ask_around`](Map::ask_around) asks all nodes of a table, when the one that should know a partition does not.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures::future::join_all;
+use parking_lot::{Mutex, RwLock};
+use partita_gateway::metrics::Metrics;
+use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
+use partita_model::schema::{IndexId, SchemaVersion, TableId, TableSchema};
+use partita_transport::{Answer, Client, Operation, Peer};
+use tokio::sync::watch;
+
+use super::remote::Remote;
+use crate::directory::{Entry, Listing};
+use crate::routing::{Directory, Ranges, TableRoute};
+
+/// How long a node may take to say what it knows: it does so from memory.
+const ASK_MAX: Duration = Duration::from_secs(1);
+
+/// Schemas by table name.
+type Names = HashMap<String, Arc<TableSchema>>;
+
+/// The map.
+pub struct Map {
+    /// By account. Looked up for every request.
+    served: RwLock<HashMap<String, Names>>,
+    /// The ways to partitions.
+    pub routes: Directory<Remote>,
+    client: Client,
+    metrics: Arc<Metrics>,
+    /// What the directory has said, by table. Its lock is held while the map changes.
+    entries: Mutex<HashMap<TableId, Arc<Entry>>>,
+    /// For those that are in the map, and change it.
+    own: Weak<Self>,
+}
+
+impl Map {
+    /// An empty one.
+    pub fn new(client: Client, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            served: RwLock::default(),
+            routes: Directory::new(),
+            client,
+            metrics,
+            entries: Mutex::default(),
+            own: Weak::clone(own),
+        })
+    }
+
+    /// The schema of a table that can be read and written now.
+    pub fn schema(&self, account: &str, name: &str) -> Option<Arc<TableSchema>> {
+        self.served.read().get(account)?.get(name).cloned()
+    }
+
+    /// The version of a table's schema that requests are validated with.
+    pub fn version(&self, table: TableId) -> Option<SchemaVersion> {
+        let entry = self.entries.lock().get(&table).cloned()?;
+        let schema = self.schema(&entry.account, &entry.record.spec.name)?;
+        (schema.id == table).then_some(schema.version)
+    }
+
+    /// Takes over every listing from now on.
+    pub async fn follow(self: Arc<Self>, mut listings: watch::Receiver<Arc<Listing>>) {
+        loop {
+            let listing = listings.borrow_and_update().clone();
+            self.take(&listing);
+            if listings.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Makes the map what a listing says.
+    pub fn take(&self, listing: &Listing) {
+        let mut entries = self.entries.lock();
+        let before = std::mem::take(&mut *entries);
+        for entry in listing.tables.iter().filter(|entry| entry.served()) {
+            self.enter(before.get(&entry.record.id), entry);
+            entries.insert(entry.record.id, Arc::clone(entry));
+        }
+        for (id, entry) in &before {
+            if !entries.contains_key(id) {
+                self.routes.remove(*id);
+                self.withdraw(entry);
+                self.metrics.forget_table(*id);
+            }
+        }
+    }
+
+    fn enter(&self, before: Option<&Arc<Entry>>, entry: &Arc<Entry>) {
+        if before.is_some_and(|before| Arc::ptr_eq(before, entry)) {
+            return;
+        }
+        // What nodes have corrected stays until the directory has something new to say about it.
+        if before.is_none_or(|before| !same_places(before, entry)) {
+            let table = entry.record.id;
+            let route = entry.route(&mut |group, host| self.remote(table, group, host, 0));
+            if let Some(route) = route {
+                self.routes.set(table, route);
+            }
+        }
+        self.serve(&entry.account, entry.record.schema());
+    }
+
+    fn remote(&self, table: TableId, group: GroupId, host: &str, range_epoch: u64) -> Remote {
+        Remote {
+            table,
+            group,
+            peer: self.client.peer(host),
+            range_epoch,
+            map: Weak::clone(&self.own),
+        }
+    }
+
+    /// Lets a table be read and written with this schema, unless a newer one is known.
+    fn serve(&self, account: &str, schema: TableSchema) {
+        let mut served = self.served.write();
+        let names = served.entry(account.to_owned()).or_default();
+        let known = names.get(&schema.name);
+        if known.is_none_or(|known| known.id != schema.id || known.version < schema.version) {
+            names.insert(schema.name.clone(), Arc::new(schema));
+        }
+    }
+
+    /// Ends reading and writing of a table, unless the name is another table's by now.
+    fn withdraw(&self, entry: &Entry) {
+        let mut served = self.served.write();
+        let Some(names) = served.get_mut(&entry.account) else {
+            return;
+        };
+        let name = &entry.record.spec.name;
+        if names.get(name).is_some_and(|schema| schema.id == entry.record.id) {
+            names.remove(name);
+        }
+    }
+
+    /// Takes over what a node knows of a table's partitions: those that it has, and the table's schema.
+    pub fn learn(&self, table: TableId, node: &Peer, known: &[PartitionDescriptor]) {
+        let entries = self.entries.lock();
+        let Some(entry) = entries.get(&table) else { return };
+        for descriptor in known {
+            match &descriptor.kind {
+                PartitionKind::Table(schema) if schema.id == table => {
+                    self.serve(&entry.account, TableSchema::clone(schema));
+                    self.place(table, None, node, descriptor);
+                }
+                PartitionKind::Index { base, index, .. } if *base == table => {
+                    self.place(table, Some(index.id), node, descriptor);
+                }
+                PartitionKind::Table(_) | PartitionKind::Index { .. } => {}
+            }
+        }
+    }
+
+    /// Notes that a node has a partition.
+    fn place(&self, table: TableId, index: Option<IndexId>, node: &Peer, descriptor: &PartitionDescriptor) {
+        let Some(route) = self.routes.route(table) else { return };
+        let ranges = match index {
+            None => Some(&route.table),
+            Some(index) => route.index(index),
+        };
+        let Some(ranges) = ranges else { return };
+        if !is_news(ranges, node, descriptor) {
+            return;
+        }
+        tracing::info!(
+            table = format_args!("{:016x}", table.0),
+            group = format_args!("{:016x}", descriptor.group.0),
+            node = node.address(),
+            "a node corrects the route"
+        );
+        let remote = self.remote(table, descriptor.group, node.address(), descriptor.range_epoch);
+        let ranges = ranges.with(&descriptor.start, descriptor.end.as_ref(), remote);
+        let mut route = TableRoute::clone(&route);
+        match index {
+            None => route.table = ranges,
+            Some(index) => route.indexes.iter_mut().for_each(|(id, known)| {
+                if *id == index {
+                    *known = ranges.clone();
+                }
+            }),
+        }
+        self.routes.set(table, route);
+    }
+
+    /// Asks every node that has partitions of the table, by the directory or by what nodes have said, what it knows.
+    pub async fn ask_around(&self, table: TableId) {
+        let entry = self.entries.lock().get(&table).cloned();
+        let (Some(entry), Some(route)) = (entry, self.routes.route(table)) else {
+            return;
+        };
+        let mut nodes: BTreeSet<&str> = entry.hosts.values().map(String::as_str).collect();
+        nodes.extend(route.leaders().map(|remote| remote.peer.address()));
+        let indexes = entry.record.global.iter().map(|index| index.table);
+        let asked: Vec<TableId> = std::iter::once(table).chain(indexes).collect();
+        let questions = nodes.into_iter().flat_map(|node| {
+            let peer = self.client.peer(node);
+            asked.iter().map(move |asked| self.ask(table, peer.clone(), *asked))
+        });
+        join_all(questions).await;
+    }
+
+    /// Asks a node for what it knows of a table or one of its indexes.
+    async fn ask(&self, table: TableId, node: Peer, asked: TableId) {
+        // It is answered whatever the group.
+        let answer = node.call_within(GroupId(0), Operation::Describe(asked), ASK_MAX).await;
+        if let Ok(Answer::Describe(known)) = answer {
+            self.learn(table, &node, &known);
+        }
+    }
+}
+
+/// Whether the directory says the same of where a table's partitions are.
+fn same_places(one: &Entry, other: &Entry) -> bool {
+    let indexes = |entry: &Entry| -> Vec<_> {
+        let indexes = entry.record.global.iter();
+        indexes
+            .map(|index| (index.id, index.phase, index.partitions.clone()))
+            .collect()
+    };
+    one.hosts == other.hosts && one.record.partitions == other.record.partitions && indexes(one) == indexes(other)
+}
+
+/// Whether what a node says of a partition that it has is unlike what is known. What is known from the directory counts
+/// less than what a node says; of two nodes, the later range counts.
+fn is_news(ranges: &Ranges<Remote>, node: &Peer, descriptor: &PartitionDescriptor) -> bool {
+    let known = ranges.leader(&descriptor.start);
+    let same = known.group == descriptor.group && known.peer.address() == node.address();
+    let last_known = descriptor.end.as_ref().is_none_or(|end| {
+        // The range ends where the next one begins: nothing else is known within.
+        ranges.starts_at(end)
+    });
+    !(same && last_known && ranges.starts_at(&descriptor.start)) && known.range_epoch <= descriptor.range_epoch
+}
+
+#[cfg(test)]
+mod tests {
+    use partita_model::key::KeyBytes;
+    use partita_transport::{ClientOptions, Identity, Role};
+
+    use super::*;
+    use crate::directory::samples::entry;
+
+    fn map() -> Arc<Map> {
+        let client = Client::new(ClientOptions::new(Identity::new(Role::Router, "test")));
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        Map::new(client, Arc::new(metrics))
+    }
+
+    fn listing(entries: &[Entry]) -> Listing {
+        Listing::of(entries.iter().cloned().map(Arc::new).collect())
+    }
+
+    fn hosts(map: &Map, table: TableId) -> Vec<String> {
+        let route = map.routes.route(table).unwrap();
+        let show = |remote: &Remote| format!("{:04x}@{}", remote.group.0 >> 48, remote.peer.address());
+        route.table.leaders().map(show).collect()
+    }
+
+    #[tokio::test]
+    async fn tables_come_and_go_with_the_listings() {
+        let map = map();
+        let orders = entry("orders", 4000, "a:1");
+        map.take(&listing(std::slice::from_ref(&orders)));
+        assert_eq!(map.schema(&orders.account, "orders").unwrap().id, orders.record.id);
+        assert_eq!(hosts(&map, orders.record.id).len(), 4);
+        assert!(map.schema("000000000000", "orders").is_none());
+        map.take(&listing(&[]));
+        assert!(map.schema(&orders.account, "orders").is_none());
+        assert!(map.routes.route(orders.record.id).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_newer_schema_of_a_node_stays_when_the_directory_is_behind() {
+        let map = map();
+        let orders = entry("orders", 1, "a:1");
+        map.take(&listing(std::slice::from_ref(&orders)));
+        let mut newer = orders.clone();
+        newer.record.schema_version.0 += 1;
+        map.learn(
+            orders.record.id,
+            &map.client.peer("a:1"),
+            &newer.record.table_descriptors(),
+        );
+        let version = |map: &Map| map.schema(&orders.account, "orders").unwrap().version;
+        assert_eq!(version(&map), newer.record.schema_version);
+        map.take(&listing(std::slice::from_ref(&orders)));
+        assert_eq!(version(&map), newer.record.schema_version);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_has_a_partition_gets_its_requests_until_the_directory_says_otherwise() {
+        let map = map();
+        let orders = entry("orders", 4000, "a:1");
+        let id = orders.record.id;
+        map.take(&listing(std::slice::from_ref(&orders)));
+        let before = hosts(&map, id);
+        let second = &orders.record.table_descriptors()[1];
+        map.learn(id, &map.client.peer("b:1"), std::slice::from_ref(second));
+        let after = hosts(&map, id);
+        assert_eq!(after[1], before[1].replace("a:1", "b:1"));
+        assert_eq!((&after[0], &after[2..]), (&before[0], &before[2..]));
+
+        // A change that is not about places leaves the correction alone.
+        let mut updated = orders.clone();
+        updated.record.dates.created_ms += 1;
+        map.take(&listing(std::slice::from_ref(&updated)));
+        assert_eq!(hosts(&map, id), after);
+        let moved = entry("orders", 4000, "c:1");
+        map.take(&listing(std::slice::from_ref(&moved)));
+        assert!(hosts(&map, id).iter().all(|host| host.ends_with("c:1")));
+    }
+
+    #[tokio::test]
+    async fn an_earlier_range_of_a_group_is_no_correction() {
+        let map = map();
+        let orders = entry("orders", 1, "a:1");
+        let id = orders.record.id;
+        map.take(&listing(std::slice::from_ref(&orders)));
+        let whole = orders.record.table_descriptors().remove(0);
+        let half = PartitionDescriptor {
+            end: Some(KeyBytes(vec![0x80])),
+            range_epoch: 2,
+            ..whole.clone()
+        };
+        map.learn(id, &map.client.peer("a:1"), std::slice::from_ref(&half));
+        let halved = hosts(&map, id);
+        assert_eq!(halved.len(), 2);
+        map.learn(id, &map.client.peer("b:1"), std::slice::from_ref(&whole));
+        assert_eq!(hosts(&map, id), halved);
+    }
+}

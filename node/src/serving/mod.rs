@@ -1,0 +1,51 @@
+//! What runs beside a store, whoever answers in front of it: standalone and replica share it.
+//!
+//! 1. [`open_store`] opens the data folder;
+//! 2. [`delivery`] brings the changes of its tables' partitions to global indexes, wherever their partitions are;
+//! 3. [`expiry`] removes items whose time to live has run out;
+//! 4. [`walk`] copies existing items into a new index and makes or drops expiry rows, for whoever orders it;
+//! 5. [`sizes`] and [`exposition`] say what the store holds and counts.
+//!
+//! All of it follows the store: groups that come to life or end, schemas that change.
+
+pub mod delivery;
+pub mod expiry;
+pub mod exposition;
+pub mod walk;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use partita_model::table::record::PartitionSizes;
+use partita_partition::storage::rocks::RocksSettings;
+use partita_replication::{Group, Store, StoreOptions};
+
+use crate::cli::Storage;
+
+/// Opens the data folder: nobody else can, and what was written is recovered.
+pub async fn open_store(options: &Storage) -> anyhow::Result<Arc<Store>> {
+    let path: PathBuf = options.data.clone();
+    let settings = StoreOptions {
+        state: RocksSettings {
+            block_cache_bytes: options.block_cache_mib << 20,
+            ..RocksSettings::default()
+        },
+        reserve_bytes: options.free_space_reserve_mib << 20,
+        ..StoreOptions::default()
+    };
+    Ok(tokio::task::spawn_blocking(move || Store::open(&path, settings)).await??)
+}
+
+/// What a group's partition holds.
+pub fn sizes(group: &Group) -> PartitionSizes {
+    let counters = group.stats().counters;
+    let local = counters
+        .local
+        .iter()
+        .map(|count| (count.index, count.rows, count.bytes));
+    PartitionSizes {
+        items: counters.items,
+        bytes: counters.bytes,
+        local: local.collect(),
+    }
+}

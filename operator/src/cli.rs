@@ -1,0 +1,126 @@
+//! Flags, each also an environment variable.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+
+use clap::{Parser, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// Makes storage nodes and partitions from Table resources.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "partita-operator", version, about, after_help = EXAMPLES)]
+pub struct Options {
+    /// Image of the storage nodes; the chart gives its own
+    #[arg(long, value_name = "IMAGE", env = "PARTITA_IMAGE")]
+    pub image: String,
+
+    /// When a node pulls that image: Always, IfNotPresent or Never
+    #[arg(
+        long,
+        value_name = "POLICY",
+        env = "PARTITA_IMAGE_PULL_POLICY",
+        default_value = "IfNotPresent"
+    )]
+    pub image_pull_policy: String,
+
+    /// Secret with a registry's credentials, in each namespace that has Tables; can be given more than once
+    #[arg(
+        long = "image-pull-secret",
+        value_name = "NAME",
+        env = "PARTITA_IMAGE_PULL_SECRETS",
+        value_delimiter = ','
+    )]
+    pub image_pull_secrets: Vec<String>,
+
+    /// Namespace of the Lease by which one of several operators is the active one: the one it runs in
+    #[arg(long, value_name = "NAMESPACE", env = "PARTITA_NAMESPACE")]
+    pub namespace: String,
+
+    /// What this operator is called in the Lease and in events; its pod's name
+    #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "partita-operator")]
+    pub identity: String,
+
+    /// Admin address of the routers, from which storage nodes learn where the others are
+    #[arg(long, value_name = "URL", env = "PARTITA_ROUTER_DIRECTORY")]
+    pub router_directory: String,
+
+    /// Size of a storage node's volume where the Table names none: three times a partition's size limit of 10 GB
+    #[arg(long, value_name = "QUANTITY", env = "PARTITA_STORAGE_SIZE", default_value = "30Gi")]
+    pub storage_size: String,
+
+    /// Address of /metrics, /healthz and /readyz
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "PARTITA_ADMIN_LISTEN",
+        default_value = "0.0.0.0:8001"
+    )]
+    pub admin_listen: SocketAddr,
+
+    /// Format of the log (on standard error), also of the storage nodes'
+    #[arg(long, value_enum, env = "PARTITA_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// What is logged, also by the storage nodes: error, warn, info, debug, trace, also by module (info,kube=debug)
+    #[arg(long, value_name = "FILTER", env = "PARTITA_LOG", default_value = "info")]
+    pub log: String,
+}
+
+const EXAMPLES: &str = "\
+Example (the chart in charts/partita runs it in the cluster):
+  partita-operator --namespace partita --image localhost/partita:0.1.0 \\
+    --router-directory http://partita-routers.partita.svc:8001";
+
+/// Formats of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl LogFormat {
+    /// As the flag has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// Sends the log to standard error.
+pub fn log_to_stderr(format: LogFormat, filter: &str) {
+    let filter = EnvFilter::builder().parse_lossy(filter);
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_fit_each_other() {
+        use clap::CommandFactory;
+        Options::command().debug_assert();
+        let options = Options::parse_from([
+            "partita-operator",
+            "--image=i",
+            "--namespace=n",
+            "--router-directory=http://r:8001",
+            "--image-pull-secret=a",
+            "--image-pull-secret=b",
+        ]);
+        assert_eq!(options.image_pull_secrets, ["a", "b"]);
+        assert_eq!(options.storage_size, "30Gi");
+    }
+}

@@ -1,0 +1,125 @@
+//! What the active operator does all day: it watches Tables and everything that belongs to them, and reconciles a Table
+//! whenever something of it has changed.
+//!
+//! Every cache is fed by the very stream that triggers reconciles: whoever is woken by a change sees it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{Controller, WatchStreamExt, controller, reflector as reflected, watcher};
+use kube::{Api, Client, ResourceExt};
+use partita_crds::names::{OPERATOR, TABLE_NAME};
+use partita_crds::{Partition, Table, names};
+
+use crate::table::{self, Context, Known};
+
+/// Tables that are reconciled at once: each may be waiting for its nodes.
+const TABLES_AT_ONCE: u16 = 32;
+/// Changes come in bursts (a StatefulSet, its pod, its claim): one reconcile sees them all.
+const BURST: Duration = Duration::from_millis(100);
+
+/// Runs until `stop`, and then until what was begun is finished. `context` is given the caches.
+pub async fn run(
+    client: Client,
+    context: impl FnOnce(Known) -> Context,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let ours = watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={OPERATOR}"));
+    let (partitions, partition_writer) = reflector::store::<Partition>();
+    let (stateful_sets, set_writer) = reflector::store::<StatefulSet>();
+    let (services, service_writer) = reflector::store::<Service>();
+    let partition_changes = reflected(
+        partition_writer,
+        watcher(Api::all(client.clone()), watcher::Config::default()).default_backoff(),
+    );
+    let set_changes = reflected(
+        set_writer,
+        watcher(Api::all(client.clone()), ours.clone()).default_backoff(),
+    );
+    let service_changes = reflected(
+        service_writer,
+        watcher(Api::all(client.clone()), ours).default_backoff(),
+    );
+    let claim_changes = watcher(
+        Api::<PartialObjectMeta<PersistentVolumeClaim>>::all(client.clone()),
+        watcher::Config::default().labels(names::TABLE_ID),
+    )
+    .default_backoff();
+
+    let controller = Controller::new(Api::<Table>::all(client.clone()), watcher::Config::default())
+        .with_config(
+            controller::Config::default()
+                .concurrency(TABLES_AT_ONCE)
+                .debounce(BURST),
+        )
+        .owns_stream(partition_changes.touched_objects())
+        .owns_stream(set_changes.touched_objects())
+        .owns_stream(service_changes.touched_objects());
+    let tables = controller.store();
+    let concerned = tables.clone();
+    let context = Arc::new(context(Known {
+        tables: tables.clone(),
+        partitions: partitions.clone(),
+        stateful_sets: stateful_sets.clone(),
+        services: services.clone(),
+    }));
+    let reconcile = move |table: Arc<Table>, context: Arc<Context>| {
+        let known = context.known.clone();
+        async move {
+            synced(&known).await;
+            table::reconcile(table, context).await
+        }
+    };
+    controller
+        .watches_stream(claim_changes.touched_objects(), move |claim| {
+            of_claim(&concerned, &claim)
+        })
+        .graceful_shutdown_on(stop)
+        .run(reconcile, table::on_error, Arc::clone(&context))
+        .for_each(|result| {
+            if let Err(controller::Error::ObjectNotFound(gone)) = &result {
+                table::forget(
+                    &context,
+                    gone.name.as_str(),
+                    gone.namespace.as_deref().unwrap_or_default(),
+                );
+            } else if let Err(error) = result {
+                tracing::debug!(%error, "a reconcile or a watch failed");
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+/// Until every cache has been filled once: what is not in it would seem not to be there.
+async fn synced(known: &Known) {
+    async fn filled<K: kube::runtime::reflector::Lookup + Clone + 'static>(store: &Store<K>)
+    where
+        K::DynamicType: Eq + std::hash::Hash + Clone,
+    {
+        // It fails when the watch has ended: then the process is about to.
+        let _ = store.wait_until_ready().await;
+    }
+    filled(&known.tables).await;
+    filled(&known.partitions).await;
+    filled(&known.stateful_sets).await;
+    filled(&known.services).await;
+}
+
+/// Tables that a claim matters to: those of the table name that it holds data of.
+fn of_claim(tables: &Store<Table>, claim: &PartialObjectMeta<PersistentVolumeClaim>) -> Vec<ObjectRef<Table>> {
+    let namespace = claim.namespace();
+    let Some(table_name) = claim.annotations().get(TABLE_NAME) else {
+        return Vec::new();
+    };
+    let concerned = tables.state_filter(|table| table.namespace() == namespace && table.spec.table_name == *table_name);
+    concerned
+        .iter()
+        .map(|table| ObjectRef::from_obj(table.as_ref()))
+        .collect()
+}

@@ -1,0 +1,218 @@
+//! Carries a plan's actions out, in their order, and writes the status.
+//!
+//! What is applied is applied by server-side apply under our field manager. A status names the version that it follows. A call
+//! that a node refuses or does not answer does not hold up the others: it is made again in the next pass.
+
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType};
+use kube::{Api, Resource, ResourceExt};
+use partita_crds::names::{self, FINALIZER, OPERATOR};
+use partita_crds::{Partition, Table, TableStatus};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::observe::Observed;
+use super::plan::{Action, Mirror};
+use super::status::{self, News};
+use super::{Context, Error};
+use crate::nodes::Answer;
+
+/// The longest note of an event.
+const EVENT_CHARS_MAX: usize = 1024;
+
+/// What became of a plan's actions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// A node is still at it.
+    pub busy: Option<String>,
+    /// A node refused or did not answer.
+    pub refused_by_node: Option<String>,
+    /// The API server does not take what we made of the specification.
+    pub refused_by_api: Option<String>,
+}
+
+impl Outcome {
+    /// Whether everything was done.
+    pub fn complete(&self) -> bool {
+        self.busy.is_none() && self.refused_by_node.is_none() && self.refused_by_api.is_none()
+    }
+}
+
+/// Carries actions out.
+pub async fn apply(context: &Context, observed: &Observed, actions: &[Action]) -> Result<Outcome, Error> {
+    let mut outcome = Outcome::default();
+    for action in actions {
+        let done = match action {
+            Action::Tell(node, call) => {
+                tell(context, observed, &mut outcome, node, call).await;
+                continue;
+            }
+            Action::AddFinalizer => finalizer(context, observed, true).await,
+            Action::RemoveFinalizer => finalizer(context, observed, false).await,
+            Action::ApplyService(service) => patch(context, observed, service.as_ref()).await,
+            Action::ApplyStatefulSet(set) => patch(context, observed, set.as_ref()).await,
+            Action::ApplyPartition(partition) => patch(context, observed, partition.as_ref()).await,
+            Action::MirrorPartition(mirror) => mirror_partition(context, observed, mirror).await,
+            Action::DeletePartition(name) => delete::<Partition>(context, observed, name).await,
+            Action::DeleteStatefulSet(name) => delete::<StatefulSet>(context, observed, name).await,
+            Action::DeleteClaim(name) => delete::<PersistentVolumeClaim>(context, observed, name).await,
+        };
+        match done {
+            Ok(()) => {}
+            Err(kube::Error::Api(refusal)) if matches!(refusal.code, 400 | 403 | 422) => {
+                outcome.refused_by_api = Some(refusal.message.clone());
+                return Ok(outcome);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(outcome)
+}
+
+async fn tell(context: &Context, observed: &Observed, outcome: &mut Outcome, node: &str, call: &crate::nodes::Call) {
+    let host = names::host(node, &observed.namespace);
+    match context.nodes.call(&host, call).await {
+        Ok(Answer::Done) => {}
+        Ok(Answer::Job(job)) if job.done => {}
+        Ok(Answer::Job(job)) => {
+            let why = job.waiting.map(|why| format!(": {why}")).unwrap_or_default();
+            outcome.busy = Some(format!("{node}-0 is at it{why}"));
+        }
+        Err(error) => {
+            tracing::warn!(table = observed.name, %error, "will be told again");
+            outcome.refused_by_node = Some(error.to_string());
+        }
+    }
+}
+
+fn api<K>(context: &Context, observed: &Observed) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    Api::namespaced(context.client.clone(), &observed.namespace)
+}
+
+/// Our fields are ours: what somebody else set there is overwritten.
+fn ours() -> PatchParams {
+    PatchParams::apply(OPERATOR).force()
+}
+
+async fn patch<K>(context: &Context, observed: &Observed, desired: &K) -> Result<(), kube::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    let name = desired.name_any();
+    tracing::info!(table = observed.name, kind = %K::kind(&()), name, "applying");
+    let api = api::<K>(context, observed);
+    api.patch(&name, &ours(), &Patch::Apply(desired)).await.map(drop)
+}
+
+async fn delete<K>(context: &Context, observed: &Observed, name: &str) -> Result<(), kube::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    tracing::info!(table = observed.name, kind = %K::kind(&()), name, "deleting");
+    match api::<K>(context, observed)
+        .delete(name, &DeleteParams::background())
+        .await
+    {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        deleted => deleted.map(drop),
+    }
+}
+
+async fn finalizer(context: &Context, observed: &Observed, there: bool) -> Result<(), kube::Error> {
+    let mut finalizers = observed.table.metadata.finalizers.clone().unwrap_or_default();
+    finalizers.retain(|finalizer| finalizer != FINALIZER);
+    if there {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    let version = &observed.table.metadata.resource_version;
+    let patch = json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
+    let params = PatchParams {
+        field_manager: Some(OPERATOR.to_owned()),
+        ..PatchParams::default()
+    };
+    let api = api::<Table>(context, observed);
+    match api.patch(&observed.name, &params, &Patch::Merge(&patch)).await {
+        // Gone already: nothing is left to let go.
+        Err(kube::Error::Api(status)) if status.code == 404 && !there => Ok(()),
+        patched => patched.map(drop),
+    }
+}
+
+async fn mirror_partition(context: &Context, observed: &Observed, mirror: &Mirror) -> Result<(), kube::Error> {
+    let status = status_patch::<Partition>(&mirror.name, mirror.version.as_deref(), &mirror.status);
+    let api = api::<Partition>(context, observed);
+    api.patch_status(&mirror.name, &ours(), &Patch::Apply(&status))
+        .await
+        .map(drop)
+}
+
+fn status_patch<K: Resource<DynamicType = ()>>(name: &str, version: Option<&str>, status: &impl Serialize) -> Value {
+    json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": name, "resourceVersion": version},
+        "status": status,
+    })
+}
+
+/// Writes the status, if it has changed, and tells people what is new.
+pub async fn write_status(context: &Context, observed: &Observed, wanted: &status::Judged) -> Result<(), Error> {
+    let before = observed.table.status.clone().unwrap_or_default();
+    if same(&before, &wanted.status) {
+        return Ok(());
+    }
+    let version = observed.table.metadata.resource_version.as_deref();
+    let patch = status_patch::<Table>(&observed.name, version, &wanted.status);
+    let api = api::<Table>(context, observed);
+    api.patch_status(&observed.name, &ours(), &Patch::Apply(&patch)).await?;
+    for news in &wanted.news {
+        publish(context, observed, news).await;
+    }
+    Ok(())
+}
+
+/// Records are compared as such: JSON that went through the API server may have lost a null.
+fn same(before: &TableStatus, after: &TableStatus) -> bool {
+    let record = |status: &TableStatus| status.state.clone().map(status::parsed);
+    let rest = |status: &TableStatus| TableStatus {
+        state: None,
+        ..status.clone()
+    };
+    record(before) == record(after) && rest(before) == rest(after)
+}
+
+/// An event is worth a try, not a failure.
+async fn publish(context: &Context, observed: &Observed, news: &News) {
+    let note: String = news.note.chars().take(EVENT_CHARS_MAX).collect();
+    tracing::info!(
+        namespace = observed.namespace,
+        table = observed.name,
+        reason = news.reason,
+        note,
+        "event"
+    );
+    let event = Event {
+        type_: if news.warning {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        },
+        reason: news.reason.clone(),
+        note: Some(note),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    let about = observed.table.object_ref(&());
+    if let Err(error) = context.recorder.publish(&event, &about).await {
+        tracing::warn!(%error, "an event could not be published");
+    }
+}

@@ -1,0 +1,122 @@
+//! What a table is made of on Kubernetes: a storage node (StatefulSet and Service) and a Partition for each of its
+//! partitions, and a Partition for each of its global indexes' partitions. All of it is pure.
+//!
+//! 1. [`Piece`]: every partition that a record names, with the resources' names and the node that holds it;
+//! 2. [`node`], [`partition`]: the resources as they should be; [`requests`]: what a storage node asks of the scheduler;
+//! 3. [`difference`]: whether a resource is as it should be.
+
+pub mod difference;
+pub mod node;
+pub mod partition;
+pub mod quantity;
+pub mod requests;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource;
+use partita_crds::{Table, names};
+use partita_model::partition::PartitionDescriptor;
+use partita_model::schema::{IndexId, TableId};
+use partita_model::table::Status;
+use partita_model::table::record::{IndexPhase, Record};
+
+/// A partition and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The Partition resource's name.
+    pub name: String,
+    /// Its place, as the label has it.
+    pub place: String,
+    /// The StatefulSet whose storage node holds it.
+    pub host: String,
+    /// The global index whose rows it holds.
+    pub index: Option<(String, IndexId)>,
+    /// What its group is told of itself.
+    pub descriptor: PartitionDescriptor,
+    /// It is still being made: only then its group may be made.
+    pub new: bool,
+}
+
+/// Every partition of a table and its global indexes, but for indexes that are being removed.
+pub fn pieces(record: &Record) -> Vec<Piece> {
+    let prefix = prefix(record);
+    let creating = record.status == Status::Creating;
+    let table = record.table_descriptors().into_iter().enumerate();
+    let mut pieces: Vec<Piece> = table
+        .map(|(place, descriptor)| Piece {
+            name: names::partition(&prefix, place),
+            place: place.to_string(),
+            host: names::partition(&prefix, place),
+            index: None,
+            descriptor,
+            new: creating,
+        })
+        .collect();
+    let nodes = pieces.len().max(1);
+    for index in &record.global {
+        let descriptors = record.index_descriptors(index).into_iter().enumerate();
+        pieces.extend(descriptors.map(|(place, descriptor)| Piece {
+            name: names::index_partition(&prefix, index.id, place),
+            place: format!("i{}-{place}", index.id.0),
+            host: names::partition(&prefix, place % nodes),
+            index: Some((index.name.clone(), index.id)),
+            descriptor,
+            new: creating || index.phase == IndexPhase::Building,
+        }));
+    }
+    pieces
+}
+
+/// What the names of a table's children begin with.
+pub fn prefix(record: &Record) -> String {
+    names::prefix(&record.spec.name, record.id)
+}
+
+/// The label selector of everything that belongs to a table.
+pub fn selector(id: TableId) -> String {
+    format!("{}={}", names::TABLE_ID, names::id_label(id))
+}
+
+fn labels(table: &Table, id: TableId, place: &str) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([
+        ("app.kubernetes.io/component".to_owned(), "storage".to_owned()),
+        ("app.kubernetes.io/managed-by".to_owned(), names::OPERATOR.to_owned()),
+        (names::TABLE.to_owned(), table.metadata.name.clone().unwrap_or_default()),
+    ]);
+    labels.extend(selected(id, place));
+    labels
+}
+
+/// The labels by which a StatefulSet and a Service find their pod.
+fn selected(id: TableId, place: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("app.kubernetes.io/name".to_owned(), "partita".to_owned()),
+        (names::TABLE_ID.to_owned(), names::id_label(id)),
+        (names::PARTITION.to_owned(), place.to_owned()),
+    ])
+}
+
+/// The metadata of a child: it goes with its Table.
+fn metadata(table: &Table, id: TableId, name: &str, place: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: table.metadata.namespace.clone(),
+        labels: Some(labels(table, id, place)),
+        owner_references: owner(table).map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    }
+}
+
+fn owner(table: &Table) -> Option<OwnerReference> {
+    table.controller_owner_ref(&())
+}
+
+/// Whether a resource belongs to this Table, and not to one that was deleted and is about to take it along.
+pub fn is_ours(table: &Table, metadata: &ObjectMeta) -> bool {
+    let owners = metadata.owner_references.iter().flatten();
+    metadata.deletion_timestamp.is_none()
+        && owners
+            .filter(|owner| owner.kind == Table::kind(&()))
+            .all(|owner| Some(&owner.uid) == table.metadata.uid.as_ref())
+}

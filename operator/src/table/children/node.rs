@@ -1,0 +1,308 @@
+//! The storage node of a partition: a StatefulSet of one pod with its volume, and a headless Service that gives the pod its
+//! name also while it is not ready.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy};
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference,
+    ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec,
+    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext, Service, ServicePort, ServiceSpec,
+    TopologySpreadConstraint, VolumeMount, VolumeResourceRequirements,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use partita_crds::table::Scheduling;
+use partita_crds::{Table, names};
+use partita_model::schema::TableId;
+
+use super::requests::Requests;
+use super::{labels, metadata, selected};
+use crate::settings::Settings;
+
+/// The user and group of the image.
+const USER: i64 = 65532;
+/// Where the volume is mounted.
+const DATA: &str = "/data";
+/// The claim template's name: a claim is called `data-<pod>`.
+const CLAIM: &str = "data";
+/// How long a pod may take to stop: requests end within 20 s, then tables are flushed.
+const STOP_SECONDS: i64 = 60;
+/// How often a pod is probed.
+const PROBE_EVERY_SECONDS: i32 = 10;
+/// How long a probe may take: a loaded disk is no reason to kill.
+const PROBE_MAX_SECONDS: i32 = 5;
+/// A minute without an answer is a process that hangs.
+const LIVENESS_FAILURES: i32 = 6;
+/// Not ready is cheap to say and to take back.
+const READINESS_EVERY_SECONDS: i32 = 2;
+
+/// A storage node to be.
+#[derive(Debug, Clone)]
+pub struct StorageNode<'a> {
+    /// Whose.
+    pub table: &'a Table,
+    /// The table's id.
+    pub id: TableId,
+    /// The table's name.
+    pub table_name: &'a str,
+    /// The seed of the table's hash.
+    pub seed: u64,
+    /// Which of the table's.
+    pub place: usize,
+    /// What it asks of the scheduler, unless the Table says otherwise.
+    pub requests: Requests,
+    /// Its volume's size.
+    pub storage_size: Quantity,
+    /// Its volume's class.
+    pub storage_class: Option<String>,
+}
+
+impl StorageNode<'_> {
+    /// The name of both resources.
+    pub fn name(&self) -> String {
+        names::partition(&names::prefix(self.table_name, self.id), self.place)
+    }
+
+    /// Gives its pod a name.
+    pub fn service(&self) -> Service {
+        let port = |name: &str, port: u16| ServicePort {
+            name: Some(name.to_owned()),
+            port: i32::from(port),
+            target_port: Some(IntOrString::String(name.to_owned())),
+            ..ServicePort::default()
+        };
+        let place = self.place.to_string();
+        Service {
+            metadata: metadata(self.table, self.id, &self.name(), &place),
+            spec: Some(ServiceSpec {
+                cluster_ip: Some("None".to_owned()),
+                publish_not_ready_addresses: Some(true),
+                selector: Some(selected(self.id, &place)),
+                ports: Some(vec![
+                    port("transport", names::TRANSPORT_PORT),
+                    port("admin", names::ADMIN_PORT),
+                ]),
+                ..ServiceSpec::default()
+            }),
+            ..Service::default()
+        }
+    }
+
+    /// Its pod and volume.
+    pub fn stateful_set(&self, settings: &Settings) -> StatefulSet {
+        let (name, place) = (self.name(), self.place.to_string());
+        StatefulSet {
+            metadata: metadata(self.table, self.id, &name, &place),
+            spec: Some(StatefulSetSpec {
+                replicas: Some(1),
+                service_name: Some(name),
+                selector: LabelSelector {
+                    match_labels: Some(selected(self.id, &place)),
+                    ..LabelSelector::default()
+                },
+                pod_management_policy: Some("Parallel".to_owned()),
+                update_strategy: Some(StatefulSetUpdateStrategy {
+                    type_: Some("OnDelete".to_owned()),
+                    ..StatefulSetUpdateStrategy::default()
+                }),
+                template: PodTemplateSpec {
+                    metadata: Some(ObjectMeta {
+                        labels: Some(labels(self.table, self.id, &place)),
+                        ..ObjectMeta::default()
+                    }),
+                    spec: Some(self.pod(settings)),
+                },
+                volume_claim_templates: Some(vec![self.claim(&place)]),
+                ..StatefulSetSpec::default()
+            }),
+            status: None,
+        }
+    }
+
+    fn claim(&self, place: &str) -> PersistentVolumeClaim {
+        PersistentVolumeClaim {
+            metadata: ObjectMeta {
+                name: Some(CLAIM.to_owned()),
+                labels: Some(labels(self.table, self.id, place)),
+                annotations: Some(BTreeMap::from([
+                    (names::TABLE_NAME.to_owned(), self.table_name.to_owned()),
+                    (names::SEED.to_owned(), format!("{:016x}", self.seed)),
+                ])),
+                ..ObjectMeta::default()
+            },
+            spec: Some(PersistentVolumeClaimSpec {
+                access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+                storage_class_name: self.storage_class.clone(),
+                resources: Some(VolumeResourceRequirements {
+                    requests: Some(BTreeMap::from([("storage".to_owned(), self.storage_size.clone())])),
+                    ..VolumeResourceRequirements::default()
+                }),
+                ..PersistentVolumeClaimSpec::default()
+            }),
+            status: None,
+        }
+    }
+
+    fn pod(&self, settings: &Settings) -> PodSpec {
+        let scheduling = self.table.spec.scheduling.clone().unwrap_or_default();
+        let secrets = settings.image_pull_secrets.iter();
+        let secrets: Vec<LocalObjectReference> = secrets
+            .map(|name| LocalObjectReference { name: name.clone() })
+            .collect();
+        PodSpec {
+            automount_service_account_token: Some(false),
+            enable_service_links: Some(false),
+            image_pull_secrets: some_if_any(secrets),
+            termination_grace_period_seconds: Some(STOP_SECONDS),
+            security_context: Some(PodSecurityContext {
+                run_as_non_root: Some(true),
+                run_as_user: Some(USER),
+                run_as_group: Some(USER),
+                fs_group: Some(USER),
+                fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+                seccomp_profile: Some(SeccompProfile {
+                    type_: "RuntimeDefault".to_owned(),
+                    ..SeccompProfile::default()
+                }),
+                ..PodSecurityContext::default()
+            }),
+            topology_spread_constraints: Some(
+                ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+                    .map(|key| self.spread(key))
+                    .to_vec(),
+            ),
+            node_selector: Some(scheduling.node_selector.clone()).filter(|selector| !selector.is_empty()),
+            tolerations: some_if_any(scheduling.tolerations.clone()),
+            priority_class_name: scheduling.priority_class_name.clone(),
+            containers: vec![self.container(settings, &scheduling)],
+            ..PodSpec::default()
+        }
+    }
+
+    /// A table's nodes go to different places as far as there are any.
+    fn spread(&self, topology_key: &str) -> TopologySpreadConstraint {
+        let ours = BTreeMap::from([(names::TABLE_ID.to_owned(), names::id_label(self.id))]);
+        TopologySpreadConstraint {
+            max_skew: 1,
+            topology_key: topology_key.to_owned(),
+            when_unsatisfiable: "ScheduleAnyway".to_owned(),
+            label_selector: Some(LabelSelector {
+                match_labels: Some(ours),
+                ..LabelSelector::default()
+            }),
+            ..TopologySpreadConstraint::default()
+        }
+    }
+
+    fn container(&self, settings: &Settings, scheduling: &Scheduling) -> Container {
+        let port = |name: &str, port: u16| ContainerPort {
+            name: Some(name.to_owned()),
+            container_port: i32::from(port),
+            ..ContainerPort::default()
+        };
+        let (transport, admin) = (names::TRANSPORT_PORT, names::ADMIN_PORT);
+        Container {
+            name: "replica".to_owned(),
+            image: Some(settings.image.clone()),
+            image_pull_policy: Some(settings.image_pull_policy.clone()),
+            command: Some(vec!["/usr/local/bin/partita".to_owned()]),
+            args: Some(vec![
+                "replica".to_owned(),
+                format!("--data={DATA}"),
+                format!("--listen=0.0.0.0:{transport}"),
+                format!("--admin-listen=0.0.0.0:{admin}"),
+                format!("--directory={}", settings.router_directory),
+            ]),
+            env: Some(vec![
+                value("PARTITA_LOG_FORMAT", &settings.log_format),
+                value("PARTITA_LOG", &settings.log),
+                field("POD_NAME", "metadata.name"),
+                field("POD_NAMESPACE", "metadata.namespace"),
+            ]),
+            ports: Some(vec![port("transport", transport), port("admin", admin)]),
+            resources: Some(ResourceRequirements {
+                requests: Some(BTreeMap::from([
+                    (
+                        "cpu".to_owned(),
+                        scheduling.cpu.clone().unwrap_or_else(|| self.requests.cpu.clone()),
+                    ),
+                    (
+                        "memory".to_owned(),
+                        scheduling
+                            .memory
+                            .clone()
+                            .unwrap_or_else(|| self.requests.memory.clone()),
+                    ),
+                ])),
+                ..ResourceRequirements::default()
+            }),
+            liveness_probe: Some(probe("/healthz", PROBE_EVERY_SECONDS, Some(LIVENESS_FAILURES))),
+            readiness_probe: Some(probe("/readyz", READINESS_EVERY_SECONDS, None)),
+            volume_mounts: Some(vec![VolumeMount {
+                name: CLAIM.to_owned(),
+                mount_path: DATA.to_owned(),
+                ..VolumeMount::default()
+            }]),
+            security_context: Some(SecurityContext {
+                allow_privilege_escalation: Some(false),
+                read_only_root_filesystem: Some(true),
+                capabilities: Some(Capabilities {
+                    drop: Some(vec!["ALL".to_owned()]),
+                    add: None,
+                }),
+                ..SecurityContext::default()
+            }),
+            ..Container::default()
+        }
+    }
+}
+
+fn value(name: &str, value: &str) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+        value_from: None,
+    }
+}
+
+fn field(name: &str, path: &str) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: path.to_owned(),
+                ..ObjectFieldSelector::default()
+            }),
+            ..EnvVarSource::default()
+        }),
+    }
+}
+
+fn probe(path: &str, every_seconds: i32, failures: Option<i32>) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String("admin".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(every_seconds),
+        timeout_seconds: Some(PROBE_MAX_SECONDS),
+        failure_threshold: failures,
+        ..Probe::default()
+    }
+}
+
+fn some_if_any<T>(list: Vec<T>) -> Option<Vec<T>> {
+    Some(list).filter(|list| !list.is_empty())
+}
+
+/// The size and class of the volume of a StatefulSet that is there: they cannot be changed.
+pub fn storage(set: &StatefulSet) -> Option<(Quantity, Option<String>)> {
+    let claim = set.spec.as_ref()?.volume_claim_templates.as_ref()?.first()?;
+    let spec = claim.spec.as_ref()?;
+    let size = spec.resources.as_ref()?.requests.as_ref()?.get("storage")?;
+    Some((size.clone(), spec.storage_class_name.clone()))
+}

@@ -1,0 +1,368 @@
+//! What there is: the Table, its children, its volumes' claims, and what its storage nodes say.
+//!
+//! 1. The record of the table (`status.state`), and its partitions from their resources;
+//! 2. its children, from the caches of the API server's watches;
+//! 3. claims and pods, listed afresh, when a table begins, has lost resources or is deleted: then old knowledge would do harm;
+//! 4. the storage nodes: all of them while something is under way, at rest those that may not be well, and all that are due
+//!    to be measured.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::future::join_all;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use kube::api::ListParams;
+use kube::runtime::reflector::Store;
+use kube::{Api, Resource, ResourceExt};
+use partita_crds::table::DeletionPolicy;
+use partita_crds::{Partition, PartitionPhase, Table, names};
+use partita_model::admin::{GroupState, StoreState};
+use partita_model::hexadecimal::parse_id;
+use partita_model::key::KeyBytes;
+use partita_model::partition::GroupId;
+use partita_model::schema::TableId;
+use partita_model::table::Status;
+use partita_model::table::record::{FORMAT, IndexPhase, Piece, Record, cover};
+
+use super::Context;
+use super::children::{pieces, prefix, selector};
+
+/// Most partitions of a table or an index, as in standalone: the same manifest gives the same table.
+pub const PARTITIONS_MAX: u64 = 64;
+
+/// Everything that a plan is made from.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The Table.
+    pub table: Arc<Table>,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What is kept of it.
+    pub kept: Kept,
+    /// Keys whose Partition resources are missing though the table is there.
+    pub uncovered: Option<String>,
+    /// The other Table that has this table's name.
+    pub rival: Option<String>,
+    /// Its Partitions, by name.
+    pub partitions: BTreeMap<String, Arc<Partition>>,
+    /// Its StatefulSets, by name.
+    pub stateful_sets: BTreeMap<String, Arc<StatefulSet>>,
+    /// Its Services, by name.
+    pub services: BTreeMap<String, Arc<Service>>,
+    /// Claims of storage nodes in its namespace; empty unless they matter.
+    pub claims: Vec<Claim>,
+    /// Pods of a table that is being deleted.
+    pub pods: usize,
+    /// What the storage nodes say, by StatefulSet; those that were not asked are not there.
+    pub nodes: BTreeMap<String, Node>,
+    /// Whether measured columns may be written.
+    pub measure: bool,
+}
+
+/// What is kept of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kept {
+    /// Nothing: it is new.
+    Nothing,
+    /// Something that this version cannot read.
+    Unreadable(String),
+    /// Its record.
+    Record(Box<Record>),
+}
+
+/// A storage node as it answered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Node {
+    /// It did not.
+    Silent,
+    /// Its store.
+    Store(StoreState),
+}
+
+/// A claim of a storage node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Its name.
+    pub name: String,
+    /// The table's id.
+    pub table: TableId,
+    /// The table's name.
+    pub table_name: Option<String>,
+    /// The seed of the table's hash.
+    pub seed: Option<u64>,
+    /// Which of the table's storage nodes.
+    pub place: Option<usize>,
+}
+
+impl Observed {
+    /// The record, if there is a readable one.
+    pub fn record(&self) -> Option<&Record> {
+        match &self.kept {
+            Kept::Record(record) => Some(record),
+            Kept::Nothing | Kept::Unreadable(_) => None,
+        }
+    }
+
+    /// The table that its children are made for: the kept one, the one to be adopted, or a new one.
+    pub fn id(&self) -> TableId {
+        id(&self.table, self.record())
+    }
+
+    /// A group as its node described it.
+    pub fn group(&self, host: &str, group: GroupId) -> Option<&GroupState> {
+        match self.nodes.get(host)? {
+            Node::Silent => None,
+            Node::Store(store) => store.groups.iter().find(|state| state.descriptor.group == group),
+        }
+    }
+
+    /// Whether the Table is being deleted.
+    pub fn deleting(&self) -> bool {
+        self.table.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether every node that was asked answered.
+    pub fn all_answered(&self) -> bool {
+        self.nodes.values().all(|node| matches!(node, Node::Store(_)))
+    }
+}
+
+/// Observes a Table. `measure`: it is due to be measured.
+pub async fn observe(context: &Context, table: Arc<Table>, measure: bool) -> Result<Observed, kube::Error> {
+    let namespace = table.namespace().unwrap_or_default();
+    let mut kept = kept(&table);
+    let id = id(
+        &table,
+        match &kept {
+            Kept::Record(record) => Some(record),
+            Kept::Nothing | Kept::Unreadable(_) => None,
+        },
+    );
+    let partitions = of_table(&context.known.partitions, &namespace, id);
+    let uncovered = match &mut kept {
+        Kept::Record(record) => fill(record, &partitions),
+        Kept::Nothing | Kept::Unreadable(_) => None,
+    };
+    let mut observed = Observed {
+        name: table.name_any(),
+        rival: rival(&table, &context.known.tables),
+        kept,
+        uncovered,
+        partitions,
+        stateful_sets: of_table(&context.known.stateful_sets, &namespace, id),
+        services: of_table(&context.known.services, &namespace, id),
+        claims: Vec::new(),
+        pods: 0,
+        nodes: BTreeMap::new(),
+        measure,
+        table,
+        namespace,
+    };
+    list(context, &mut observed).await?;
+    ask(context, &mut observed).await;
+    Ok(observed)
+}
+
+fn id(table: &Table, record: Option<&Record>) -> TableId {
+    let adopted = || {
+        let bootstrap = table.spec.bootstrap.as_ref()?;
+        parse_id(bootstrap.adopt.as_deref()?).map(TableId)
+    };
+    match record {
+        Some(record) => record.id,
+        None => adopted().unwrap_or_else(|| own_id(table)),
+    }
+}
+
+/// The id of a table that begins with this resource.
+pub fn own_id(table: &Table) -> TableId {
+    names::table_id(table.metadata.uid.as_deref().unwrap_or_default())
+}
+
+fn kept(table: &Table) -> Kept {
+    let Some(state) = table.status.as_ref().and_then(|status| status.state.as_ref()) else {
+        return Kept::Nothing;
+    };
+    match serde_json::from_value::<Record>(state.clone()) {
+        Ok(record) if record.format > FORMAT => Kept::Unreadable(format!("its format {} is newer", record.format)),
+        Ok(record) => Kept::Record(Box::new(record)),
+        Err(error) => Kept::Unreadable(error.to_string()),
+    }
+}
+
+/// Children of a table, by name.
+fn of_table<K>(known: &Store<K>, namespace: &str, id: TableId) -> BTreeMap<String, Arc<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let label = names::id_label(id);
+    let found = known.state_filter(|child| {
+        child.meta().namespace.as_deref() == Some(namespace) && child.labels().get(names::TABLE_ID) == Some(&label)
+    });
+    found.into_iter().map(|child| (child.name_any(), child)).collect()
+}
+
+/// Puts the partitions into a record: from their resources, or, while they are being made, as they are to be. Returns what is
+/// missing.
+fn fill(record: &mut Record, known: &BTreeMap<String, Arc<Partition>>) -> Option<String> {
+    let mut laid_out = record.clone();
+    laid_out.lay_out(PARTITIONS_MAX);
+    let creating = record.status == Status::Creating;
+    let mut missing = None;
+    match cover(covered(known, None)) {
+        Ok(partitions) => record.partitions = partitions,
+        Err(_) if creating => record.partitions = laid_out.partitions,
+        Err(gap) => missing = Some(gap.to_string()),
+    }
+    for (index, laid_out) in record.global.iter_mut().zip(laid_out.global) {
+        if index.phase == IndexPhase::Removing {
+            continue;
+        }
+        match cover(covered(known, Some(i32::from(index.id.0)))) {
+            Ok(partitions) => index.partitions = partitions,
+            Err(_) if creating || index.phase == IndexPhase::Building => index.partitions = laid_out.partitions,
+            Err(gap) => missing = Some(format!("of the index {}: {gap}", index.name)),
+        }
+    }
+    missing
+}
+
+/// The keys of the Partitions of the table or of one of its indexes.
+fn covered(known: &BTreeMap<String, Arc<Partition>>, index: Option<i32>) -> Vec<Piece> {
+    let key = |hexadecimal: &str| hex::decode(hexadecimal).ok().map(KeyBytes);
+    let piece = |partition: &Arc<Partition>| {
+        let spec = &partition.spec;
+        Some(Piece {
+            group: GroupId(parse_id(&spec.group)?),
+            start: key(spec.start.as_deref().unwrap_or_default())?,
+            end: match &spec.end {
+                Some(end) => Some(key(end)?),
+                None => None,
+            },
+        })
+    };
+    let of_index = known.values().filter(|partition| partition.spec.index_id == index);
+    of_index.filter_map(piece).collect()
+}
+
+/// Another Table of the same table name that comes first: the one that is there, else the older.
+fn rival(table: &Table, known: &Store<Table>) -> Option<String> {
+    let rank = |table: &Table| {
+        let kept = table.status.as_ref().is_some_and(|status| status.state.is_some());
+        let created = table.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        (!kept, created, table.metadata.uid.clone())
+    };
+    let others = known.state_filter(|other| {
+        other.metadata.namespace == table.metadata.namespace
+            && other.spec.table_name == table.spec.table_name
+            && other.metadata.uid != table.metadata.uid
+    });
+    let first = others.into_iter().min_by_key(|other| rank(other))?;
+    (rank(&first) < rank(table)).then(|| first.name_any())
+}
+
+/// Lists what must not be known from yesterday.
+async fn list(context: &Context, observed: &mut Observed) -> Result<(), kube::Error> {
+    let namespace = &observed.namespace;
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), namespace);
+    let own = selector(
+        observed
+            .record()
+            .map_or_else(|| own_id(&observed.table), |record| record.id),
+    );
+    if observed.deleting() {
+        if observed.table.spec.deletion_policy == DeletionPolicy::Delete && observed.stateful_sets.is_empty() {
+            let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
+            observed.pods = pods
+                .list_metadata(&ListParams::default().labels(&own))
+                .await?
+                .items
+                .len();
+            observed.claims = all_claims(&claims, &own).await?;
+        }
+    } else if observed.rival.is_some() || observed.table.spec.paused {
+        // Nothing will be decided.
+    } else if observed.kept == Kept::Nothing {
+        observed.claims = all_claims(&claims, names::TABLE_ID).await?;
+    } else if observed.uncovered.is_some() {
+        observed.claims = all_claims(&claims, &own).await?;
+    }
+    Ok(())
+}
+
+async fn all_claims(api: &Api<PersistentVolumeClaim>, selector: &str) -> Result<Vec<Claim>, kube::Error> {
+    let found = api.list_metadata(&ListParams::default().labels(selector)).await?;
+    // A claim that is being deleted holds nothing back.
+    let there = found
+        .items
+        .into_iter()
+        .filter(|claim| claim.metadata.deletion_timestamp.is_none());
+    let claim = |claim: kube::core::PartialObjectMeta<PersistentVolumeClaim>| {
+        let label = |key| claim.labels().get(key);
+        let annotation = |key| claim.annotations().get(key);
+        Some(Claim {
+            name: claim.name_any(),
+            table: TableId(parse_id(label(names::TABLE_ID)?)?),
+            table_name: annotation(names::TABLE_NAME).cloned(),
+            seed: annotation(names::SEED).and_then(|seed| parse_id(seed)),
+            place: label(names::PARTITION).and_then(|place| place.parse().ok()),
+        })
+    };
+    Ok(there.filter_map(claim).collect())
+}
+
+/// Asks the storage nodes, all at once.
+async fn ask(context: &Context, observed: &mut Observed) {
+    let hosts = hosts(observed);
+    let answers = join_all(hosts.iter().map(|host| async {
+        let address = names::host(host, &observed.namespace);
+        match context.nodes.store(&address).await {
+            Ok(store) => Node::Store(store),
+            Err(error) => {
+                tracing::debug!(%error, "asked a storage node");
+                Node::Silent
+            }
+        }
+    }))
+    .await;
+    observed.nodes = hosts.iter().cloned().zip(answers).collect();
+}
+
+/// The storage nodes to be asked.
+fn hosts(observed: &Observed) -> BTreeSet<String> {
+    let table = &observed.table;
+    if observed.deleting() || table.spec.paused || observed.rival.is_some() {
+        return BTreeSet::new();
+    }
+    let Some(record) = observed.record().filter(|_| observed.uncovered.is_none()) else {
+        // Nodes that are (being made) for data that is there already.
+        let prefix = names::prefix(&table.spec.table_name, observed.id());
+        let claims = observed.claims.iter().filter(|claim| claim.table == observed.id());
+        let hosts = claims.filter_map(|claim| Some(names::partition(&prefix, claim.place?)));
+        return hosts.filter(|host| observed.stateful_sets.contains_key(host)).collect();
+    };
+    let pieces = pieces(record);
+    if !record.settled() || observed.measure {
+        let prefix = prefix(record);
+        let all = (0..record.partitions.len()).map(|place| names::partition(&prefix, place));
+        return all.collect();
+    }
+    let unwell = pieces
+        .into_iter()
+        .filter(|piece| !is_well(observed, &piece.name, &piece.host));
+    unwell.map(|piece| piece.host).collect()
+}
+
+/// Whether a partition is ready as far as the API server knows.
+fn is_well(observed: &Observed, partition: &str, host: &str) -> bool {
+    let status = observed
+        .partitions
+        .get(partition)
+        .and_then(|known| known.status.as_ref());
+    let set = observed.stateful_sets.get(host).and_then(|set| set.status.as_ref());
+    status.is_some_and(|status| status.phase == PartitionPhase::Ready)
+        && set.and_then(|set| set.ready_replicas).unwrap_or(0) > 0
+}

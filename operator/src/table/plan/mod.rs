@@ -1,0 +1,319 @@
+//! From what there is to what is to be done next. Pure: what is observed, the settings and the time are arguments.
+//!
+//! 1. [`deletion`]: a Table that is being deleted;
+//! 2. [`begin`]: a Table that nothing is known of: a new table, or one whose retained data is taken up ([`recover`]);
+//! 3. [`target`]: a settled table whose specification has changed gets another target, in its record;
+//! 4. [`nodes`]: storage nodes and Partition resources as they should be;
+//! 5. [`mirror`]: each partition's state, and its group where it is still to be made;
+//! 6. [`steps`]: the next step from what the record intends to what is there.
+//!
+//! A plan is for one pass: whatever it changes is observed before the next.
+
+mod begin;
+mod deletion;
+mod mirror;
+mod nodes;
+mod recover;
+mod steps;
+mod target;
+
+pub use mirror::two_digits;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Service;
+use partita_crds::names::FINALIZER;
+use partita_crds::{Partition, PartitionPhase, PartitionStatus};
+use partita_model::table::record::{Circumstances, Record};
+
+use super::apply::Outcome;
+use super::observe::{Kept, Observed, PARTITIONS_MAX};
+use super::validate::Valid;
+use crate::nodes::Call;
+use crate::settings::Settings;
+
+/// How soon a table is looked at again whose nodes are busy.
+const BUSY: Duration = Duration::from_secs(1);
+/// How soon a table is looked at again that waits for nodes to start or to come back: only nodes are asked.
+const WAITING: Duration = Duration::from_secs(2);
+/// How soon a table is looked at again that waits for a person. What the person does is noticed at once in most cases.
+const STALLED: Duration = Duration::from_secs(30);
+/// How soon a table is looked at again that is as it should be: when it is due to be measured.
+const SETTLED: Duration = Duration::from_secs(300);
+
+/// The reason of a Table whose name another one has.
+const NAME_TAKEN: &str = "NameTaken";
+
+/// What is to be done. Order matters; a refusal by the API server ends the pass.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// From now on the Table's deletion waits for us.
+    AddFinalizer,
+    /// The Table may go.
+    RemoveFinalizer,
+    /// Make a resource as it should be.
+    ApplyService(Box<Service>),
+    /// Likewise.
+    ApplyStatefulSet(Box<StatefulSet>),
+    /// Likewise.
+    ApplyPartition(Box<Partition>),
+    /// Mirror what is true of a partition.
+    MirrorPartition(Mirror),
+    /// Remove a resource.
+    DeletePartition(String),
+    /// Likewise.
+    DeleteStatefulSet(String),
+    /// Remove a claim, and with it its data.
+    DeleteClaim(String),
+    /// Tell the storage node of a StatefulSet something.
+    Tell(String, Call),
+}
+
+/// What is true of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// The Partition.
+    pub name: String,
+    /// The version that this follows.
+    pub version: Option<String>,
+    /// Its status.
+    pub status: PartitionStatus,
+    /// Its items count for the table (an index's do not).
+    pub of_table: bool,
+    /// The table is not ready without it (an index that is being built can do without).
+    pub needed: bool,
+}
+
+impl Mirror {
+    /// Whether it serves.
+    pub fn is_ready(&self) -> bool {
+        self.status.phase == PartitionPhase::Ready
+    }
+}
+
+/// What is noted in the record once every action has been done (and every job is finished).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// The table can be used.
+    Created,
+    /// The partitions know the schema.
+    Applied,
+    /// An index is gone.
+    IndexRemoved(String),
+    /// An index is complete.
+    IndexBuilt(String),
+    /// Expiry rows have been made (or dropped).
+    TimeToLiveSwitched(bool),
+}
+
+impl Note {
+    /// Notes it.
+    pub fn take(&self, record: &mut Record) {
+        match self {
+            Self::Created => record.created(),
+            Self::Applied => record.applied(),
+            Self::IndexRemoved(name) => record.index_removed(name),
+            Self::IndexBuilt(name) => record.index_built(name),
+            Self::TimeToLiveSwitched(on) => record.time_to_live_switched(*on),
+        }
+    }
+}
+
+/// Why a person has to do something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The conditions' reason.
+    pub reason: &'static str,
+    /// What is the matter, and what to do.
+    pub message: String,
+    /// The table may serve all the same, and `Ready` says whether it does.
+    pub serves: bool,
+}
+
+impl Problem {
+    /// A problem with the specification: the table is not as declared, and will not be.
+    pub fn stalled(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            serves: false,
+        }
+    }
+
+    /// Something that is held back on purpose.
+    pub fn held(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            serves: true,
+            ..Self::stalled(reason, message)
+        }
+    }
+}
+
+/// What a pass does.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// In this order.
+    pub actions: Vec<Action>,
+    /// The record as it is to be kept, before `note`.
+    pub record: Option<Record>,
+    /// What is noted in it when everything was done.
+    pub note: Option<Note>,
+    /// What is true of the partitions.
+    pub mirrors: Vec<Mirror>,
+    /// What a person has to do.
+    pub problem: Option<Problem>,
+    /// What is waited for.
+    pub waiting: Option<String>,
+    /// Something that people should hear of: an event's reason and words.
+    pub news: Option<(&'static str, String)>,
+    /// Nothing is to be said about it: the next pass follows from what was written.
+    pub quiet: bool,
+}
+
+impl Plan {
+    fn only(action: Action) -> Self {
+        Self {
+            actions: vec![action],
+            quiet: true,
+            ..Self::default()
+        }
+    }
+
+    fn problem(record: Option<Record>, problem: Problem) -> Self {
+        Self {
+            record,
+            problem: Some(problem),
+            ..Self::default()
+        }
+    }
+
+    /// The other Table of this name may go any moment, and nobody tells.
+    fn named_twice(&self) -> bool {
+        self.problem
+            .as_ref()
+            .is_some_and(|problem| problem.reason == NAME_TAKEN)
+    }
+
+    /// When the table is looked at again, unless something happens before.
+    pub fn look_again(&self, outcome: &Outcome) -> Duration {
+        let unwell = self.mirrors.iter().any(|mirror| !mirror.is_ready());
+        if outcome.refused_by_api.is_some() {
+            STALLED
+        } else if self.note.is_some() || outcome.refused_by_node.is_some() {
+            BUSY
+        } else if self.waiting.is_some() || self.named_twice() || unwell || !self.actions.is_empty() {
+            WAITING
+        } else if self.problem.is_some() {
+            STALLED
+        } else {
+            SETTLED
+        }
+    }
+}
+
+/// Plans a pass.
+pub fn plan(observed: &Observed, valid: &Result<Valid, Problem>, settings: &Settings, now_ms: u64) -> Plan {
+    let at = Circumstances {
+        now_ms,
+        partitions_max: PARTITIONS_MAX,
+    };
+    if observed.deleting() {
+        return deletion::plan(observed);
+    }
+    if !has_finalizer(observed) {
+        return Plan::only(Action::AddFinalizer);
+    }
+    if observed.table.spec.paused {
+        return paused(observed);
+    }
+    if let Some(rival) = &observed.rival {
+        let message = format!(
+            "spec.tableName: the Table {rival} of this namespace has the name {} already; delete one of the two",
+            observed.table.spec.table_name
+        );
+        return Plan::problem(observed.record().cloned(), Problem::stalled(NAME_TAKEN, message));
+    }
+    match &observed.kept {
+        Kept::Unreadable(reason) => Plan::problem(
+            None,
+            Problem::stalled(
+                "StateUnreadable",
+                format!(
+                    "status.state cannot be read ({reason}); run the version of the operator that wrote it, or a newer one"
+                ),
+            ),
+        ),
+        Kept::Nothing => match valid {
+            Ok(valid) => begin::plan(observed, valid, settings, at),
+            Err(problem) => Plan::problem(None, problem.clone()),
+        },
+        Kept::Record(record) => keep(observed, record, valid, settings, at),
+    }
+}
+
+/// A table that is there (or on its way).
+fn keep(
+    observed: &Observed,
+    record: &Record,
+    valid: &Result<Valid, Problem>,
+    settings: &Settings,
+    at: Circumstances,
+) -> Plan {
+    if observed.uncovered.is_some() {
+        return Plan {
+            mirrors: mirror::known(observed, record),
+            ..recover::partitions(observed, record, settings, at)
+        };
+    }
+    let mut problem = match target::plan(record, valid, at) {
+        Ok(Some(changed)) => {
+            return Plan {
+                mirrors: mirror::known(observed, record),
+                ..changed
+            };
+        }
+        Ok(None) => None,
+        Err(problem) => Some(problem),
+    };
+    let nodes = nodes::plan(observed, record, settings);
+    problem = problem.or(nodes.problem);
+    let seen = mirror::plan(observed, record);
+    problem = problem.or(seen.lost);
+    let steps = steps::plan(observed, record, &seen.missing);
+    let mut actions = nodes.actions;
+    actions.extend(seen.actions);
+    let waiting = nodes.waiting.or(steps.waiting);
+    if waiting.is_none() {
+        actions.extend(steps.actions);
+    }
+    Plan {
+        actions,
+        record: Some(record.clone()),
+        note: steps.note.filter(|_| waiting.is_none()),
+        mirrors: seen.mirrors,
+        problem,
+        waiting,
+        news: None,
+        quiet: false,
+    }
+}
+
+fn paused(observed: &Observed) -> Plan {
+    let message = "spec.paused: nothing is changed while it is true";
+    Plan {
+        mirrors: observed
+            .record()
+            .map(|record| mirror::known(observed, record))
+            .unwrap_or_default(),
+        ..Plan::problem(observed.record().cloned(), Problem::held("Paused", message))
+    }
+}
+
+fn has_finalizer(observed: &Observed) -> bool {
+    let finalizers = observed.table.metadata.finalizers.iter().flatten();
+    finalizers.into_iter().any(|finalizer| finalizer == FINALIZER)
+}

@@ -1,0 +1,129 @@
+//! The next step from what a record intends to what is there. Each can be repeated.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use partita_model::partition::{GroupId, PartitionKind};
+use partita_model::schema::TableSchema;
+use partita_model::table::TimeToLiveStatus;
+use partita_model::table::record::{IndexRecord, Record, Step};
+
+use super::{Action, Note};
+use crate::nodes::Call;
+use crate::table::children::{Piece, pieces};
+use crate::table::observe::{Node, Observed};
+
+/// What is to be done for a step.
+#[derive(Debug, Default)]
+pub struct Steps {
+    /// In this order.
+    pub actions: Vec<Action>,
+    /// Noted when all of it was done.
+    pub note: Option<Note>,
+    /// What has to come first.
+    pub waiting: Option<String>,
+}
+
+impl Steps {
+    fn wait(reason: impl Into<String>) -> Self {
+        Self {
+            waiting: Some(reason.into()),
+            ..Self::default()
+        }
+    }
+}
+
+/// The next step. `missing`: partitions without a group.
+pub fn plan(observed: &Observed, record: &Record, missing: &BTreeSet<String>) -> Steps {
+    let Some(step) = Step::next(record) else {
+        return Steps::default();
+    };
+    if let Some(name) = missing.first() {
+        return Steps::wait(format!("waiting for the partition {name}"));
+    }
+    let schema = match schema_known(observed, record) {
+        Ok(actions) => actions,
+        Err(reason) => return Steps::wait(reason),
+    };
+    let done = |actions: Vec<Action>, note: Note| Steps {
+        actions: schema.iter().cloned().chain(actions).collect(),
+        note: Some(note),
+        waiting: None,
+    };
+    match step {
+        Step::Create => done(Vec::new(), Note::Created),
+        Step::Apply => done(Vec::new(), Note::Applied),
+        Step::RemoveIndex(name) => match record.index(&name) {
+            Some(index) => match removal(observed, record, index) {
+                Ok(actions) => done(actions, Note::IndexRemoved(name)),
+                Err(reason) => Steps::wait(reason),
+            },
+            None => Steps::default(),
+        },
+        Step::BuildIndex(name) => match record.index(&name) {
+            Some(index) => {
+                let copy = |piece: Piece| Action::Tell(piece.host, Call::Backfill(piece.descriptor.group, index.id));
+                done(of_table(record).map(copy).collect(), Note::IndexBuilt(name))
+            }
+            None => Steps::default(),
+        },
+        Step::SwitchTimeToLive => {
+            let on = record.time_to_live == TimeToLiveStatus::Enabling;
+            let walk = |piece: Piece| Action::Tell(piece.host, Call::Expiry(piece.descriptor.group, on));
+            done(of_table(record).map(walk).collect(), Note::TimeToLiveSwitched(on))
+        }
+        // It is the Table's deletion that deletes a table.
+        Step::Delete => Steps::default(),
+    }
+}
+
+fn of_table(record: &Record) -> impl Iterator<Item = Piece> {
+    pieces(record).into_iter().filter(|piece| piece.index.is_none())
+}
+
+/// Tells the schema to the table's partitions that know an older one. Those that are only now being made know it.
+fn schema_known(observed: &Observed, record: &Record) -> Result<Vec<Action>, String> {
+    let schema: Arc<TableSchema> = Arc::new(record.schema());
+    let mut actions = Vec::new();
+    for piece in of_table(record) {
+        match observed.nodes.get(&piece.host) {
+            Some(Node::Store(_)) => {}
+            Some(Node::Silent) | None => return Err(format!("waiting for the storage node {}-0", piece.host)),
+        }
+        let known = observed.group(&piece.host, piece.descriptor.group);
+        if known.is_some_and(|group| group.schema_version() < Some(schema.version)) {
+            let call = Call::SetSchema(piece.descriptor.group, Arc::clone(&schema));
+            actions.push(Action::Tell(piece.host, call));
+        }
+    }
+    Ok(actions)
+}
+
+/// Removes an index's groups, wherever they are, then its Partitions.
+fn removal(observed: &Observed, record: &Record, index: &IndexRecord) -> Result<Vec<Action>, String> {
+    let of_index = |kind: &PartitionKind| match kind {
+        PartitionKind::Index { base, index: held, .. } => *base == record.id && held.id == index.id,
+        PartitionKind::Table(_) => false,
+    };
+    let mut actions = Vec::new();
+    for (host, node) in &observed.nodes {
+        let Node::Store(store) = node else {
+            return Err(format!("waiting for the storage node {host}-0"));
+        };
+        let groups = store.groups.iter().filter(|group| of_index(&group.descriptor.kind));
+        let groups: Vec<GroupId> = groups.map(|group| group.descriptor.group).collect();
+        actions.extend(
+            groups
+                .into_iter()
+                .map(|group| Action::Tell(host.clone(), Call::Remove(group))),
+        );
+    }
+    let number = Some(i32::from(index.id.0));
+    let resources = observed
+        .partitions
+        .values()
+        .filter(|partition| partition.spec.index_id == number);
+    let names = resources.filter_map(|partition| partition.metadata.name.clone());
+    actions.extend(names.map(Action::DeletePartition));
+    Ok(actions)
+}

@@ -1,0 +1,332 @@
+//! A Table's status after a pass: conditions, counts, the record; and what of it is news. Pure.
+//!
+//! Conditions follow kstatus: `Reconciling` while something is under way, `Stalled` when a person has to do something, `Ready`
+//! when every partition of the table (and of its complete indexes) serves. Their messages do not count or tell the time: an
+//! operator at rest writes nothing, and a busy one no more than it must.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use partita_crds::{PartitionPhase, TableStatus, names};
+use partita_model::table::Status;
+use partita_model::table::record::{Record, Step};
+use serde_json::Value;
+
+use super::apply::Outcome;
+use super::observe::{Kept, Observed};
+use super::plan::{Mirror, Note, Plan, Problem, two_digits};
+
+/// The conditions that a Table has.
+pub const CONDITIONS: [&str; 3] = ["Ready", "Reconciling", "Stalled"];
+/// Partitions that are named in a message; the others are counted.
+const NAMED_MAX: usize = 3;
+
+/// A status and what of it is new.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    /// The status.
+    pub status: TableStatus,
+    /// Events.
+    pub news: Vec<News>,
+}
+
+/// Something that people should hear of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    /// Something is wrong.
+    pub warning: bool,
+    /// One word.
+    pub reason: String,
+    /// In words.
+    pub note: String,
+}
+
+/// Whether something holds, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Judgement {
+    holds: bool,
+    reason: &'static str,
+    message: String,
+}
+
+fn judgement(holds: bool, reason: &'static str, message: impl Into<String>) -> Judgement {
+    Judgement {
+        holds,
+        reason,
+        message: message.into(),
+    }
+}
+
+/// A record as it was read back; what cannot be read is itself.
+pub fn parsed(state: Value) -> Result<Record, Value> {
+    serde_json::from_value(state.clone()).map_err(|_| state)
+}
+
+/// The status after a pass.
+pub fn status(observed: &Observed, plan: &Plan, outcome: &Outcome, now_ms: u64) -> Judged {
+    let before = observed.table.status.clone().unwrap_or_default();
+    let note = plan.note.as_ref().filter(|_| outcome.complete());
+    let mut record = plan.record.clone();
+    if let (Some(record), Some(note)) = (&mut record, note) {
+        note.take(record);
+    }
+    let problem = plan.problem.clone().or_else(|| {
+        let message = outcome.refused_by_api.clone()?;
+        Some(Problem::stalled(
+            "RefusedByCluster",
+            format!("the API server refused: {message}"),
+        ))
+    });
+    let waiting = plan
+        .waiting
+        .as_ref()
+        .or(outcome.refused_by_node.as_ref())
+        .or(outcome.busy.as_ref());
+
+    let judged = [
+        ready(observed, record.as_ref(), &plan.mirrors, problem.as_ref()),
+        reconciling(observed, record.as_ref(), &plan.mirrors, problem.as_ref(), waiting),
+        stalled(problem.as_ref()),
+    ];
+    let generation = observed.table.metadata.generation;
+    let conditions = CONDITIONS.iter().zip(judged).map(|(kind, judgement)| {
+        let known = before.conditions.iter().find(|condition| condition.type_ == *kind);
+        condition(kind, judgement, known, generation, now_ms)
+    });
+    let sizes = sizes(&plan.mirrors);
+    let counts = (!plan.mirrors.is_empty()).then_some(&plan.mirrors);
+    let status = TableStatus {
+        observed_generation: generation,
+        conditions: conditions.collect(),
+        table_status: record.as_ref().map(|record| table_status(record).to_owned()),
+        table_id: record
+            .as_ref()
+            .map(|record| names::id_label(record.id))
+            .or(before.table_id.clone()),
+        partitions: counts.map(|all| count(all.len())).or(before.partitions),
+        ready_partitions: counts
+            .map(|all| count(all.iter().filter(|mirror| mirror.is_ready()).count()))
+            .or(before.ready_partitions),
+        item_count: sizes.map(|(items, _)| items).or(before.item_count),
+        table_size_bytes: sizes.map(|(_, bytes)| bytes).or(before.table_size_bytes),
+        state: match (record, &observed.kept) {
+            (Some(record), _) => Some(state(record)),
+            (None, Kept::Nothing) => None,
+            (None, Kept::Unreadable(_) | Kept::Record(_)) => before.state.clone(),
+        },
+        effective_throughput: before.effective_throughput.clone(),
+        decisions: before.decisions.clone(),
+    };
+    let news = news(&before, &status, plan, note);
+    Judged { status, news }
+}
+
+/// Each condition and whether it holds.
+pub fn holding(judged: &Judged) -> impl Iterator<Item = (&str, bool)> {
+    let conditions = judged.status.conditions.iter();
+    conditions.map(|condition| (condition.type_.as_str(), condition.status == "True"))
+}
+
+fn ready(observed: &Observed, record: Option<&Record>, mirrors: &[Mirror], problem: Option<&Problem>) -> Judgement {
+    if let Some(problem) = problem.filter(|problem| !problem.serves) {
+        return judgement(false, problem.reason, problem.message.clone());
+    }
+    if observed.deleting() && problem.is_none() {
+        return judgement(false, "Deleting", "the table is being deleted");
+    }
+    let needed: Vec<&Mirror> = mirrors.iter().filter(|mirror| mirror.needed).collect();
+    let ready = needed.iter().filter(|mirror| mirror.is_ready()).count();
+    let of = format!("{ready} of {} partitions are ready", needed.len());
+    match record {
+        None => judgement(false, "Creating", "the table is not there yet"),
+        Some(record) if record.status == Status::Creating => {
+            judgement(false, "Creating", "the partitions are being made")
+        }
+        Some(_) if needed.is_empty() => judgement(false, "PartitionsUnavailable", "the partitions are not known yet"),
+        Some(_) if ready < needed.len() => {
+            judgement(false, "PartitionsUnavailable", format!("{of}: {}", unready(&needed)))
+        }
+        Some(_) => judgement(true, "Ready", of),
+    }
+}
+
+/// Names some partitions that are not ready, and why.
+fn unready(mirrors: &[&Mirror]) -> String {
+    let unready: Vec<&&Mirror> = mirrors.iter().filter(|mirror| !mirror.is_ready()).collect();
+    let words = |mirror: &&&Mirror| {
+        let message = mirror.status.message.as_deref().unwrap_or("being made");
+        format!("{}: {message}", mirror.name)
+    };
+    let named: Vec<String> = unready.iter().take(NAMED_MAX).map(words).collect();
+    match unready.len().saturating_sub(NAMED_MAX) {
+        0 => named.join("; "),
+        more => format!("{}; and {more} more", named.join("; ")),
+    }
+}
+
+fn reconciling(
+    observed: &Observed,
+    record: Option<&Record>,
+    mirrors: &[Mirror],
+    problem: Option<&Problem>,
+    waiting: Option<&String>,
+) -> Judgement {
+    let because = |fallback: &str| waiting.cloned().unwrap_or_else(|| fallback.to_owned());
+    if problem.is_some_and(|problem| problem.serves) {
+        return judgement(false, "Held", "nothing is under way");
+    }
+    if observed.deleting() {
+        return judgement(true, "Deleting", because("the table is being removed"));
+    }
+    match record.and_then(Step::next) {
+        Some(Step::Create) => judgement(true, "Creating", because("making the partitions")),
+        Some(Step::Apply) => judgement(true, "Updating", because("telling the partitions of the change")),
+        Some(Step::BuildIndex(name)) => {
+            let message = format!("building the index {name}: {}", because("copying items"));
+            judgement(true, "BuildingIndex", message)
+        }
+        Some(Step::RemoveIndex(name)) => {
+            let message = format!("removing the index {name}: {}", because("removing its partitions"));
+            judgement(true, "RemovingIndex", message)
+        }
+        Some(Step::SwitchTimeToLive) => judgement(true, "SwitchingTimeToLive", because("walking over the items")),
+        Some(Step::Delete) => judgement(true, "Deleting", because("the table is being removed")),
+        None if waiting.is_some() => judgement(true, "Updating", because("")),
+        None if mirrors.iter().any(coming_back) => {
+            judgement(true, "PartitionsUnavailable", "waiting for storage nodes")
+        }
+        None => judgement(false, "Settled", "nothing is under way"),
+    }
+}
+
+fn coming_back(mirror: &Mirror) -> bool {
+    matches!(
+        mirror.status.phase,
+        PartitionPhase::Pending | PartitionPhase::Unavailable
+    )
+}
+
+fn stalled(problem: Option<&Problem>) -> Judgement {
+    match problem {
+        Some(problem) => judgement(true, problem.reason, problem.message.clone()),
+        None => judgement(false, "NotStalled", "nobody has to do anything"),
+    }
+}
+
+fn condition(
+    kind: &str,
+    judgement: Judgement,
+    known: Option<&Condition>,
+    observed_generation: Option<i64>,
+    now_ms: u64,
+) -> Condition {
+    let status = if judgement.holds { "True" } else { "False" };
+    let since = known
+        .filter(|known| known.status == status)
+        .map(|known| known.last_transition_time.clone());
+    Condition {
+        type_: kind.to_owned(),
+        status: status.to_owned(),
+        reason: judgement.reason.to_owned(),
+        message: judgement.message,
+        observed_generation,
+        last_transition_time: since.unwrap_or_else(|| seconds(now_ms)),
+    }
+}
+
+/// Whole seconds, as the API server keeps them.
+fn seconds(now_ms: u64) -> Time {
+    let seconds = i64::try_from(now_ms / 1000).unwrap_or(i64::MAX);
+    Time(Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX))
+}
+
+/// Items and bytes of the table, once all partitions have told them.
+fn sizes(mirrors: &[Mirror]) -> Option<(i64, i64)> {
+    let of_table: Vec<&Mirror> = mirrors.iter().filter(|mirror| mirror.of_table).collect();
+    if of_table.is_empty() {
+        return None;
+    }
+    let mut sum = (0_u64, 0_u64);
+    for mirror in of_table {
+        sum.0 = sum
+            .0
+            .saturating_add(u64::try_from(mirror.status.item_count?).unwrap_or(0));
+        sum.1 = sum
+            .1
+            .saturating_add(u64::try_from(mirror.status.size_bytes?).unwrap_or(0));
+    }
+    Some((two_digits(sum.0), two_digits(sum.1)))
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn table_status(record: &Record) -> &'static str {
+    match record.table_status() {
+        Status::Creating => "CREATING",
+        Status::Updating => "UPDATING",
+        Status::Deleting => "DELETING",
+        Status::Active => "ACTIVE",
+    }
+}
+
+/// A record as it is kept: its partitions are resources of their own, and what is null is left out, as the API server would.
+fn state(mut record: Record) -> Value {
+    record.partitions.clear();
+    for index in &mut record.global {
+        index.partitions.clear();
+    }
+    // A record becomes JSON without fail: its maps have text for keys.
+    let mut state = serde_json::to_value(record).unwrap_or_default();
+    drop_nulls(&mut state);
+    state
+}
+
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            members.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(elements) => elements.iter_mut().for_each(drop_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Transitions only.
+fn news(before: &TableStatus, after: &TableStatus, plan: &Plan, note: Option<&Note>) -> Vec<News> {
+    let mut news = Vec::new();
+    let mut tell = |warning, reason: &str, note: &str| {
+        news.push(News {
+            warning,
+            reason: reason.to_owned(),
+            note: note.to_owned(),
+        });
+    };
+    if let Some((reason, words)) = &plan.news {
+        tell(false, reason, words);
+    }
+    match note {
+        Some(Note::IndexBuilt(name)) => tell(false, "IndexBuilt", &format!("the index {name} can be queried")),
+        Some(Note::IndexRemoved(name)) => tell(false, "IndexRemoved", &format!("the index {name} is gone")),
+        Some(Note::Created | Note::Applied | Note::TimeToLiveSwitched(_)) | None => {}
+    }
+    let find = |status: &TableStatus, kind: &str| status.conditions.iter().find(|c| c.type_ == kind).cloned();
+    let holds = |condition: &Option<Condition>| condition.as_ref().is_some_and(|c| c.status == "True");
+    let (was, is) = (find(before, "Ready"), find(after, "Ready"));
+    let stalled = (find(before, "Stalled"), find(after, "Stalled"));
+    if let Some(now) = &is {
+        if holds(&is) && !holds(&was) {
+            tell(false, "Ready", &now.message);
+        } else if holds(&was) && !holds(&is) && !holds(&stalled.1) && now.reason != "Deleting" {
+            tell(true, &now.reason, &now.message);
+        }
+    }
+    let reason = |condition: &Option<Condition>| condition.as_ref().map(|c| c.reason.clone());
+    if let Some(now) = stalled.1.as_ref().filter(|_| holds(&stalled.1))
+        && (!holds(&stalled.0) || reason(&stalled.0) != reason(&stalled.1))
+    {
+        tell(true, &now.reason, &now.message);
+    }
+    news
+}

@@ -1,0 +1,5 @@
+//! Tables from their manifest to their end, against an API server and storage nodes in memory.
+
+mod change;
+mod data;
+mod life;

@@ -1,0 +1,77 @@
+//! From a Table's specification to the table that it asks for, or what is wrong with it. Pure.
+//!
+//! Shapes and bounds were checked by the API server. What is left are DynamoDB's rules, and what is not possible yet.
+
+use partita_crds::table::DeletionPolicy;
+use partita_crds::{Table, convert, names};
+use partita_model::table::TableSpec;
+use partita_model::table::record::{Declared, Owner};
+
+use super::plan::Problem;
+
+/// The longest name that fits into a label.
+const NAME_CHARS_MAX: usize = 63;
+
+/// A specification that is valid.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Valid {
+    /// The table.
+    pub spec: TableSpec,
+    /// Who may change it.
+    pub owner: Owner,
+}
+
+/// Checks a specification.
+pub fn validate(table: &Table) -> Result<Valid, Problem> {
+    let spec = &table.spec;
+    let name = table.metadata.name.as_deref().unwrap_or_default();
+    if name.len() > NAME_CHARS_MAX {
+        let problem = format!(
+            "metadata.name: a Table's own name has at most {NAME_CHARS_MAX} characters (spec.tableName may have more)"
+        );
+        return Err(Problem::stalled("InvalidSpec", problem));
+    }
+    if spec.replicas != 1 {
+        let problem = format!(
+            "spec.replicas: {} copies of each partition are not possible yet; write `replicas: 1`",
+            spec.replicas
+        );
+        return Err(Problem::stalled("ReplicasNotSupported", problem));
+    }
+    if spec.autoscaling.is_some() {
+        let problem = "spec.autoscaling: units cannot follow the use yet; remove it and give the units themselves";
+        return Err(Problem::stalled("NotSupported", problem));
+    }
+    if spec.storage.as_ref().is_some_and(|storage| storage.max_size.is_some()) {
+        let problem = "spec.storage.maxSize: volumes cannot grow yet; remove it and give the size that will do";
+        return Err(Problem::stalled("NotSupported", problem));
+    }
+    match convert::to_model(spec) {
+        Ok(spec) => Ok(Valid {
+            spec,
+            owner: owner(table),
+        }),
+        Err(error) => Err(Problem::stalled("InvalidSpec", format!("spec.{error}"))),
+    }
+}
+
+/// Whether a table was made through the API.
+pub fn is_from_api(table: &Table) -> bool {
+    let labels = table.metadata.labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(names::CREATED_BY))
+        .map(String::as_str)
+        == Some(names::API)
+}
+
+fn owner(table: &Table) -> Owner {
+    if is_from_api(table) {
+        return Owner::Api;
+    }
+    let part = |part: &Option<String>| part.clone().unwrap_or_default();
+    Owner::Manifest(Declared {
+        file: String::new(),
+        resource: format!("{}/{}", part(&table.metadata.namespace), part(&table.metadata.name)),
+        delete_with_manifest: table.spec.deletion_policy == DeletionPolicy::Delete,
+    })
+}

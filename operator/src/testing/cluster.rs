@@ -1,0 +1,424 @@
+//! An API server in memory, as far as the operator needs one: it answers exactly the requests that the operator may make and
+//! panics at any other. It also plays the controllers that matter: StatefulSets get a claim and a pod, what has lost its owner
+//! goes with it.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use kube::Client;
+use kube::client::Body;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+/// Kind (in the plural), namespace, name.
+type Key = (String, String, String);
+
+/// The API server.
+#[derive(Clone, Default)]
+pub struct Cluster(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    objects: BTreeMap<Key, Value>,
+    version: u64,
+    requests: Vec<String>,
+    /// What else may be written before the operator is killed.
+    budget: Option<usize>,
+    /// Refuse to apply these kinds, with this message.
+    refusal: Option<(String, String)>,
+    events: Vec<(String, String)>,
+}
+
+/// A request's path, taken apart.
+struct Path {
+    plural: String,
+    namespace: String,
+    name: Option<String>,
+    status: bool,
+}
+
+impl Path {
+    fn parse(path: &str) -> Self {
+        let (_, rest) = path.split_once("/namespaces/").unwrap_or_else(|| panic!("{path}"));
+        let mut parts = rest.split('/').map(str::to_owned);
+        let (namespace, plural) = (parts.next().unwrap(), parts.next().unwrap());
+        let name = parts.next();
+        let status = match parts.next().as_deref() {
+            None => false,
+            Some("status") => true,
+            Some(other) => panic!("subresource {other}"),
+        };
+        Self {
+            plural,
+            namespace,
+            name,
+            status,
+        }
+    }
+
+    fn key(&self) -> Key {
+        (
+            self.plural.clone(),
+            self.namespace.clone(),
+            self.name.clone().unwrap_or_default(),
+        )
+    }
+}
+
+impl Cluster {
+    /// A client of it.
+    pub fn client(&self) -> Client {
+        let cluster = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let cluster = cluster.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect().await.unwrap().to_bytes();
+                let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+                let query = head.uri.query().unwrap_or_default().to_owned();
+                if !cluster.survives(&head.method) {
+                    return std::future::pending().await;
+                }
+                let (status, answer) = cluster.answer(&head.method, head.uri.path(), &query, body);
+                Ok::<_, Infallible>(
+                    Response::builder()
+                        .status(status)
+                        .body(Body::from(serde_json::to_vec(&answer).unwrap()))
+                        .unwrap(),
+                )
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    /// Whether the operator lives to see this request answered.
+    fn survives(&self, method: &Method) -> bool {
+        *method == Method::GET || self.spend()
+    }
+
+    /// Counts a write. `false` when it is one too many.
+    pub fn spend(&self) -> bool {
+        let mut inner = self.0.lock();
+        match &mut inner.budget {
+            None => true,
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+        }
+    }
+
+    /// How many more writes the operator may make.
+    pub fn set_budget(&self, writes: Option<usize>) {
+        self.0.lock().budget = writes;
+    }
+
+    /// Whether its last write killed it.
+    pub fn is_spent(&self) -> bool {
+        self.0.lock().budget == Some(0)
+    }
+
+    /// Counts what was written.
+    pub fn version(&self) -> u64 {
+        self.0.lock().version
+    }
+
+    /// Requests since the last call.
+    pub fn take_requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().requests)
+    }
+
+    /// Events since the last call: reason and note.
+    pub fn take_events(&self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.0.lock().events)
+    }
+
+    /// Refuse to apply resources of this kind.
+    pub fn refuse(&self, plural: &str, message: &str) {
+        self.0.lock().refusal = Some((plural.to_owned(), message.to_owned()));
+    }
+
+    /// A person makes or changes a resource.
+    pub fn put(&self, plural: &str, object: Value) {
+        let mut inner = self.0.lock();
+        let key = (
+            plural.to_owned(),
+            object["metadata"]["namespace"].as_str().unwrap().to_owned(),
+            object["metadata"]["name"].as_str().unwrap().to_owned(),
+        );
+        let before = inner.objects.get(&key).cloned();
+        let mut object = object;
+        if let Some(before) = before {
+            let metadata = before["metadata"].clone();
+            let changed = object["spec"] != before["spec"];
+            merge(&mut object["metadata"], metadata);
+            if let Some(status) = before.get("status") {
+                object["status"] = status.clone();
+            }
+            if changed {
+                object["metadata"]["generation"] = json!(before["metadata"]["generation"].as_i64().unwrap() + 1);
+            }
+        }
+        inner.store(key, object);
+    }
+
+    /// A person changes a resource's specification.
+    pub fn edit(&self, plural: &str, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) {
+        let mut object = self.get(plural, namespace, name).unwrap();
+        change(&mut object);
+        self.put(plural, object);
+    }
+
+    /// A resource as it is.
+    pub fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
+        self.0.lock().objects.get(&key).cloned()
+    }
+
+    /// All resources of a kind.
+    pub fn all(&self, plural: &str) -> Vec<Value> {
+        let inner = self.0.lock();
+        let found = inner.objects.iter().filter(|((kind, _, _), _)| kind == plural);
+        found.map(|(_, object)| object.clone()).collect()
+    }
+
+    /// Names of all resources of a kind.
+    pub fn names(&self, plural: &str) -> Vec<String> {
+        let name = |object: &Value| object["metadata"]["name"].as_str().unwrap().to_owned();
+        self.all(plural).iter().map(name).collect()
+    }
+
+    /// A person deletes a resource.
+    pub fn delete(&self, plural: &str, namespace: &str, name: &str) {
+        let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
+        self.0.lock().delete(&key);
+    }
+
+    /// Somebody (a backup of yesterday) changes or takes away what is kept of a table.
+    pub fn set_state(&self, namespace: &str, name: &str, state: Value) {
+        let key = ("tables".to_owned(), namespace.to_owned(), name.to_owned());
+        let mut inner = self.0.lock();
+        let mut object = inner.objects[&key].clone();
+        object["status"]["state"] = state;
+        inner.store(key, object);
+    }
+
+    fn answer(&self, method: &Method, path: &str, query: &str, body: Value) -> (StatusCode, Value) {
+        let at = Path::parse(path);
+        let mut inner = self.0.lock();
+        inner.requests.push(format!("{method} {path}"));
+        match (method.as_str(), at.plural.as_str()) {
+            ("GET", "persistentvolumeclaims" | "pods") if at.name.is_none() => (StatusCode::OK, inner.list(&at, query)),
+            ("POST", "events") => {
+                let text = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
+                inner.events.push((text("reason"), text("note")));
+                (StatusCode::CREATED, body)
+            }
+            ("PATCH", "events") => (StatusCode::OK, body),
+            ("PATCH", "tables") if !at.status => inner.set_finalizers(&at, &body),
+            ("PATCH", "tables" | "partitions") if at.status => {
+                assert!(query.contains("fieldManager=partita-operator"), "{query}");
+                inner.set_status(&at, body)
+            }
+            ("PATCH", "partitions" | "statefulsets" | "services") => {
+                assert!(
+                    query.contains("fieldManager=partita-operator") && query.contains("force=true"),
+                    "{query}"
+                );
+                inner.apply(&at, body)
+            }
+            ("DELETE", "partitions" | "statefulsets" | "persistentvolumeclaims") => match inner.delete(&at.key()) {
+                Some(object) => (StatusCode::OK, object),
+                None => problem(StatusCode::NOT_FOUND, "not found"),
+            },
+            _ => panic!("the operator must not {method} {path}"),
+        }
+    }
+}
+
+fn problem(code: StatusCode, message: &str) -> (StatusCode, Value) {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code.as_u16(),
+        "message": message, "reason": code.canonical_reason().unwrap_or_default(),
+    });
+    (code, status)
+}
+
+/// Puts members of `other` into `object` that it does not have.
+fn merge(object: &mut Value, other: Value) {
+    if let (Value::Object(object), Value::Object(other)) = (object, other) {
+        for (key, value) in other {
+            object.entry(key).or_insert(value);
+        }
+    }
+}
+
+impl Inner {
+    fn store(&mut self, key: Key, mut object: Value) {
+        self.version += 1;
+        let metadata = &mut object["metadata"];
+        metadata["resourceVersion"] = json!(self.version.to_string());
+        metadata["namespace"] = json!(key.1);
+        merge(
+            metadata,
+            json!({
+                "uid": format!("uid-{}", self.version),
+                "generation": 1,
+                "creationTimestamp": format!("2026-01-01T00:00:{:02}Z", self.version % 60),
+            }),
+        );
+        self.objects.insert(key, object);
+    }
+
+    fn list(&self, at: &Path, query: &str) -> Value {
+        let selector = query.split('&').find_map(|part| part.strip_prefix("labelSelector="));
+        let selector = selector
+            .expect("lists are by label")
+            .replace("%2F", "/")
+            .replace("%3D", "=");
+        let selected = |object: &Value| match selector.split_once('=') {
+            Some((key, value)) => object["metadata"]["labels"][key] == value,
+            None => !object["metadata"]["labels"][&selector].is_null(),
+        };
+        let here = |key: &Key| key.0 == at.plural && key.1 == at.namespace;
+        let items = self
+            .objects
+            .iter()
+            .filter(|(key, object)| here(key) && selected(object));
+        let items: Vec<Value> = items
+            .map(|(_, object)| json!({"metadata": object["metadata"]}))
+            .collect();
+        json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": items})
+    }
+
+    /// The object, unless the patch follows another version of it.
+    fn current(&self, at: &Path, patch: &Value) -> Result<Value, (StatusCode, Value)> {
+        let Some(object) = self.objects.get(&at.key()) else {
+            return Err(problem(StatusCode::NOT_FOUND, "not found"));
+        };
+        let version = &patch["metadata"]["resourceVersion"];
+        assert!(!version.is_null(), "a decision must name the version that it follows");
+        if *version != object["metadata"]["resourceVersion"] {
+            return Err(problem(StatusCode::CONFLICT, "the object has been modified"));
+        }
+        Ok(object.clone())
+    }
+
+    fn set_finalizers(&mut self, at: &Path, patch: &Value) -> (StatusCode, Value) {
+        assert!(patch.get("spec").is_none(), "a specification is a person's");
+        let mut object = match self.current(at, patch) {
+            Ok(object) => object,
+            Err(refused) => return refused,
+        };
+        object["metadata"]["finalizers"] = patch["metadata"]["finalizers"].clone();
+        self.store(at.key(), object.clone());
+        let gone = object["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty);
+        if gone && !object["metadata"]["deletionTimestamp"].is_null() {
+            self.remove(&at.key());
+        }
+        (StatusCode::OK, object)
+    }
+
+    fn set_status(&mut self, at: &Path, patch: Value) -> (StatusCode, Value) {
+        let mut object = match self.current(at, &patch) {
+            Ok(object) => object,
+            Err(refused) => return refused,
+        };
+        object["status"] = patch["status"].clone();
+        self.store(at.key(), object);
+        (StatusCode::OK, self.objects[&at.key()].clone())
+    }
+
+    fn apply(&mut self, at: &Path, desired: Value) -> (StatusCode, Value) {
+        if let Some((plural, message)) = &self.refusal
+            && *plural == at.plural
+        {
+            return problem(StatusCode::FORBIDDEN, message);
+        }
+        let mut object = desired;
+        if let Some(before) = self.objects.get(&at.key()) {
+            let templates = |set: &Value| set["spec"]["volumeClaimTemplates"].clone();
+            if at.plural == "statefulsets" && templates(before) != templates(&object) {
+                return problem(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "volumeClaimTemplates cannot be changed",
+                );
+            }
+            merge(&mut object["metadata"], before["metadata"].clone());
+            if let Some(status) = before.get("status") {
+                object["status"] = status.clone();
+            }
+        }
+        self.store(at.key(), object);
+        if at.plural == "statefulsets" {
+            self.run(&at.key());
+        }
+        (StatusCode::OK, self.objects[&at.key()].clone())
+    }
+
+    /// Plays the StatefulSet controller and the kubelet.
+    fn run(&mut self, key: &Key) {
+        let mut set = self.objects[key].clone();
+        set["status"] = json!({"replicas": 1, "readyReplicas": 1});
+        let template = set["spec"]["volumeClaimTemplates"][0].clone();
+        let pod = set["spec"]["template"].clone();
+        self.objects.insert(key.clone(), set);
+        let claim = (
+            "persistentvolumeclaims".to_owned(),
+            key.1.clone(),
+            format!("{}-{}-0", template["metadata"]["name"].as_str().unwrap(), key.2),
+        );
+        if !self.objects.contains_key(&claim) {
+            let mut object = template;
+            object["metadata"]["name"] = json!(claim.2);
+            self.store(claim, object);
+        }
+        let name = format!("{}-0", key.2);
+        let mut object = pod;
+        object["metadata"]["name"] = json!(name);
+        self.store(("pods".to_owned(), key.1.clone(), name), object);
+    }
+
+    fn delete(&mut self, key: &Key) -> Option<Value> {
+        let object = self.objects.get_mut(key)?;
+        let held = object["metadata"]["finalizers"]
+            .as_array()
+            .is_some_and(|held| !held.is_empty());
+        if held {
+            object["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
+            let object = object.clone();
+            self.store(key.clone(), object.clone());
+            return Some(object);
+        }
+        self.remove(key)
+    }
+
+    /// Plays the garbage collector.
+    fn remove(&mut self, key: &Key) -> Option<Value> {
+        let object = self.objects.remove(key)?;
+        self.version += 1;
+        if key.0 == "statefulsets" {
+            let pod = ("pods".to_owned(), key.1.clone(), format!("{}-0", key.2));
+            self.objects.remove(&pod);
+        }
+        let uid = object["metadata"]["uid"].clone();
+        let owned = |child: &Value| {
+            let owners = child["metadata"]["ownerReferences"].as_array();
+            owners.is_some_and(|owners| owners.iter().any(|owner| owner["uid"] == uid))
+        };
+        let children: Vec<Key> = self
+            .objects
+            .iter()
+            .filter(|(_, child)| owned(child))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for child in children {
+            self.remove(&child);
+        }
+        Some(object)
+    }
+}

@@ -1,0 +1,201 @@
+//! An operator between an API server and storage nodes, all in memory. It makes one pass at a time, with caches that are up to
+//! date, and can be killed at any write.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::watcher::Event;
+use parking_lot::Mutex;
+use partita_crds::Table;
+use prometheus::Registry;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::cluster::Cluster;
+use super::nodes::FakeNodes;
+use super::{NAMESPACE, NOW_MS};
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::table::{self, Context, Error, Known};
+
+/// Passes that settle anything that can be settled.
+const PASSES_MAX: usize = 60;
+/// Turns of the runtime within which a pass ends, if it ends.
+const TURNS_MAX: usize = 2000;
+
+/// Everything.
+pub struct World {
+    /// The API server.
+    pub cluster: Cluster,
+    /// The storage nodes.
+    pub nodes: FakeNodes,
+    clock_ms: Arc<AtomicU64>,
+    measured: HashMap<String, u64>,
+}
+
+/// How a pass ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// By itself.
+    Done,
+    /// The operator was killed.
+    Killed,
+    /// There is no such Table.
+    NoTable,
+}
+
+/// How storage nodes are run in tests.
+pub fn settings() -> Settings {
+    Settings {
+        image: "partita:test".into(),
+        image_pull_policy: "IfNotPresent".into(),
+        image_pull_secrets: vec!["registry".into()],
+        router_directory: "http://routers:8001".into(),
+        storage_size: k8s_openapi::apimachinery::pkg::api::resource::Quantity("30Gi".into()),
+        log_format: "json".into(),
+        log: "info".into(),
+    }
+}
+
+fn store<K>(cluster: &Cluster, plural: &str) -> Store<K>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + 'static,
+{
+    let (store, mut writer) = reflector::store();
+    writer.apply_watcher_event(&Event::Init);
+    for object in cluster.all(plural) {
+        writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(object).unwrap()));
+    }
+    writer.apply_watcher_event(&Event::InitDone);
+    store
+}
+
+impl World {
+    /// With one Table.
+    pub fn with(table: Value) -> Self {
+        let cluster = Cluster::default();
+        cluster.put("tables", table);
+        Self {
+            nodes: FakeNodes::of(cluster.clone()),
+            cluster,
+            clock_ms: Arc::new(AtomicU64::new(NOW_MS)),
+            measured: HashMap::new(),
+        }
+    }
+
+    /// Time passes.
+    pub fn later(&self, ms: u64) {
+        self.clock_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// The operator is started again: it remembers nothing.
+    pub fn restart(&mut self) {
+        self.measured.clear();
+    }
+
+    fn context(&self) -> Context {
+        let clock = Arc::clone(&self.clock_ms);
+        let client = self.cluster.client();
+        Context {
+            nodes: Arc::new(self.nodes.clone()),
+            known: Known {
+                tables: store(&self.cluster, "tables"),
+                partitions: store(&self.cluster, "partitions"),
+                stateful_sets: store(&self.cluster, "statefulsets"),
+                services: store(&self.cluster, "services"),
+            },
+            settings: settings(),
+            metrics: Metrics::register(&Registry::new()).unwrap(),
+            recorder: Recorder::new(
+                client.clone(),
+                Reporter {
+                    controller: "partita-operator".into(),
+                    instance: Some("test".into()),
+                },
+            ),
+            client,
+            now_ms: Box::new(move || clock.load(Ordering::Relaxed)),
+            measured: Mutex::new(self.measured.clone()),
+        }
+    }
+
+    /// One pass over a Table.
+    pub async fn pass_of(&mut self, name: &str) -> Result<Pass, Error> {
+        let Some(table) = self.cluster.get("tables", NAMESPACE, name) else {
+            return Ok(Pass::NoTable);
+        };
+        match self.reconcile(table).await {
+            Some(passed) => passed.map(|_| Pass::Done),
+            None => Ok(Pass::Killed),
+        }
+    }
+
+    /// One pass over a Table as somebody knows it; `None` when the operator was killed.
+    pub async fn reconcile(&mut self, table: Value) -> Option<Result<Action, Error>> {
+        let table: Table = serde_json::from_value(table).unwrap();
+        let context = Arc::new(self.context());
+        let mut pass = std::pin::pin!(table::reconcile(Arc::new(table), Arc::clone(&context)));
+        // Everything is in memory: after so many turns whoever is not finished waits for ever.
+        for _ in 0..TURNS_MAX {
+            if let Poll::Ready(passed) = futures::poll!(pass.as_mut()) {
+                self.measured = context.measured.lock().clone();
+                return Some(passed);
+            }
+            tokio::task::yield_now().await;
+        }
+        assert!(self.cluster.is_spent(), "nobody killed it, and it does not go on");
+        self.restart();
+        None
+    }
+
+    /// Passes over the Table `orders` until nothing changes any more.
+    pub async fn settle(&mut self) {
+        self.settle_of("orders").await;
+    }
+
+    /// Passes over a Table until nothing changes any more.
+    pub async fn settle_of(&mut self, name: &str) {
+        let mut quiet = 0;
+        for _ in 0..PASSES_MAX {
+            let before = self.cluster.version();
+            self.nodes.take_calls();
+            match self.pass_of(name).await.unwrap() {
+                Pass::Killed => panic!("killed"),
+                Pass::NoTable => return,
+                Pass::Done => {}
+            }
+            let wrote = self.cluster.version() != before;
+            let told = self.nodes.take_calls().iter().any(|call| !call.starts_with("ask"));
+            quiet = if wrote || told { 0 } else { quiet + 1 };
+            if quiet == 2 {
+                self.cluster.take_requests();
+                return;
+            }
+        }
+        panic!("it does not settle: {:#?}", self.table());
+    }
+
+    /// The Table `orders`.
+    pub fn table(&self) -> Value {
+        self.cluster.get("tables", NAMESPACE, "orders").unwrap_or_default()
+    }
+
+    /// A condition of the Table `orders`: whether it holds, its reason, its message.
+    pub fn condition(&self, kind: &str) -> (bool, String, String) {
+        self.condition_of("orders", kind)
+    }
+
+    /// A condition of a Table.
+    pub fn condition_of(&self, name: &str, kind: &str) -> (bool, String, String) {
+        let table = self.cluster.get("tables", NAMESPACE, name).unwrap();
+        let conditions = table["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let found = conditions.iter().find(|condition| condition["type"] == kind);
+        let text = |field: &str| found.map(|c| c[field].as_str().unwrap().to_owned()).unwrap_or_default();
+        (text("status") == "True", text("reason"), text("message"))
+    }
+}

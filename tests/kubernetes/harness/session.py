@@ -1,0 +1,107 @@
+"""The cluster of a whole run: one of this machine's own, or the one that KUBECONFIG names.
+
+1. The image is made from what was built, or IMAGE names one that is there already; likewise the client's.
+2. The chart is installed as anybody would, with small volumes.
+3. At the end the release is removed, and the cluster if it is ours. KEEP_CLUSTER=1 keeps it to look into;
+   REUSE_CLUSTER=1 takes a kept one as it is, and keeps it.
+"""
+
+import os
+import pathlib
+import subprocess
+import tempfile
+
+from local import binaries
+from local.cluster import Cluster
+
+from .kubectl import Kubectl
+from .waiting import wait_for
+
+HERE = pathlib.Path(__file__).resolve().parent.parent
+ROOT = HERE.parents[1]
+NODES = 3
+RELEASE = "partita"
+NAMESPACE = "partita-system"
+REGION = "us-east-1"
+CLIENT_IMAGE = "localhost/partita-test-client:1"
+INSTALL_MAX = "180s"
+NAMESPACES_GONE_SECONDS_MAX = 300
+SCRAPE_INTERVAL = "2s"
+
+
+class Session:
+    """A cluster with Partita on it. `own` is None on somebody else's."""
+
+    def __init__(self, own):
+        self.own = own
+        self.leaving = set()   # namespaces that were told to go
+        if own:
+            self.kubectl = Kubectl(own.control.kubectl_command())
+            self.helm_command = own.command("helm")
+            self.image, self.client_image = "localhost/partita:0.1.0", CLIENT_IMAGE
+        else:
+            self.kubectl = Kubectl(["kubectl"])
+            self.helm_command = ["helm"]
+            self.image = os.environ.get("IMAGE", "localhost/partita:0.1.0")
+            self.client_image = os.environ.get("CLIENT_IMAGE", CLIENT_IMAGE)
+        self.system = self.kubectl.within(NAMESPACE)
+        self.endpoint = f"http://{RELEASE}-routers.{NAMESPACE}.svc:8000"
+
+    def helm(self, *arguments):
+        """A helm command that must succeed."""
+        done = subprocess.run([*self.helm_command, *map(str, arguments)], capture_output=True, text=True)
+        assert done.returncode == 0, f"helm {' '.join(map(str, arguments))}: {done.stderr}"
+        return done.stdout
+
+    def install(self):
+        """Installs the chart; what its notes say."""
+        repository, _, tag = self.image.rpartition(":")
+        values = {"image.repository": repository, "image.tag": tag, "podMonitors.interval": SCRAPE_INTERVAL,
+                  "tables.storage.size": "1Gi", "tables.replicas": "1"}
+        settings = [f"--set-string={name}={value}" if name != "tables.replicas" else f"--set={name}={value}"
+                    for name, value in values.items()]
+        self.kubectl.apply(namespace_object(NAMESPACE))
+        return self.helm("upgrade", "--install", RELEASE, ROOT / "charts/partita", "--namespace", NAMESPACE,
+                         *settings, "--wait", "--timeout", INSTALL_MAX)
+
+    def emptied(self):
+        """Waits until the namespaces of all scenarios are gone, with the tables in them."""
+        def gone():
+            left = self.leaving & set(self.kubectl.names("namespaces"))
+            assert not left, left
+            return True
+        wait_for("the end of the scenarios' namespaces", gone, NAMESPACES_GONE_SECONDS_MAX)
+
+    def pods(self, component):
+        """The pods of `operator` or `router`."""
+        return self.system.items("pods", f"app.kubernetes.io/component={component}")
+
+
+def namespace_object(name):
+    """A namespace that lets only pods run that give up every right."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {
+        "name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+
+
+def begin_own():
+    """A fresh cluster of this machine with the images."""
+    binaries.build()
+    cluster = Cluster(os.environ.get("CLUSTER_NAME", "test"))
+    if os.environ.get("REUSE_CLUSTER") == "1" and cluster.exists():
+        return Session(cluster)
+    cluster.reserve()   # another run on this machine may have one: it comes to an end
+    cluster.down()   # what a run left that was killed
+    cluster.up(NODES)
+    with tempfile.TemporaryDirectory() as folder:
+        client = pathlib.Path(folder, "client.tar")
+        subprocess.run([HERE / "client/image", client], check=True)
+        cluster.load([image_archive(), client])
+    return Session(cluster)
+
+
+def image_archive():
+    """Partita's image, made from the programs that the tests have built."""
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    environment = {"IMAGE_PROFILE": "dev", "IMAGE_BINARIES": str(target / "debug"), **os.environ}
+    subprocess.run([ROOT / "scripts/image"], check=True, stdout=subprocess.DEVNULL, env=environment)
+    return target / "image" / environment["IMAGE_PROFILE"] / "partita.tar"
