@@ -2,7 +2,7 @@
 # Everything that may be kept between clones lives under PARTITA_CACHE (default ~/.cache/partita).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fix bench torture image cluster cluster-down test-cluster clean
+.PHONY: help run build test lint fix bench torture simulate image cluster cluster-down test-cluster clean
 
 # The environment of the build (prebuilt RocksDB, target folder); scripts/setup installs what is missing first.
 ENV := env="$$(scripts/setup)" && eval "$$(sed 's/^/export /' <<<"$$env")" &&
@@ -30,6 +30,9 @@ bench: ## ours against peers and ceilings, interleaved; prints ratios
 
 torture: ## the long runs: 1,000 kills, long fuzzing
 	@$(ENV) scripts/torture
+
+simulate: ## groups of several voters under faults, so many fresh seeds: make simulate SEEDS=5000
+	@$(ENV) SIMULATION_SEEDS=$(or $(SEEDS),1000) cargo test --locked -p partita-replication --test simulation -- --nocapture
 
 image: ## the container image, without Docker (IMAGE_PROFILE=dev is built sooner)
 	@$(ENV) scripts/image

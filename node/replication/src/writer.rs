@@ -119,8 +119,10 @@ pub(crate) fn gather<S: Storage>(core: &Core<S>, groups: &[Arc<Group<S>>]) -> Re
     let now = core.now(groups);
     for group in groups {
         let gathered = group.with(|replica| {
-            core.queue.note_taken(replica.open_effects());
-            replica.gather(&mut round.batch, &mut outbox, now)
+            let open = replica.open_effects();
+            let gathered = replica.gather(&mut round.batch, &mut outbox, now);
+            core.queue.note_taken(open - replica.open_effects());
+            gathered
         })?;
         if let Some(gathered) = gathered {
             round.entries += gathered.entries;

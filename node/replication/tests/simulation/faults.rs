@@ -5,8 +5,9 @@ use partita_replication::log::memory::Fault;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 
+use crate::event::Event;
 use crate::table::GROUPS;
-use crate::world::{Event, MS, SECOND, World};
+use crate::world::{MS, SECOND, World};
 
 #[derive(Default)]
 pub struct Faults {

@@ -117,8 +117,20 @@ impl Machine {
             on_fatal: Arc::new(move |reason| deaths.lock().push(reason.to_owned())),
             ..StoreOptions::default()
         };
-        let store = Store::with_engines(Arc::clone(&self.state), Arc::clone(&self.log) as _, options);
-        self.store = Some(store.unwrap_or_else(|error| panic!("machine {} does not start: {error}", self.number)));
+        let start = || Store::with_engines(Arc::clone(&self.state), Arc::clone(&self.log) as _, options.clone());
+        let started = start().or_else(|error| {
+            // The disk may fail once more while the store recovers; then it is started again.
+            assert!(
+                error.to_string().contains("injected"),
+                "machine {}: {error}",
+                self.number
+            );
+            self.deaths.lock().clear();
+            self.state.crash();
+            self.log.recover();
+            start()
+        });
+        self.store = Some(started.unwrap_or_else(|error| panic!("machine {} does not start: {error}", self.number)));
     }
 
     /// The process dies: what was not synced is lost, and so is what was not flushed. Of a write that is under way nobody

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod client;
+mod event;
 mod faults;
 mod history;
 mod invariants;

@@ -20,6 +20,7 @@ use rand::{Rng as _, SeedableRng as _};
 use uuid::Uuid;
 
 use crate::client::{Client, Clients, KEYS};
+use crate::event::{Event, Queued};
 use crate::faults::Faults;
 use crate::invariants::Invariants;
 use crate::machine::{Machine, Sent, Turn};
@@ -37,55 +38,6 @@ const PATIENCE_NS: [u64; 3] = [100 * MS, 500 * MS, 2 * SECOND];
 const CLIENTS: usize = 6;
 /// Of those, so many hardly change anything: they are not held up when nothing can be committed.
 const OBSERVERS: usize = 2;
-
-pub enum Event {
-    Frames {
-        to: usize,
-        from: usize,
-        batch: Bytes,
-    },
-    Tick {
-        machine: usize,
-    },
-    Disk {
-        machine: usize,
-        incarnation: u64,
-    },
-    Maintenance {
-        machine: usize,
-    },
-    Client {
-        client: usize,
-    },
-    Fault,
-    Start {
-        machine: usize,
-    },
-    /// A process dies and is back within a moment, cut off from who led.
-    Blink {
-        machine: usize,
-    },
-    Operator,
-}
-
-struct Queued(u64, u64, Event);
-
-impl PartialEq for Queued {
-    fn eq(&self, other: &Self) -> bool {
-        (self.0, self.1) == (other.0, other.1)
-    }
-}
-impl Eq for Queued {}
-impl PartialOrd for Queued {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Queued {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.0, self.1).cmp(&(other.0, other.1))
-    }
-}
 
 pub struct World {
     pub now: u64,
