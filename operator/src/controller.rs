@@ -11,6 +11,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::utils::Backoff;
 use kube::runtime::{Controller, WatchStreamExt, controller, reflector as reflected, watcher};
 use kube::{Api, Client, ResourceExt};
 use partita_crds::names::{OPERATOR, TABLE_NAME};
@@ -23,6 +24,51 @@ const TABLES_AT_ONCE: u16 = 32;
 /// Changes come in bursts (a StatefulSet, its pod, its claim): one reconcile sees them all.
 const BURST: Duration = Duration::from_millis(100);
 
+/// The first and the longest wait between attempts of a watch.
+const WATCH_FIRST: Duration = Duration::from_millis(200);
+const WATCH_LONGEST: Duration = Duration::from_secs(5);
+/// What the controller waits after an error of any watch, during which it listens to none of them: nearly nothing, for each
+/// watch waits by itself. (By default it would be up to 30 s for each of the errors that all of them report after the API
+/// server was away: minutes in which nothing is noticed.)
+const AFTER_ERROR: Duration = Duration::from_millis(10);
+
+/// Waits that double.
+struct Waits {
+    first: Duration,
+    longest: Duration,
+    next: Duration,
+}
+
+impl Waits {
+    fn new(first: Duration, longest: Duration) -> Self {
+        Self {
+            first,
+            longest,
+            next: first,
+        }
+    }
+
+    fn of_a_watch() -> Self {
+        Self::new(WATCH_FIRST, WATCH_LONGEST)
+    }
+}
+
+impl Iterator for Waits {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let now = self.next;
+        self.next = (now * 2).min(self.longest);
+        Some(now)
+    }
+}
+
+impl Backoff for Waits {
+    fn reset(&mut self) {
+        self.next = self.first;
+    }
+}
+
 /// Runs until `stop`, and then until what was begun is finished. `context` is given the caches.
 pub async fn run(
     client: Client,
@@ -30,28 +76,34 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let ours = watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={OPERATOR}"));
+    let (tables, table_writer) = reflector::store::<Table>();
     let (partitions, partition_writer) = reflector::store::<Partition>();
     let (stateful_sets, set_writer) = reflector::store::<StatefulSet>();
     let (services, service_writer) = reflector::store::<Service>();
+    let table_changes = reflected(
+        table_writer,
+        watcher(Api::<Table>::all(client.clone()), watcher::Config::default()).backoff(Waits::of_a_watch()),
+    );
     let partition_changes = reflected(
         partition_writer,
-        watcher(Api::all(client.clone()), watcher::Config::default()).default_backoff(),
+        watcher(Api::all(client.clone()), watcher::Config::default()).backoff(Waits::of_a_watch()),
     );
     let set_changes = reflected(
         set_writer,
-        watcher(Api::all(client.clone()), ours.clone()).default_backoff(),
+        watcher(Api::all(client.clone()), ours.clone()).backoff(Waits::of_a_watch()),
     );
     let service_changes = reflected(
         service_writer,
-        watcher(Api::all(client.clone()), ours).default_backoff(),
+        watcher(Api::all(client.clone()), ours).backoff(Waits::of_a_watch()),
     );
     let claim_changes = watcher(
         Api::<PartialObjectMeta<PersistentVolumeClaim>>::all(client.clone()),
         watcher::Config::default().labels(names::TABLE_ID),
     )
-    .default_backoff();
+    .backoff(Waits::of_a_watch());
 
-    let controller = Controller::new(Api::<Table>::all(client.clone()), watcher::Config::default())
+    let controller = Controller::for_stream(table_changes.applied_objects(), tables.clone())
+        .trigger_backoff(Waits::new(AFTER_ERROR, AFTER_ERROR))
         .with_config(
             controller::Config::default()
                 .concurrency(TABLES_AT_ONCE)
@@ -60,7 +112,6 @@ pub async fn run(
         .owns_stream(partition_changes.touched_objects())
         .owns_stream(set_changes.touched_objects())
         .owns_stream(service_changes.touched_objects());
-    let tables = controller.store();
     let concerned = tables.clone();
     let context = Arc::new(context(Known {
         tables: tables.clone(),
