@@ -44,6 +44,12 @@ pub trait Backend: Send + Sync + 'static {
     /// On the path of every request: no I/O.
     fn table(&self, account: &Account, name: &str) -> Option<Arc<TableSchema>>;
 
+    /// Waits a moment for a table that is not there: it may have been made through somebody else, whose news is on its way.
+    /// A backend that makes all tables by itself knows them.
+    fn table_soon(&self, _account: &Account, _name: &str) -> impl Future<Output = Option<Arc<TableSchema>>> + Send {
+        std::future::ready(None)
+    }
+
     /// One item by primary key.
     fn get(&self, request: GetRequest) -> impl Future<Output = Result<GetReply, Refusal>> + Send;
 

@@ -25,6 +25,10 @@ const PAUSE_FIRST: Duration = Duration::from_millis(20);
 /// The longest pause.
 const PAUSE_LONGEST: Duration = Duration::from_millis(500);
 
+/// How long a request waits for a table that is not in the map. A table is made through one router and used through another,
+/// a moment later: the news of it takes some milliseconds to get there.
+const NEWS_MAX: Duration = Duration::from_millis(500);
+
 /// The API in front of partitions in other processes.
 pub struct Routed {
     /// Where they are.
@@ -72,6 +76,20 @@ fn jittered(pause: Duration) -> Duration {
 impl Backend for Routed {
     fn table(&self, account: &Account, name: &str) -> Option<Arc<TableSchema>> {
         self.map.schema(&account.id, name)
+    }
+
+    async fn table_soon(&self, account: &Account, name: &str) -> Option<Arc<TableSchema>> {
+        let appears = async {
+            let mut changes = self.map.routes.changes();
+            loop {
+                changes.mark_unchanged();
+                if let Some(schema) = self.map.schema(&account.id, name) {
+                    return Some(schema);
+                }
+                changes.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(NEWS_MAX, appears).await.ok().flatten()
     }
 
     async fn get(&self, request: GetRequest) -> Result<GetReply, Refusal> {

@@ -97,6 +97,8 @@ impl Map {
         if before.is_some_and(|before| Arc::ptr_eq(before, entry)) {
             return;
         }
+        // The schema first: who waits for a new table is woken by its route.
+        self.serve(&entry.account, entry.record.schema());
         // What nodes have corrected stays until the directory has something new to say about it.
         if before.is_none_or(|before| !same_places(before, entry)) {
             let table = entry.record.id;
@@ -105,7 +107,6 @@ impl Map {
                 self.routes.set(table, route);
             }
         }
-        self.serve(&entry.account, entry.record.schema());
     }
 
     fn remote(&self, table: TableId, group: GroupId, host: &str, range_epoch: u64) -> Remote {

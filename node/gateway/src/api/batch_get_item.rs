@@ -62,7 +62,7 @@ async fn attempt<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Result<Vec<u8>,
     let (wanted, mode) = parse(body)?;
     let mut tables = Vec::with_capacity(wanted.len());
     for table in &wanted {
-        let schema = find_table(call, &table.name)?;
+        let schema = find_table(call, &table.name).await?;
         let name = table.name.clone();
         tables.push(BatchTable {
             name,

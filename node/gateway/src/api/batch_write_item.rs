@@ -67,7 +67,7 @@ async fn attempt<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Result<Vec<u8>,
     let Parsed { wanted, mode, metrics } = parse(body)?;
     let mut tables = Vec::with_capacity(wanted.len());
     for (name, _) in &wanted {
-        let schema = find_table(call, name)?;
+        let schema = find_table(call, name).await?;
         let name = name.clone();
         tables.push(BatchTable {
             name,

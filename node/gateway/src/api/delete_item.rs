@@ -46,7 +46,7 @@ async fn attempt<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Result<Vec<u8>,
         condition,
         returned,
     } = parse(body)?;
-    let schema = find_table(call, &name)?;
+    let schema = find_table(call, &name).await?;
     let collection = Collection::of(&schema, key.as_ref(), returned.metrics);
     let request = WriteRequest {
         table: schema.id,

@@ -44,7 +44,7 @@ async fn attempt<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Result<Vec<u8>,
         consumed: mode,
         projection,
     } = parse(body)?;
-    let schema = find_table(call, &name)?;
+    let schema = find_table(call, &name).await?;
     let request = GetRequest {
         table: schema.id,
         schema_version: schema.version,

@@ -47,7 +47,7 @@ async fn attempt<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Result<Vec<u8>,
         condition,
         returned,
     } = parse(body)?;
-    let schema = find_table(call, &name)?;
+    let schema = find_table(call, &name).await?;
     let key = schema.check_put(item.as_ref())?;
     let collection = Collection::of(&schema, item.as_ref(), returned.metrics);
     let request = WriteRequest {

@@ -55,7 +55,7 @@ pub async fn handle<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Answer {
 
 async fn attempt<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Result<Vec<u8>, Failure> {
     let parsed = parse(body)?;
-    let schema = find_table(call, &parsed.name)?;
+    let schema = find_table(call, &parsed.name).await?;
     let rows = Rows::find(&schema, parsed.index.as_deref(), parsed.consistent)?;
     let view = View::new(parsed.select, parsed.projection, rows)?;
     let mut range = match parsed.segment {

@@ -50,7 +50,7 @@ async fn attempt<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Result<Vec<u8>,
         condition,
         returned,
     } = parse(body)?;
-    let schema = find_table(call, &name)?;
+    let schema = find_table(call, &name).await?;
     let key_bytes = schema.check_key(key.as_ref())?;
     update.check_not_on_keys(&schema.keys)?;
     let collection = Collection::of(&schema, key.as_ref(), returned.metrics);

@@ -48,8 +48,11 @@ where
 }
 
 /// Finds the table that a request names, by name or by ARN.
-pub fn find_table<B: Backend>(call: &Call<'_, B>, name: &str) -> Result<Arc<TableSchema>, ApiError> {
+pub async fn find_table<B: Backend>(call: &Call<'_, B>, name: &str) -> Result<Arc<TableSchema>, ApiError> {
     let name = named_table(call, name)?;
-    let table = call.backend.table(call.account, name);
+    let table = match call.backend.table(call.account, name) {
+        Some(table) => Some(table),
+        None => call.backend.table_soon(call.account, name).await,
+    };
     table.ok_or_else(|| ApiError::new(ErrorCode::ResourceNotFound, message::TABLE_NOT_FOUND))
 }
