@@ -65,6 +65,9 @@ def update(place, sdk):
     wait_for("the item in the index", lambda: sdk(
         "query", TableName="My.Table_1", IndexName="byColor", KeyConditionExpression="color = :c",
         ExpressionAttributeValues={":c": {"S": "red"}})["Count"] == 1)
+    sdk("update_table", TableName="My.Table_1", GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": "byColor"}}])
+    wait_for("the end of the index", lambda: "GlobalSecondaryIndexes" not in sdk("describe_table", TableName="My.Table_1")["Table"])
+    assert "globalSecondaryIndexes" not in resource_of(place, "My.Table_1")["spec"]
 
 
 def test_two_creators_race_and_one_wins(places):
