@@ -78,6 +78,7 @@ def cluster():
         session.emptied()
         if ANY_CLUSTER:
             session.helm("uninstall", sessions.RELEASE, "--namespace", sessions.NAMESPACE, "--wait")
+            session.kubectl.delete("namespace", sessions.NAMESPACE)
     finally:
         if session.own and not REUSED and os.environ.get("KEEP_CLUSTER") != "1":
             session.own.down()

@@ -20,8 +20,8 @@ from .waiting import wait_for
 HERE = pathlib.Path(__file__).resolve().parent.parent
 ROOT = HERE.parents[1]
 NODES = 3
-RELEASE = "partita"
-NAMESPACE = "partita-system"
+RELEASE = "partita-test"   # not the name of anybody's own release
+NAMESPACE = "partita-test"
 REGION = "us-east-1"
 CLIENT_IMAGE = "localhost/partita-test-client:1"
 INSTALL_MAX = "180s"
