@@ -62,9 +62,7 @@ async fn run(group: Arc<Group<MemoryStorage>>, key: usize, asked: Asked, strong:
         Asked::Swap(value) => group.write(table::swap(key, value)).await.map(|reply| reply.attributes),
         Asked::Insert(value) => match group.write(table::insert(key, value)).await {
             Ok(_) => Ok(None),
-            Err(Refusal::Api(error) | Refusal::Evaluated { error, .. })
-                if error.code == ErrorCode::ConditionalCheckFailed =>
-            {
+            Err(Refusal::Evaluated { error, .. }) if error.code == ErrorCode::ConditionalCheckFailed => {
                 Ok(error.item.map(|item| *item))
             }
             Err(refusal) => Err(refusal),
