@@ -11,7 +11,7 @@ use bytes::Bytes;
 use common::{Deaths, block_on, descriptor, put, read, write};
 use partita_model::request::{GetRequest, Refusal};
 use partita_partition::descriptor::GroupId;
-use partita_replication::{FrameFault, Group, MemberChange, MembershipError, Peers, Store, StoreOptions};
+use partita_replication::{FrameFault, Group, MemberChange, MembershipError, OpenError, Peers, Store, StoreOptions};
 use uuid::Uuid;
 
 const GROUP: GroupId = GroupId(1);
@@ -54,12 +54,19 @@ impl Node {
             network: network.clone(),
             from: Arc::clone(&from),
         };
-        let options = StoreOptions {
-            peers: Some(Arc::new(wire)),
+        let wire = Arc::new(wire);
+        let options = || StoreOptions {
+            peers: Some(Arc::clone(&wire) as Arc<dyn Peers>),
             chunk_bytes: 1000,
             ..deaths.options()
         };
-        let store = Store::open(folder.path(), options).unwrap();
+        // The one before may be letting go of the folder: whoever took its last letter holds it until that is read.
+        let store = loop {
+            match Store::open(folder.path(), options()) {
+                Err(OpenError::Locked(_)) => std::thread::yield_now(),
+                opened => break opened.unwrap(),
+            }
+        };
         *from.lock().unwrap() = store.uuid();
         let (sender, inbox) = channel();
         network.0.lock().unwrap().insert(store.uuid(), sender);
