@@ -83,12 +83,26 @@ impl Node {
 
     /// Nobody reaches it any more, and its threads end.
     fn stop(self, orderly: bool) -> tempfile::TempDir {
+        let Self {
+            mut store,
+            network,
+            deaths,
+            folder,
+        } = self;
         if orderly {
-            self.store.shutdown();
+            store.shutdown();
         }
-        self.network.0.lock().unwrap().remove(&self.store.uuid());
-        assert!(self.deaths.all().is_empty(), "{:?}", self.deaths.all());
-        self.folder
+        network.0.lock().unwrap().remove(&store.uuid());
+        assert!(deaths.all().is_empty(), "{:?}", deaths.all());
+        // Its threads hold on to it for moments: only the last reference lets go of the folder.
+        loop {
+            match Arc::try_unwrap(store) {
+                Ok(last) => break drop(last),
+                Err(shared) => store = shared,
+            }
+            std::thread::yield_now();
+        }
+        folder
     }
 }
 
