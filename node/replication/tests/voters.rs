@@ -233,6 +233,13 @@ fn a_group_of_one_grows_and_moves_away() {
         change(4, MemberChange::Remove { replica: 1 }),
         Err(MembershipError::Leads)
     );
+    // Whoever is to take over has to know that it may.
+    block_on(
+        learner
+            .subscribe()
+            .wait_for(|_| learner.members().voting()[0].contains(&replica)),
+    )
+    .unwrap();
     group.transfer_leadership(replica).unwrap();
     block_on(learner.leadership().wait_for(|now| now.serving > 0)).unwrap();
     let removed = block_on(learner.change_members(Uuid::from_u128(5), MemberChange::Remove { replica: 1 }));
