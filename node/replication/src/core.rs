@@ -91,6 +91,7 @@ impl<S: Storage> Core<S> {
         for group in self.groups() {
             group.end(Refusal::Stopping);
         }
+        self.queue.end();
         self.groups.write().clear();
         self.changed();
         self.pool.stop();

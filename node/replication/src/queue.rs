@@ -1,7 +1,7 @@
 //! The groups that have something for the log writer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ use crate::group::Group;
 pub(crate) struct Queue<S: Storage> {
     inner: Mutex<Turn<S>>,
     work: Condvar,
+    /// Nothing is taken any more.
+    ended: AtomicBool,
     /// Effects in open entries.
     open: AtomicU64,
     /// The log writer waits for so many of them; 0 while it does not.
@@ -45,6 +47,7 @@ impl<S: Storage> Default for Queue<S> {
         Self {
             inner: Mutex::default(),
             work: Condvar::new(),
+            ended: AtomicBool::new(false),
             open: AtomicU64::new(0),
             wanted: AtomicU64::new(0),
         }
@@ -54,8 +57,13 @@ impl<S: Storage> Default for Queue<S> {
 impl<S: Storage> Queue<S> {
     /// The caller has made sure that the group is not queued already.
     pub(crate) fn push(&self, group: Arc<Group<S>>) {
-        self.inner.lock().groups.push(group);
-        self.work.notify_one();
+        let mut inner = self.inner.lock();
+        // Nobody would take it, and it holds on to the store.
+        if !self.ended.load(Ordering::SeqCst) {
+            inner.groups.push(group);
+            drop(inner);
+            self.work.notify_one();
+        }
     }
 
     /// An effect has been put into an open entry.
@@ -113,10 +121,14 @@ impl<S: Storage> Queue<S> {
 
     /// The log writer has ended: nobody will be told anything any more.
     pub(crate) fn end(&self) {
-        let mut inner = self.inner.lock();
-        inner.stop = true;
-        inner.fences.clear();
-        inner.groups.clear();
+        let groups = {
+            let mut inner = self.inner.lock();
+            self.ended.store(true, Ordering::SeqCst);
+            inner.stop = true;
+            inner.fences.clear();
+            std::mem::take(&mut inner.groups)
+        };
+        drop(groups);
     }
 
     pub(crate) fn stop(&self) {

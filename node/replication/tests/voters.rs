@@ -90,12 +90,26 @@ impl Node {
 
     /// Nobody reaches it any more, and its threads end.
     fn stop(self, orderly: bool) -> tempfile::TempDir {
+        let Self {
+            mut store,
+            network,
+            deaths,
+            folder,
+        } = self;
         if orderly {
-            self.store.shutdown();
+            store.shutdown();
         }
-        self.network.0.lock().unwrap().remove(&self.store.uuid());
-        assert!(self.deaths.all().is_empty(), "{:?}", self.deaths.all());
-        self.folder
+        network.0.lock().unwrap().remove(&store.uuid());
+        assert!(deaths.all().is_empty(), "{:?}", deaths.all());
+        // Its threads hold on to it for moments: only the last reference lets go of the folder.
+        loop {
+            match Arc::try_unwrap(store) {
+                Ok(last) => break drop(last),
+                Err(shared) => store = shared,
+            }
+            std::thread::yield_now();
+        }
+        folder
     }
 }
 
@@ -226,6 +240,13 @@ fn a_group_of_one_grows_and_moves_away() {
         change(4, MemberChange::Remove { replica: 1 }),
         Err(MembershipError::Leads)
     );
+    // Whoever is to take over has to know that it may.
+    block_on(
+        learner
+            .subscribe()
+            .wait_for(|_| learner.members().voting()[0].contains(&replica)),
+    )
+    .unwrap();
     group.transfer_leadership(replica).unwrap();
     block_on(learner.leadership().wait_for(|now| now.serving > 0)).unwrap();
     let removed = block_on(learner.change_members(Uuid::from_u128(5), MemberChange::Remove { replica: 1 }));

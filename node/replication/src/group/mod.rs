@@ -184,7 +184,8 @@ impl<S: Storage> Group<S> {
     }
 
     /// Asks a voter to take the leadership over, at the leader. It has happened when this replica leads no longer; when
-    /// that takes longer than an election timeout, it will not.
+    /// that takes longer than an election timeout, it will not. (A voter that has not applied its own promotion yet
+    /// does not take over: ask again.)
     pub fn transfer_leadership(&self, to: ReplicaId) -> Result<(), MembershipError> {
         self.with_turn(|replica| replica.transfer(to))
     }
