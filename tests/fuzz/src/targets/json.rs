@@ -244,9 +244,7 @@ fn check(input: &[u8], random: &mut StdRng) {
 
 /// The gateway's answer.
 fn answer(backend: &Arc<Memory>, operation: Operation, body: &[u8]) {
-    let account = Account {
-        id: Arc::from("000000000000"),
-    };
+    let account = Account::new("000000000000");
     METRICS.with(|metrics| {
         let metrics = metrics.get_or_init(|| match Metrics::register(&Registry::new()) {
             Ok(metrics) => metrics,
