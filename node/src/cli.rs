@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use partita_planning::STORAGE_SIZE;
+use partita_planning::prices::Price;
+use partita_planning::requests::{self, Rates};
 use tracing_subscriber::EnvFilter;
 
 use crate::directory::Location;
@@ -30,6 +33,92 @@ pub enum Command {
     Replica(Replica),
     /// The DynamoDB API in front of replicas: no disk, any number of them
     Router(Router),
+    /// What Table manifests would occupy on a cluster, and what a change of them would: nothing is written
+    #[command(after_help = PLAN_EXAMPLES)]
+    Plan(Plan),
+}
+
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  What the tables of a file would occupy:
+    partita plan -f orders.yaml
+
+  What a change would do to the tables of the cluster that kubectl talks to, with its cost:
+    partita plan -f orders.yaml --current kubernetes --price-cpu 21 --price-memory-gib 2.8 --price-storage-gib 0.1
+
+  The same offline, from what `kubectl get tables -o yaml > now.yaml` has written:
+    partita plan -f orders.yaml --current now.yaml --output json";
+
+/// What is to be planned, and with what.
+#[derive(Debug, Clone, Args)]
+pub struct Plan {
+    /// File with Table manifests, or - for standard input; can be given more than once
+    #[arg(short, long, value_name = "FILE", required = true)]
+    pub file: Vec<PathBuf>,
+
+    /// The tables as they are: kubernetes (of the cluster that kubectl talks to) or a file with their resources. Without it
+    /// every table begins
+    #[arg(long, value_name = "SOURCE")]
+    pub current: Option<CurrentSource>,
+
+    /// How the plan is printed
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+
+    /// Price of one CPU and month, in any currency
+    #[arg(long, value_name = "PRICE")]
+    pub price_cpu: Option<Price>,
+
+    /// Price of one GiB of memory and month
+    #[arg(long, value_name = "PRICE")]
+    pub price_memory_gib: Option<Price>,
+
+    /// Price of one GiB of claims and month
+    #[arg(long, value_name = "PRICE")]
+    pub price_storage_gib: Option<Price>,
+
+    /// Size of a storage node's volume where the Table names none, as the operator has it
+    #[arg(long, value_name = "QUANTITY", env = "PARTITA_STORAGE_SIZE", default_value = STORAGE_SIZE)]
+    pub storage_size: String,
+
+    /// CPU that a storage node requests, as the operator has it: for itself, for each RCU and for each WCU that it serves
+    #[arg(long, value_name = "BASE,RCU,WCU", env = "PARTITA_POD_CPU", default_value = requests::CPU,
+          value_parser = Rates::cpu)]
+    pub pod_cpu: Rates,
+
+    /// Memory that a storage node requests, as the operator has it: for itself, for each RCU and for each WCU that it serves
+    #[arg(long, value_name = "BASE,RCU,WCU", env = "PARTITA_POD_MEMORY", default_value = requests::MEMORY,
+          value_parser = Rates::memory)]
+    pub pod_memory: Rates,
+}
+
+/// Where the tables are known from as they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CurrentSource {
+    /// The API server.
+    Kubernetes,
+    /// A file with Table resources.
+    File(PathBuf),
+}
+
+impl FromStr for CurrentSource {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "kubernetes" => Self::Kubernetes,
+            path => Self::File(path.into()),
+        })
+    }
+}
+
+/// For whom a plan is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
 }
 
 const EXAMPLES: &str = "\

@@ -4,12 +4,15 @@
 //! 2. [`standalone`] is the role in which gateway, tables and storage are one process; [`replica`] stores partitions
 //!    behind routers, [`router`] speaks the DynamoDB API in front of them, with a [`directory`] of where they are;
 //! 3. [`serving`] is what runs beside a store in both: deliveries to global indexes, expiry;
-//! 4. [`routing`] finds the partition of a key, for every role; [`process`] is what all do with their process.
+//! 4. [`plan`] is no role: it says what manifests ([`manifest`]) would occupy on a cluster;
+//! 5. [`routing`] finds the partition of a key, for every role; [`process`] is what all do with their process.
 
 mod admin;
 mod cli;
 mod credentials;
 mod directory;
+mod manifest;
+mod plan;
 mod process;
 mod replica;
 mod router;
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
             options.process.log_to_stderr();
             router::run(options)
         }
+        cli::Command::Plan(options) => return plan::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

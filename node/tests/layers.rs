@@ -12,11 +12,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("partita-replication", &["partita-model", "partita-partition"]),
     ("partita-gateway", &["partita-model"]),
     ("partita-transport", &["partita-model", "partita-partition"]),
-    ("partita-operator", &["partita-crds", "partita-model"]),
+    ("partita-planning", &["partita-crds", "partita-model"]),
+    (
+        "partita-operator",
+        &["partita-crds", "partita-model", "partita-planning"],
+    ),
     (
         "partita",
         &[
             "partita-crds",
+            "partita-planning",
             "partita-transport",
             "partita-model",
             "partita-partition",
@@ -31,6 +36,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("partita-model", &["tokio", "rocksdb", "kube", "rand", "hyper", "raft"]),
     (
         "partita-admission",
+        &["tokio", "rocksdb", "kube", "rand", "hyper", "raft"],
+    ),
+    (
+        "partita-planning",
         &["tokio", "rocksdb", "kube", "rand", "hyper", "raft"],
     ),
     ("partita-partition", &["tokio", "kube", "rand", "hyper", "raft"]),

@@ -4,6 +4,8 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 
 use clap::{Parser, ValueEnum};
+use partita_planning::STORAGE_SIZE;
+use partita_planning::requests::{self, Rates};
 use tracing_subscriber::EnvFilter;
 
 /// Makes storage nodes and partitions from Table resources.
@@ -45,8 +47,16 @@ pub struct Options {
     pub router_directory: String,
 
     /// Size of a storage node's volume where the Table names none: three times a partition's size limit of 10 GB
-    #[arg(long, value_name = "QUANTITY", env = "PARTITA_STORAGE_SIZE", default_value = "30Gi")]
+    #[arg(long, value_name = "QUANTITY", env = "PARTITA_STORAGE_SIZE", default_value = STORAGE_SIZE)]
     pub storage_size: String,
+
+    /// CPU that a storage node requests: for itself, for each RCU and for each WCU that it serves, rounded up to 10m
+    #[arg(long, value_name = "BASE,RCU,WCU", env = "PARTITA_POD_CPU", default_value = requests::CPU, value_parser = Rates::cpu)]
+    pub pod_cpu: Rates,
+
+    /// Memory that a storage node requests: for itself, for each RCU and for each WCU that it serves, rounded up to 16Mi
+    #[arg(long, value_name = "BASE,RCU,WCU", env = "PARTITA_POD_MEMORY", default_value = requests::MEMORY, value_parser = Rates::memory)]
+    pub pod_memory: Rates,
 
     /// Address of /metrics, /healthz and /readyz
     #[arg(

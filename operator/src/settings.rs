@@ -1,6 +1,7 @@
 //! What all tables have in common: how storage nodes are run.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use partita_planning::requests::Formula;
 
 use crate::cli::Options;
 
@@ -15,8 +16,8 @@ pub struct Settings {
     pub image_pull_secrets: Vec<String>,
     /// Where they learn about each other.
     pub router_directory: String,
-    /// The size of their volumes, where the Table names none.
-    pub storage_size: Quantity,
+    /// What they ask of the cluster, where the Table does not say it.
+    pub planning: partita_planning::Settings,
     /// Format of their log.
     pub log_format: String,
     /// What they log.
@@ -30,7 +31,14 @@ impl From<&Options> for Settings {
             image_pull_policy: options.image_pull_policy.clone(),
             image_pull_secrets: options.image_pull_secrets.clone(),
             router_directory: options.router_directory.clone(),
-            storage_size: Quantity(options.storage_size.clone()),
+            planning: partita_planning::Settings {
+                formula: Formula {
+                    cpu: options.pod_cpu,
+                    memory: options.pod_memory,
+                },
+                storage_size: Quantity(options.storage_size.clone()),
+                ..partita_planning::Settings::default()
+            },
             log_format: options.log_format.name().to_owned(),
             log: options.log.clone(),
         }

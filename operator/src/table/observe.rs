@@ -25,11 +25,10 @@ use partita_model::schema::TableId;
 use partita_model::table::Status;
 use partita_model::table::record::{FORMAT, IndexPhase, Piece, Record, cover};
 
+pub use partita_planning::PARTITIONS_MAX;
+
 use super::Context;
 use super::children::{pieces, prefix, selector};
-
-/// Most partitions of a table or an index, as in standalone: the same manifest gives the same table.
-pub const PARTITIONS_MAX: u64 = 64;
 
 /// Everything that a plan is made from.
 #[derive(Debug, Clone)]

@@ -56,7 +56,7 @@ pub fn settings() -> Settings {
         image_pull_policy: "IfNotPresent".into(),
         image_pull_secrets: vec!["registry".into()],
         router_directory: "http://routers:8001".into(),
-        storage_size: k8s_openapi::apimachinery::pkg::api::resource::Quantity("30Gi".into()),
+        planning: partita_planning::Settings::default(),
         log_format: "json".into(),
         log: "info".into(),
     }

@@ -9,7 +9,8 @@ use partita_crds::table::DeletionPolicy;
 use partita_model::table::TableSpec;
 use partita_model::table::record::Declared;
 
-use super::{Problem, document};
+use super::Problem;
+use crate::manifest::{self, Contents};
 
 /// Bytes of a manifest: a Table with every list full is a fraction of it.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -53,7 +54,7 @@ pub fn read(folder: &Path) -> std::io::Result<Folder> {
     names.sort();
     let mut found = Folder::default();
     for file in names {
-        let parsed = text(&folder.join(&file)).and_then(|text| document::parse(&text));
+        let parsed = text(&folder.join(&file)).and_then(|text| manifest::parse(&text));
         match parsed {
             Ok(contents) => found.add(&file, contents),
             Err(reason) => {
@@ -80,7 +81,7 @@ fn text(path: &Path) -> Result<String, String> {
 }
 
 impl Folder {
-    fn add(&mut self, file: &str, contents: document::Contents) {
+    fn add(&mut self, file: &str, contents: Contents) {
         for kind in contents.ignored {
             tracing::debug!(file, kind, "left alone: not a Table");
         }
@@ -89,7 +90,7 @@ impl Folder {
             self.problem(file, &format!("document {number}"), reason);
         }
         for document in contents.documents {
-            let resource = document.resource;
+            let resource = document.resource();
             let spec = match convert::to_model(&document.spec) {
                 Ok(spec) => spec,
                 Err(error) => {

@@ -1,10 +1,9 @@
 //! Tables declared in a folder of manifests.
 //!
-//! 1. [`folder`] reads the folder: files, documents ([`document`]), specifications ([`partita_crds::convert`]);
+//! 1. [`folder`] reads the folder: files, documents ([`crate::manifest`]), specifications ([`partita_crds::convert`]);
 //! 2. [`reconcile`] makes the tables what the manifests say, and notes what it refuses;
 //! 3. [`watch`] does both again whenever a file changes.
 
-mod document;
 mod folder;
 mod reconcile;
 mod watch;

@@ -5,11 +5,10 @@
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Resource;
+use partita_planning::quantity;
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-
-use super::quantity;
 
 /// Annotation: the hash of a resource as it was last applied.
 pub const APPLIED: &str = "partita.dev/applied";

@@ -2,14 +2,12 @@
 //! partitions, and a Partition for each of its global indexes' partitions. All of it is pure.
 //!
 //! 1. [`Piece`]: every partition that a record names, with the resources' names and the node that holds it;
-//! 2. [`node`], [`partition`]: the resources as they should be; [`requests`]: what a storage node asks of the scheduler;
+//! 2. [`node`], [`partition`]: the resources as they should be;
 //! 3. [`difference`]: whether a resource is as it should be.
 
 pub mod difference;
 pub mod node;
 pub mod partition;
-pub mod quantity;
-pub mod requests;
 
 use std::collections::BTreeMap;
 

@@ -16,8 +16,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use partita_crds::table::Scheduling;
 use partita_crds::{Table, names};
 use partita_model::schema::TableId;
+use partita_planning::requests::Requests;
 
-use super::requests::Requests;
 use super::{labels, metadata, selected};
 use crate::settings::Settings;
 
@@ -226,14 +226,11 @@ impl StorageNode<'_> {
                 requests: Some(BTreeMap::from([
                     (
                         "cpu".to_owned(),
-                        scheduling.cpu.clone().unwrap_or_else(|| self.requests.cpu.clone()),
+                        scheduling.cpu.clone().unwrap_or_else(|| self.requests.cpu()),
                     ),
                     (
                         "memory".to_owned(),
-                        scheduling
-                            .memory
-                            .clone()
-                            .unwrap_or_else(|| self.requests.memory.clone()),
+                        scheduling.memory.clone().unwrap_or_else(|| self.requests.memory()),
                     ),
                 ])),
                 ..ResourceRequirements::default()

@@ -1,11 +1,12 @@
 //! Storage nodes and Partition resources as they should be.
 
 use partita_model::table::record::Record;
+use partita_planning::{quantity, requests};
 
 use super::{Action, Problem};
 use crate::settings::Settings;
 use crate::table::children::node::{StorageNode, storage as volume};
-use crate::table::children::{difference, is_ours, partition, pieces, quantity, requests};
+use crate::table::children::{difference, is_ours, partition, pieces};
 use crate::table::observe::Observed;
 
 /// What is to be done about them.
@@ -54,11 +55,11 @@ fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, s
         table_name: &record.spec.name,
         seed: record.seed,
         place,
-        requests: requests::requests(requests::units(record, place)),
+        requests: settings.planning.formula.requests(requests::units(record, place)),
         storage_size: wanted
             .as_ref()
             .and_then(|storage| storage.size.clone())
-            .unwrap_or_else(|| settings.storage_size.clone()),
+            .unwrap_or_else(|| settings.planning.storage_size.clone()),
         storage_class: wanted.as_ref().and_then(|storage| storage.storage_class_name.clone()),
     };
     let name = node.name();

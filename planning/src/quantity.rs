@@ -1,4 +1,4 @@
-//! Kubernetes' quantities: enough to tell whether two of them are the same amount.
+//! Kubernetes' quantities: enough to read them and to tell whether two of them are the same amount.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 

@@ -1,24 +1,38 @@
 //! From a file's text to the Table resources in it.
 //!
 //! Documents of other kinds are left alone; a field that nobody knows is refused, so that a slip of the pen does not
-//! pass for a default.
+//! pass for a default. What kubectl prints of several resources, a `List`, is as good as its items.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use partita_crds::{API_VERSION, GROUP, TableSpec};
-use serde::Deserialize;
+use partita_crds::{API_VERSION, GROUP, TableSpec, TableStatus};
+use serde::{Deserialize, Deserializer};
 
 /// The kind that this process knows.
 const KIND: &str = "Table";
+/// What kubectl makes of several resources.
+const LIST: (&str, &str) = ("v1", "List");
 /// What the API server assumes.
 const NAMESPACE_DEFAULT: &str = "default";
 
 /// One document that declares a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
-    /// `namespace/name`.
-    pub resource: String,
+    /// The resource's namespace, if it is written.
+    pub namespace: Option<String>,
+    /// The resource's name.
+    pub name: String,
     /// What it declares.
     pub spec: TableSpec,
+    /// What an operator said of it, in what `kubectl get -o yaml` prints. Nothing that is not understood.
+    pub status: Option<TableStatus>,
+}
+
+impl Document {
+    /// `namespace/name`.
+    pub fn resource(&self) -> String {
+        let namespace = self.namespace.as_deref().unwrap_or(NAMESPACE_DEFAULT);
+        format!("{namespace}/{}", self.name)
+    }
 }
 
 /// What was found in a file.
@@ -52,9 +66,16 @@ struct Manifest {
     _kind: String,
     metadata: ObjectMeta,
     spec: TableSpec,
-    /// What `kubectl get -o yaml` prints; not read.
-    #[serde(default, rename = "status")]
-    _status: serde::de::IgnoredAny,
+    /// What `kubectl get -o yaml` prints.
+    #[serde(default)]
+    status: serde_json::Value,
+}
+
+/// Several resources.
+#[derive(Deserialize)]
+struct List {
+    #[serde(default)]
+    items: Vec<serde_yaml::Value>,
 }
 
 /// Reads a file's documents. A file that is not YAML has nothing that can be used: the error names the place.
@@ -74,19 +95,51 @@ pub fn parse(text: &str) -> Result<Contents, String> {
                 continue;
             }
         };
-        if head.kind != KIND || head.api_version.split('/').next() != Some(GROUP) {
-            contents.ignored.push(format!("{} {}", head.api_version, head.kind));
-        } else if head.api_version != API_VERSION {
-            let known = format!("apiVersion: {} is not known here, {API_VERSION} is", head.api_version);
-            contents.wrong.push((number, known));
-        } else {
-            match document(body) {
-                Ok(document) => contents.documents.push(document),
-                Err(reason) => contents.wrong.push((number, reason)),
+        if (head.api_version.as_str(), head.kind.as_str()) != LIST {
+            if let Err(reason) = contents.add(head, body) {
+                contents.wrong.push((number, reason));
             }
+            continue;
+        }
+        match List::deserialize(body) {
+            Ok(list) => contents.add_all(number, list.items),
+            Err(error) => contents.wrong.push((number, error.to_string())),
         }
     }
     Ok(contents)
+}
+
+impl Contents {
+    /// The items of a list.
+    fn add_all(&mut self, number: usize, items: Vec<serde_yaml::Value>) {
+        for (place, item) in items.into_iter().enumerate() {
+            let added = match Head::deserialize(&item) {
+                Ok(head) => self.add(head, item),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(reason) = added {
+                self.wrong.push((number, format!("items[{place}]: {reason}")));
+            }
+        }
+    }
+
+    /// One resource.
+    fn add<'de, D>(&mut self, head: Head, body: D) -> Result<(), String>
+    where
+        D: Deserializer<'de>,
+        D::Error: std::fmt::Display,
+    {
+        if head.kind != KIND || head.api_version.split('/').next() != Some(GROUP) {
+            self.ignored.push(format!("{} {}", head.api_version, head.kind));
+            return Ok(());
+        }
+        if head.api_version != API_VERSION {
+            let version = head.api_version;
+            return Err(format!("apiVersion: {version} is not known here, {API_VERSION} is"));
+        }
+        self.documents.push(document(body)?);
+        Ok(())
+    }
 }
 
 /// Whether the text itself is broken, and not just what it says: then nothing behind it can be trusted.
@@ -95,7 +148,11 @@ fn syntax(error: &serde_yaml::Error) -> bool {
     !(text.contains("invalid type") || text.contains("missing field") || text.contains("duplicate"))
 }
 
-fn document(body: serde_yaml::Deserializer<'_>) -> Result<Document, String> {
+fn document<'de, D>(body: D) -> Result<Document, String>
+where
+    D: Deserializer<'de>,
+    D::Error: std::fmt::Display,
+{
     let mut unknown = Vec::new();
     let manifest: Manifest =
         serde_ignored::deserialize(body, |path| unknown.push(path.to_string())).map_err(|error| error.to_string())?;
@@ -109,13 +166,11 @@ fn document(body: serde_yaml::Deserializer<'_>) -> Result<Document, String> {
         ));
     }
     let name = manifest.metadata.name.ok_or("metadata.name: missing")?;
-    let namespace = manifest
-        .metadata
-        .namespace
-        .unwrap_or_else(|| NAMESPACE_DEFAULT.to_owned());
     Ok(Document {
-        resource: format!("{namespace}/{name}"),
+        namespace: manifest.metadata.namespace,
+        name,
         spec: manifest.spec,
+        status: serde_json::from_value(manifest.status).unwrap_or_default(),
     })
 }
 
@@ -142,7 +197,7 @@ spec:
         let contents = parse(&text).unwrap();
         assert_eq!(contents.ignored, ["v1 ConfigMap"]);
         assert_eq!(contents.wrong, []);
-        assert_eq!(contents.documents[0].resource, "default/orders");
+        assert_eq!(contents.documents[0].resource(), "default/orders");
     }
 
     #[test]
@@ -176,6 +231,25 @@ spec:
         let text = format!("{}---\n{ORDERS}", ORDERS.replace("tableName: orders", "tableName: [1]"));
         let contents = parse(&text).unwrap();
         assert_eq!((contents.wrong.len(), contents.documents.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_list_is_as_good_as_its_items() {
+        let item = |text: &str| text.replace('\n', "\n  ").trim_end().to_owned();
+        let status = "status: {partitions: 3, conditions: []}\n";
+        let text = format!(
+            "apiVersion: v1\nkind: List\nitems:\n- {}\n- {}\n- {}\n",
+            item(&format!("{ORDERS}{status}")),
+            item(&ORDERS.replace("billingMode", "billingMood")),
+            item("apiVersion: v1\nkind: Secret\n"),
+        );
+        let contents = parse(&text).unwrap();
+        assert_eq!(
+            contents.wrong,
+            [(1, "items[1]: unknown field: spec.billingMood".to_owned())]
+        );
+        assert_eq!(contents.ignored, ["v1 Secret"]);
+        assert_eq!(contents.documents[0].status.as_ref().unwrap().partitions, Some(3));
     }
 
     #[test]

@@ -1,0 +1,49 @@
+//! What a table asks of a cluster, and what a change of it would. Pure: files, clusters, prices and the time are arguments.
+//!
+//! 1. [`requests`]: the CPU and memory that a storage node asks for, from the units that it serves;
+//! 2. [`footprint`]: all that a table occupies: partitions, pods, CPU, memory, claims;
+//! 3. [`forecast`]: from a table as it is to a table as it is wanted: what changes, why, and how much is copied;
+//! 4. [`prices`]: what a footprint costs;
+//! 5. [`quantity`]: Kubernetes' quantities; [`amounts`]: amounts in words.
+//!
+//! The operator makes storage nodes by it and answers `kubectl apply --dry-run=server` with it; `partita plan` prints it.
+
+#![warn(missing_docs)]
+
+pub mod amounts;
+pub mod footprint;
+pub mod forecast;
+pub mod prices;
+pub mod quantity;
+pub mod requests;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use requests::Formula;
+
+/// Most partitions of a table or an index, as in standalone: the same manifest gives the same table.
+pub const PARTITIONS_MAX: u64 = 64;
+/// The size of a storage node's volume where nobody names one: three times a partition's size limit of 10 GB.
+pub const STORAGE_SIZE: &str = "30Gi";
+
+/// What a plan is made with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// What a storage node asks for.
+    pub formula: Formula,
+    /// The size of a volume where the Table names none.
+    pub storage_size: Quantity,
+    /// Whether the partitions of a table follow its units once it is there. As long as they do not, a forecast of a change
+    /// keeps the partitions that there are, and says so.
+    pub repartitions: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            formula: Formula::default(),
+            storage_size: Quantity(STORAGE_SIZE.to_owned()),
+            repartitions: false,
+        }
+    }
+}
