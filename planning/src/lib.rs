@@ -4,17 +4,21 @@
 //! 2. [`footprint`]: all that a table occupies: partitions, pods, CPU, memory, claims;
 //! 3. [`forecast`]: from a table as it is to a table as it is wanted: what changes, why, and how much is copied;
 //! 4. [`prices`]: what a footprint costs;
-//! 5. [`quantity`]: Kubernetes' quantities; [`amounts`]: amounts in words.
+//! 5. [`repartition`]: which partitions are to be split or merged, from units, bytes and heat;
+//! 6. [`autoscale`]: units that follow the use;
+//! 7. [`quantity`]: Kubernetes' quantities; [`amounts`]: amounts in words.
 //!
 //! The operator makes storage nodes by it and answers `kubectl apply --dry-run=server` with it; `partita plan` prints it.
 
 #![warn(missing_docs)]
 
 pub mod amounts;
+pub mod autoscale;
 pub mod footprint;
 pub mod forecast;
 pub mod prices;
 pub mod quantity;
+pub mod repartition;
 pub mod requests;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;

@@ -1,0 +1,186 @@
+//! Single steps; days of them are in [`super::simulation`].
+
+use super::*;
+
+const MINUTE_MS: u64 = 60 * 1000;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
+
+fn partition(group: u64) -> Partition {
+    Partition {
+        group,
+        read: 0.0,
+        write: 0.0,
+        busiest_key: 0.0,
+        bytes: 0,
+        span: 1,
+        changed_ms: 0,
+        busy: false,
+    }
+}
+
+fn table(write: u64, partitions: Vec<Partition>) -> Measured {
+    Measured {
+        units: Throughput { read: 1, write },
+        partitions,
+    }
+}
+
+/// Steps at these times, and what the last one decides.
+fn at(table: &Measured, times_ms: &[u64]) -> Vec<Decision> {
+    let mut memory = Memory::default();
+    let mut decisions = Vec::new();
+    for now_ms in times_ms {
+        (decisions, memory) = step(table, &memory, &Limits::default(), *now_ms);
+    }
+    decisions
+}
+
+fn words(decisions: &[Decision]) -> Vec<String> {
+    let words = decisions.iter().map(|decision| match &decision.action {
+        Action::Split { group, cut } => format!("split {group} by {cut:?}: {}", decision.why),
+        Action::Merge { group, absorbed } => format!("merge {absorbed} into {group}: {}", decision.why),
+        Action::Report { group } => format!("report {group}: {}", decision.why),
+    });
+    words.collect()
+}
+
+#[test]
+fn the_target_follows_units_and_bytes_as_a_new_table_does() {
+    let limits = Limits::default();
+    for (read, write, bytes, asked) in [
+        (1, 1, 0, 1),
+        (3000, 0, 0, 1),
+        (300, 4000, 0, 4),
+        (301, 4000, 0, 5),
+        (1, 9000, 0, 9),
+        (1, 1, 10_000_000_000, 1),
+        (1, 1, 10_000_000_001, 2),
+        (0, 0, u64::MAX, 64),
+        (u64::MAX, u64::MAX, 0, 64),
+    ] {
+        assert_eq!(
+            target(Throughput { read, write }, bytes, &limits),
+            asked,
+            "{read} {write} {bytes}"
+        );
+    }
+}
+
+#[test]
+fn units_split_those_with_most_to_do_first_and_say_why() {
+    let mut partitions = vec![partition(1), partition(2), partition(3)];
+    partitions[1].bytes = 5_000_000_000;
+    partitions[2].span = 7;
+    assert_eq!(
+        words(&at(&table(5000, partitions.clone()), &[0])),
+        [
+            "split 2 by Bytes: units: 1 RCU and 5000 WCU ask for 5 partitions, there are 3",
+            "split 3 by Bytes: units: 1 RCU and 5000 WCU ask for 5 partitions, there are 4",
+        ]
+    );
+    // What changes already is counted and left alone.
+    partitions[1].busy = true;
+    let limits = Limits {
+        changes_at_once: 2,
+        ..Limits::default()
+    };
+    let (found, _) = step(&table(5000, partitions), &Memory::default(), &limits, 0);
+    assert_eq!(found.len(), 1);
+    assert!(matches!(found[0].action, Action::Split { group: 3, .. }));
+}
+
+#[test]
+fn what_is_too_large_is_split_whatever_the_units_say() {
+    let mut partitions = vec![partition(1), partition(2)];
+    partitions[0].bytes = 11_000_000_000;
+    assert_eq!(
+        words(&at(&table(1, partitions), &[0])),
+        ["split 1 by Bytes: size: it holds 10.2 GiB of at most 9.31 GiB"]
+    );
+}
+
+#[test]
+fn heat_must_last_before_it_splits() {
+    let mut partitions = vec![partition(1), partition(2)];
+    partitions[1].write = 900.0;
+    let table = table(2000, partitions);
+    assert_eq!(at(&table, &[HOUR_MS, HOUR_MS + MINUTE_MS]), []);
+    assert_eq!(
+        words(&at(&table, &[HOUR_MS, HOUR_MS + 2 * MINUTE_MS])),
+        ["split 2 by Load: heat: it serves 90 % of what a partition can, for 120 s"]
+    );
+    // What was cut a moment ago is measured anew.
+    let mut young = table.clone();
+    young.partitions[1].changed_ms = HOUR_MS + MINUTE_MS;
+    assert_eq!(at(&young, &[HOUR_MS, HOUR_MS + 2 * MINUTE_MS]), []);
+}
+
+#[test]
+fn a_single_hot_key_is_reported_once_and_not_split() {
+    let mut partitions = vec![partition(1)];
+    (partitions[0].write, partitions[0].busiest_key) = (1000.0, 0.97);
+    let table = table(1000, partitions);
+    let times = [HOUR_MS, HOUR_MS + 2 * MINUTE_MS];
+    assert_eq!(
+        words(&at(&table, &times)),
+        ["report 1: heat: it serves 100 % of what a partition can, 97 % of that for one key: a split would not help"]
+    );
+    assert_eq!(at(&table, &[times[0], times[1], times[1] + 1]), []);
+}
+
+#[test]
+fn merges_wait_for_the_cool_down_of_the_table_and_of_both_partitions() {
+    let partitions: Vec<Partition> = (1..=4).map(partition).collect();
+    let mut table = table(1, partitions);
+    assert_eq!(at(&table, &[HOUR_MS, 2 * HOUR_MS - 1]), []);
+    assert_eq!(
+        words(&at(&table, &[HOUR_MS, 2 * HOUR_MS])),
+        [
+            "merge 2 into 1: units: 1 RCU and 1 WCU ask for 1 partition, there are 4",
+            "merge 4 into 3: units: 1 RCU and 1 WCU ask for 1 partition, there are 3",
+        ]
+    );
+    table.partitions[1].changed_ms = HOUR_MS + 1;
+    assert_eq!(words(&at(&table, &[HOUR_MS, 2 * HOUR_MS])).len(), 1, "3 and 4 alone");
+    table.partitions[2].write = 401.0;
+    assert_eq!(at(&table, &[HOUR_MS, 2 * HOUR_MS]), [], "too much to do");
+    table.partitions[2].write = 0.0;
+    table.partitions[3].bytes = 5_000_000_001;
+    assert_eq!(at(&table, &[HOUR_MS, 2 * HOUR_MS]), [], "too many bytes");
+}
+
+#[test]
+fn units_that_came_back_in_time_forget_the_surplus() {
+    let few = table(1, vec![partition(1), partition(2)]);
+    let many = table(2000, few.partitions.clone());
+    let limits = Limits::default();
+    let (_, memory) = step(&few, &Memory::default(), &limits, HOUR_MS);
+    let (_, memory) = step(&many, &memory, &limits, HOUR_MS + MINUTE_MS);
+    let (found, memory) = step(&few, &memory, &limits, 2 * HOUR_MS);
+    assert_eq!(found, []);
+    let (found, _) = step(&few, &memory, &limits, 3 * HOUR_MS);
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn nothing_grows_beyond_the_bounds() {
+    let limits = Limits {
+        partitions_max: 3,
+        changes_at_once: 100,
+        ..Limits::default()
+    };
+    let hot = |group| Partition {
+        write: 1000.0,
+        bytes: 20_000_000_000,
+        ..partition(group)
+    };
+    let (found, _) = step(&table(9000, vec![hot(1), hot(2)]), &Memory::default(), &limits, HOUR_MS);
+    assert_eq!(found.len(), 1);
+    let (found, _) = step(
+        &table(9000, vec![hot(1), hot(2), hot(3)]),
+        &Memory::default(),
+        &limits,
+        HOUR_MS,
+    );
+    assert_eq!(found, []);
+}
