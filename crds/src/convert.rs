@@ -11,8 +11,17 @@ use partita_model::table::{
 
 use crate::table as crd;
 
-/// Converts a specification and checks it.
+/// Converts a specification and checks it. Where a range is declared instead of units, there are as many as it has at least.
 pub fn to_model(spec: &crd::TableSpec) -> Result<TableSpec, SpecError> {
+    to_model_with(spec, &|_| None)
+}
+
+/// The same for a table whose units are known, of the table itself (`None`) and of its indexes: where a range is declared,
+/// they are the units, as far as the range allows.
+pub fn to_model_with(
+    spec: &crd::TableSpec,
+    known: &dyn Fn(Option<&str>) -> Option<Throughput>,
+) -> Result<TableSpec, SpecError> {
     let declaration = Declaration {
         name: spec.table_name.clone(),
         attributes: spec.attribute_definitions.iter().map(attribute).collect(),
@@ -30,7 +39,12 @@ pub fn to_model(spec: &crd::TableSpec) -> Result<TableSpec, SpecError> {
                 name: index.index_name.clone(),
                 keys: keys(&index.key_schema),
                 projection: projection(&index.projection),
-                throughput: throughput(index.provisioned_throughput, &field)?,
+                throughput: throughput(
+                    index.provisioned_throughput,
+                    index.autoscaling.as_ref(),
+                    known(Some(&index.index_name)),
+                    &field,
+                )?,
                 on_demand: on_demand(index.on_demand_throughput, &field)?,
                 warm: warm(index.warm_throughput, &field)?,
             })
@@ -39,7 +53,7 @@ pub fn to_model(spec: &crd::TableSpec) -> Result<TableSpec, SpecError> {
             crd::BillingMode::Provisioned => BillingMode::Provisioned,
             crd::BillingMode::PayPerRequest => BillingMode::PayPerRequest,
         }),
-        throughput: throughput(spec.provisioned_throughput, "")?,
+        throughput: throughput(spec.provisioned_throughput, spec.autoscaling.as_ref(), known(None), "")?,
         on_demand: on_demand(spec.on_demand_throughput, "")?,
         warm: warm(spec.warm_throughput, "")?,
         stream: stream(spec.stream_specification.as_ref())?,
@@ -112,15 +126,99 @@ fn projection(projection: &crd::Projection) -> DeclaredProjection {
     }
 }
 
-fn throughput(units: Option<crd::ProvisionedThroughput>, field: &str) -> Result<Option<Throughput>, SpecError> {
-    let field = |name| format!("{field}provisionedThroughput.{name}");
-    let convert = |units: crd::ProvisionedThroughput| {
-        Ok(Throughput {
-            read: positive(units.read_capacity_units, || field("readCapacityUnits"))?,
-            write: positive(units.write_capacity_units, || field("writeCapacityUnits"))?,
-        })
+fn throughput(
+    fixed: Option<crd::ProvisionedThroughput>,
+    ranges: Option<&crd::Autoscaling>,
+    known: Option<Throughput>,
+    field: &str,
+) -> Result<Option<Throughput>, SpecError> {
+    let range = |kind: fn(&crd::Autoscaling) -> Option<&crd::AutoscalingRange>| ranges.and_then(kind);
+    let (read_range, write_range) = (range(|r| r.read.as_ref()), range(|r| r.write.as_ref()));
+    if fixed.is_none() && read_range.is_none() && write_range.is_none() {
+        return Ok(None);
+    }
+    let read = fixed.and_then(|units| units.read_capacity_units);
+    let write = fixed.and_then(|units| units.write_capacity_units);
+    Ok(Some(Throughput {
+        read: units(
+            read,
+            read_range,
+            known.map(|known| known.read),
+            field,
+            ("readCapacityUnits", "read"),
+        )?,
+        write: units(
+            write,
+            write_range,
+            known.map(|known| known.write),
+            field,
+            ("writeCapacityUnits", "write"),
+        )?,
+    }))
+}
+
+/// Units of one kind: given, or from a range.
+fn units(
+    fixed: Option<i64>,
+    range: Option<&crd::AutoscalingRange>,
+    known: Option<u64>,
+    field: &str,
+    (name, kind): (&str, &str),
+) -> Result<u64, SpecError> {
+    let given = || format!("{field}provisionedThroughput.{name}");
+    match (fixed, range) {
+        (Some(units), None) => positive(units, given),
+        (None, Some(range)) => {
+            let (min, max) = bounds(range, &format!("{field}autoscaling.{kind}"))?;
+            Ok(known.unwrap_or(min).clamp(min, max))
+        }
+        (Some(_), Some(_)) => {
+            let message = format!("autoscaling.{kind} has a range for it: give one of both");
+            Err(SpecError::new(given(), message))
+        }
+        (None, None) => {
+            let message = format!("it is missing, and so is a range in autoscaling.{kind}");
+            Err(SpecError::new(given(), message))
+        }
+    }
+}
+
+fn bounds(range: &crd::AutoscalingRange, field: &str) -> Result<(u64, u64), SpecError> {
+    let min = positive(range.min, || format!("{field}.min"))?;
+    let max = positive(range.max, || format!("{field}.max"))?;
+    if min > max {
+        let message = format!("{min} is above max, which is {max}");
+        return Err(SpecError::new(format!("{field}.min"), message));
+    }
+    if !(20..=90).contains(&range.target_utilization) {
+        let message = format!("{} is not between 20 and 90 per cent", range.target_utilization);
+        return Err(SpecError::new(format!("{field}.targetUtilization"), message));
+    }
+    for (place, scheduled) in range.schedule.iter().enumerate() {
+        let field = format!("{field}.schedule[{place}]");
+        let least = positive(scheduled.min, || format!("{field}.min"))?;
+        if least > max {
+            let message = format!("{least} is above the range's max, which is {max}");
+            return Err(SpecError::new(format!("{field}.min"), message));
+        }
+        for (name, time) in [("from", &scheduled.from), ("to", &scheduled.to)] {
+            if minute_of_day(time).is_none() {
+                let message = format!("{time:?} is no time of day; write one such as 08:30");
+                return Err(SpecError::new(format!("{field}.{name}"), message));
+            }
+        }
+    }
+    Ok((min, max))
+}
+
+/// `08:30` in minutes since midnight.
+pub fn minute_of_day(time: &str) -> Option<u64> {
+    let (hours, minutes) = time.split_once(':')?;
+    let number = |text: &str, below: u64| {
+        let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u64>().ok().filter(|number| digits && *number < below)
     };
-    units.map(convert).transpose()
+    Some(number(hours, 24)? * 60 + number(minutes, 60)?)
 }
 
 fn on_demand(ceilings: Option<crd::OnDemandThroughput>, field: &str) -> Result<Option<OnDemandThroughput>, SpecError> {
@@ -203,6 +301,7 @@ pub fn from_model(spec: &TableSpec, deployment: &Deployment) -> crd::TableSpec {
                 provisioned_throughput: declared_units(spec.billing, index.throughput),
                 on_demand_throughput: declared_ceilings(spec.billing, index.on_demand),
                 warm_throughput: index.warm.map(declared_warm),
+                autoscaling: None,
             })
             .collect(),
         local_secondary_indexes: spec
@@ -280,8 +379,8 @@ fn declared_projection(projection: &IndexProjection) -> crd::Projection {
 
 fn declared_units(billing: BillingMode, units: Throughput) -> Option<crd::ProvisionedThroughput> {
     (billing == BillingMode::Provisioned).then(|| crd::ProvisionedThroughput {
-        read_capacity_units: declared_number(units.read),
-        write_capacity_units: declared_number(units.write),
+        read_capacity_units: Some(declared_number(units.read)),
+        write_capacity_units: Some(declared_number(units.write)),
     })
 }
 

@@ -45,7 +45,7 @@ pub struct TableStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub state: Option<serde_json::Value>,
-    /// The units the autoscaler has chosen; the specification is never rewritten.
+    /// The units in effect, as declared or as they follow the use; the specification is never rewritten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_throughput: Option<EffectiveThroughput>,
     /// The last splits, merges, moves and refusals, newest first.
@@ -61,9 +61,27 @@ fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 }
 
 /// Units in effect.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EffectiveThroughput {
+    /// RCU.
+    pub read_capacity_units: i64,
+    /// WCU.
+    pub write_capacity_units: i64,
+    /// Those of global indexes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub global_secondary_indexes: Vec<EffectiveIndexThroughput>,
+}
+
+/// Units of a global index in effect.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EffectiveIndexThroughput {
+    /// The index.
+    #[schemars(length(max = 255))]
+    pub index_name: String,
     /// RCU.
     pub read_capacity_units: i64,
     /// WCU.

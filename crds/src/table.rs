@@ -39,12 +39,12 @@ use crate::status::TableStatus;
     printcolumn(
         name = "RCU",
         type_ = "integer",
-        json_path = ".spec.provisionedThroughput.readCapacityUnits"
+        json_path = ".status.effectiveThroughput.readCapacityUnits"
     ),
     printcolumn(
         name = "WCU",
         type_ = "integer",
-        json_path = ".spec.provisionedThroughput.writeCapacityUnits"
+        json_path = ".status.effectiveThroughput.writeCapacityUnits"
     ),
     printcolumn(name = "Items", type_ = "integer", json_path = ".status.itemCount"),
     printcolumn(
@@ -60,9 +60,14 @@ use crate::status::TableStatus;
     validation = unchanged("tableName"),
     validation = unchanged("keySchema"),
     validation = unchanged_optional("localSecondaryIndexes"),
-    validation = Rule::new("self.billingMode == 'PAY_PER_REQUEST' ? !has(self.provisionedThroughput) : has(self.provisionedThroughput)")
-        .message("provisionedThroughput is needed with billingMode PROVISIONED and not allowed with PAY_PER_REQUEST")
+    validation = Rule::new("self.billingMode == 'PAY_PER_REQUEST' ? !has(self.provisionedThroughput) : (has(self.provisionedThroughput) || has(self.autoscaling))")
+        .message("provisionedThroughput (or autoscaling) is needed with billingMode PROVISIONED and not allowed with PAY_PER_REQUEST")
         .field_path(".provisionedThroughput"),
+    validation = Rule::new("self.billingMode != 'PAY_PER_REQUEST' || (!has(self.autoscaling) && (!has(self.globalSecondaryIndexes) || self.globalSecondaryIndexes.all(i, !has(i.autoscaling))))")
+        .message("autoscaling is only allowed with billingMode PROVISIONED")
+        .field_path(".autoscaling"),
+    validation = fixed_or_range("readCapacityUnits", "read"),
+    validation = fixed_or_range("writeCapacityUnits", "write"),
     validation = Rule::new("self.billingMode == 'PAY_PER_REQUEST' || !has(self.onDemandThroughput)")
         .message("onDemandThroughput is only allowed with billingMode PAY_PER_REQUEST")
         .field_path(".onDemandThroughput"),
@@ -92,7 +97,7 @@ pub struct TableSpec {
     /// How capacity is paid for.
     #[serde(default)]
     pub billing_mode: BillingMode,
-    /// The units of a provisioned table.
+    /// The units of a provisioned table; what `autoscaling` has a range for is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisioned_throughput: Option<ProvisionedThroughput>,
     /// The ceilings of an on-demand table.
@@ -142,7 +147,7 @@ pub struct TableSpec {
     /// Where the storage nodes run. Ignored by `partita standalone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling: Option<Scheduling>,
-    /// Units that follow the use. Ignored by `partita standalone`.
+    /// Units that follow the use, instead of those in `provisionedThroughput`. Refused by `partita standalone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<Autoscaling>,
     /// What becomes of the table when this resource is removed.
@@ -156,9 +161,72 @@ pub struct TableSpec {
     pub paused: bool,
 }
 
+impl TableSpec {
+    /// Whether any units follow the use.
+    pub fn has_ranges(&self) -> bool {
+        let indexes = self
+            .global_secondary_indexes
+            .iter()
+            .map(|index| index.autoscaling.as_ref());
+        let all = std::iter::once(self.autoscaling.as_ref()).chain(indexes);
+        all.flatten()
+            .any(|ranges| ranges.read.is_some() || ranges.write.is_some())
+    }
+
+    /// Takes over the ranges of `other`, for the table and for the indexes that both have; units that have a range are not
+    /// given any more.
+    pub fn keep_ranges(&mut self, other: &Self) {
+        let keep =
+            |fixed: &mut Option<ProvisionedThroughput>, own: &mut Option<Autoscaling>, ranges: &Option<Autoscaling>| {
+                own.clone_from(ranges);
+                let (Some(units), Some(ranges)) = (fixed.as_mut(), ranges) else {
+                    return;
+                };
+                if ranges.read.is_some() {
+                    units.read_capacity_units = None;
+                }
+                if ranges.write.is_some() {
+                    units.write_capacity_units = None;
+                }
+                if (units.read_capacity_units, units.write_capacity_units) == (None, None) {
+                    *fixed = None;
+                }
+            };
+        keep(
+            &mut self.provisioned_throughput,
+            &mut self.autoscaling,
+            &other.autoscaling,
+        );
+        for index in &mut self.global_secondary_indexes {
+            let same = other
+                .global_secondary_indexes
+                .iter()
+                .find(|same| same.index_name == index.index_name);
+            if let Some(same) = same {
+                keep(
+                    &mut index.provisioned_throughput,
+                    &mut index.autoscaling,
+                    &same.autoscaling,
+                );
+            }
+        }
+    }
+}
+
 /// Three copies survive the loss of one, which is what people expect of DynamoDB.
 fn replicas_default() -> i32 {
     3
+}
+
+/// Units of a kind are given, or they have a range: one of both, where there are any units at all.
+fn fixed_or_range(fixed: &str, range: &str) -> Rule {
+    let has_fixed = format!("(has(self.provisionedThroughput) && has(self.provisionedThroughput.{fixed}))");
+    let has_range = format!("(has(self.autoscaling) && has(self.autoscaling.{range}))");
+    Rule::new(format!(
+        "(!has(self.provisionedThroughput) && !has(self.autoscaling)) || {has_fixed} != {has_range}"
+    ))
+    .message(format!("give either provisionedThroughput.{fixed} or a range in autoscaling.{range}").as_str())
+    .field_path(".provisionedThroughput")
 }
 
 /// A required field that cannot change.
@@ -227,16 +295,18 @@ pub enum BillingMode {
     PayPerRequest,
 }
 
-/// Read and write units per second.
+/// Read and write units per second: each is given here, or has a range in `autoscaling`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProvisionedThroughput {
     /// RCU: strong reads of up to 4 KB.
-    #[schemars(range(min = 1))]
-    pub read_capacity_units: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000_000_i64))]
+    pub read_capacity_units: Option<i64>,
     /// WCU: writes of up to 1 KB.
-    #[schemars(range(min = 1))]
-    pub write_capacity_units: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000_000_i64))]
+    pub write_capacity_units: Option<i64>,
 }
 
 /// Ceilings of an on-demand table; -1 removes one.
@@ -272,7 +342,9 @@ pub struct WarmThroughput {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = unchanged("keySchema"),
-    validation = unchanged("projection")
+    validation = unchanged("projection"),
+    validation = fixed_or_range("readCapacityUnits", "read"),
+    validation = fixed_or_range("writeCapacityUnits", "write")
 )]
 pub struct GlobalSecondaryIndex {
     /// Its name.
@@ -293,6 +365,9 @@ pub struct GlobalSecondaryIndex {
     /// The throughput it is to be ready for at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_throughput: Option<WarmThroughput>,
+    /// Units that follow the use, instead of those in `provisionedThroughput`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
 }
 
 /// A local secondary index: the table's partition key with another sort key, written with the item.
@@ -493,18 +568,60 @@ pub struct Autoscaling {
 /// Bounds and target of one kind of units.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.minUnits <= self.maxUnits").message("minUnits must not be above maxUnits"))]
+#[x_kube(
+    validation = Rule::new("self.min <= self.max").message("min must not be above max").field_path(".min"),
+    validation = Rule::new("!has(self.schedule) || self.schedule.all(w, w.min <= self.max)")
+        .message("the min of a schedule must not be above max")
+        .field_path(".schedule")
+)]
 pub struct AutoscalingRange {
     /// Never below.
-    #[schemars(range(min = 1))]
-    pub min_units: i64,
+    #[schemars(range(min = 1, max = 1_000_000_000_000_i64))]
+    pub min: i64,
     /// Never above.
-    #[schemars(range(min = 1))]
-    pub max_units: i64,
+    #[schemars(range(min = 1, max = 1_000_000_000_000_i64))]
+    pub max: i64,
     /// Use in per cent of the units that is aimed at.
     #[serde(default = "target_utilization_default")]
     #[schemars(range(min = 20, max = 90))]
     pub target_utilization: i32,
+    /// Hours in which there is a higher minimum.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub schedule: Vec<ScheduledMinimum>,
+}
+
+/// Hours in which there is a higher minimum, by UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduledMinimum {
+    /// Days of the week on which it begins; every day unless given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 7))]
+    pub days: Vec<Weekday>,
+    /// When it begins: hours and minutes, as in `08:30`.
+    #[schemars(length(max = 5), regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
+    pub from: String,
+    /// When it ends; on the next day if that is not after `from`.
+    #[schemars(length(max = 5), regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
+    pub to: String,
+    /// Never below, in these hours.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_i64))]
+    pub min: i64,
+}
+
+/// Days of the week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub enum Weekday {
+    Sunday,
+    Monday,
+    Tuesday,
+    Wednesday,
+    Thursday,
+    Friday,
+    Saturday,
 }
 
 /// The default of DynamoDB's own auto scaling.

@@ -116,7 +116,9 @@ fn fields_must_fit_each_other() {
     assert_eq!(after("/spec/replicas", json!(2)), ["replicas must be 1, 3 or 5"]);
     assert_eq!(
         after("/spec/billingMode", json!("PROVISIONED")),
-        ["provisionedThroughput is needed with billingMode PROVISIONED and not allowed with PAY_PER_REQUEST"]
+        [
+            "provisionedThroughput (or autoscaling) is needed with billingMode PROVISIONED and not allowed with PAY_PER_REQUEST"
+        ]
     );
     assert_eq!(
         after("/spec/streamSpecification", json!({"streamEnabled": true})),
@@ -132,4 +134,71 @@ fn fields_must_fit_each_other() {
             "nonKeyAttributes belongs to projectionType INCLUDE"
         ]
     );
+}
+
+/// The table with these units and ranges, its index with those.
+fn provisioned(units: Value, ranges: Value, index_units: Value, index_ranges: Value) -> Value {
+    let mut table = table();
+    let spec = table["spec"].as_object_mut().unwrap();
+    spec.remove("billingMode");
+    let mut set = |object: &mut serde_json::Map<String, Value>, units: Value, ranges: Value| {
+        for (field, value) in [("provisionedThroughput", units), ("autoscaling", ranges)] {
+            if !value.is_null() {
+                object.insert(field.to_owned(), value);
+            }
+        }
+    };
+    set(spec, units, ranges);
+    let index = spec["globalSecondaryIndexes"][0].as_object_mut().unwrap();
+    set(index, index_units, index_ranges);
+    table
+}
+
+#[test]
+fn units_are_given_or_have_a_range() {
+    let fixed = || json!({"readCapacityUnits": 5, "writeCapacityUnits": 5});
+    let reads = || json!({"readCapacityUnits": 5});
+    let range = || json!({"min": 1, "max": 10});
+    let both = || json!({"read": range(), "write": range()});
+    let writes = || json!({"write": range()});
+    for (units, ranges) in [
+        (fixed(), Value::Null),
+        (Value::Null, both()),
+        (reads(), writes()),
+        (fixed(), json!({})),
+    ] {
+        let valid = provisioned(units.clone(), ranges.clone(), units, ranges);
+        assert_eq!(broken(&valid, None), Vec::<String>::new(), "{valid}");
+    }
+    let read = "give either provisionedThroughput.readCapacityUnits or a range in autoscaling.read";
+    let write = "give either provisionedThroughput.writeCapacityUnits or a range in autoscaling.write";
+    for (units, ranges, messages) in [
+        (fixed(), writes(), vec![write]),
+        (fixed(), both(), vec![read, write]),
+        (reads(), Value::Null, vec![write]),
+        (Value::Null, writes(), vec![read]),
+    ] {
+        let table = provisioned(units.clone(), ranges.clone(), fixed(), Value::Null);
+        assert_eq!(broken(&table, None), messages);
+        let index = provisioned(fixed(), Value::Null, units, ranges);
+        assert_eq!(broken(&index, None), messages);
+    }
+    let mut on_demand = table();
+    on_demand["spec"]["autoscaling"] = json!({});
+    assert_eq!(
+        broken(&on_demand, None),
+        ["autoscaling is only allowed with billingMode PROVISIONED"]
+    );
+}
+
+#[test]
+fn ranges_have_their_ends_in_order() {
+    let with = |range: Value| {
+        let ranges = json!({"read": {"min": 1, "max": 10}, "write": range});
+        broken(&provisioned(Value::Null, ranges.clone(), Value::Null, ranges), None)
+    };
+    assert_eq!(with(json!({"min": 11, "max": 10})), ["min must not be above max"; 2]);
+    let schedule = |min: u64| json!({"min": 1, "max": 10, "schedule": [{"from": "08:00", "to": "17:00", "min": min}]});
+    assert_eq!(with(schedule(10)), Vec::<String>::new());
+    assert_eq!(with(schedule(11)), ["the min of a schedule must not be above max"; 2]);
 }

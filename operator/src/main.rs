@@ -109,6 +109,7 @@ async fn lead(
         metrics,
         now_ms: Box::new(now_ms),
         measured: Mutex::new(HashMap::new()),
+        uses: Mutex::new(HashMap::new()),
     };
     let mut work = tokio::spawn(controller::run(client, context, told(stop.clone())));
     tokio::select! {

@@ -16,6 +16,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use partita_crds::convert::minute_of_day;
+use partita_crds::table::{AutoscalingRange, Weekday};
+
 /// Milliseconds of a minute.
 pub const MINUTE_MS: u64 = 60 * 1000;
 /// Minutes in a row above the target after which units grow.
@@ -67,6 +70,41 @@ pub struct Range {
     pub target_percent: u64,
     /// Hours with more at least.
     pub windows: Vec<Window>,
+}
+
+impl From<&AutoscalingRange> for Range {
+    /// What a valid specification declares.
+    fn from(declared: &AutoscalingRange) -> Self {
+        let units = |units: i64| u64::try_from(units).unwrap_or(0);
+        let windows = declared.schedule.iter().map(|scheduled| Window {
+            days: days(&scheduled.days),
+            from: minute_of_day(&scheduled.from).unwrap_or(0),
+            to: minute_of_day(&scheduled.to).unwrap_or(0),
+            min: units(scheduled.min),
+        });
+        Self {
+            min: units(declared.min),
+            max: units(declared.max),
+            target_percent: u64::try_from(declared.target_utilization).unwrap_or(0),
+            windows: windows.collect(),
+        }
+    }
+}
+
+fn days(declared: &[Weekday]) -> [bool; 7] {
+    let mut days = [false; 7];
+    for day in declared {
+        days[match day {
+            Weekday::Sunday => 0,
+            Weekday::Monday => 1,
+            Weekday::Tuesday => 2,
+            Weekday::Wednesday => 3,
+            Weekday::Thursday => 4,
+            Weekday::Friday => 5,
+            Weekday::Saturday => 6,
+        }] = true;
+    }
+    days
 }
 
 impl Range {
@@ -323,6 +361,28 @@ mod tests {
         assert_eq!(at(100, 17), None);
         assert_eq!(at(100, 24 + 9), None, "on Friday");
         assert_eq!(at(100, 7 * 24 + 9).map(|(to, _)| to), Some(2000), "next Thursday");
+    }
+
+    #[test]
+    fn a_range_is_what_was_declared() {
+        let declared: AutoscalingRange = serde_json::from_value(serde_json::json!({
+            "min": 5, "max": 50, "targetUtilization": 60,
+            "schedule": [{"days": ["Monday", "Friday"], "from": "08:30", "to": "17:00", "min": 20}],
+        }))
+        .unwrap();
+        let window = Window {
+            days: [false, true, false, false, false, true, false],
+            from: 510,
+            to: 1020,
+            min: 20,
+        };
+        let range = Range {
+            min: 5,
+            max: 50,
+            target_percent: 60,
+            windows: vec![window],
+        };
+        assert_eq!(Range::from(&declared), range);
     }
 
     #[test]

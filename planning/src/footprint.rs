@@ -7,7 +7,7 @@ use partita_model::table::SpecError;
 use partita_model::table::record::{IndexPhase, Record};
 use serde::Serialize;
 
-use crate::requests::units;
+use crate::requests::{sized, units};
 use crate::{Settings, quantity};
 
 /// Thousand-millionths in a thousandth.
@@ -66,8 +66,9 @@ pub fn footprint(spec: &TableSpec, record: &Record, settings: &Settings) -> Resu
         index_partitions: indexes(record),
         ..Footprint::default()
     };
+    let sized = sized(record, spec);
     for place in 0..record.partitions.len() {
-        let requests = settings.formula.requests(units(record, place));
+        let requests = settings.formula.requests(units(&sized, place));
         one_replica = one_replica.and(Footprint {
             pods: 1,
             cpu_millis: cpu_millis.unwrap_or(requests.cpu_millis),

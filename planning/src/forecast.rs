@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use partita_crds::status::EffectiveThroughput;
+use partita_crds::table::{Autoscaling, AutoscalingRange};
 use partita_crds::{Partition, Table, TableSpec, convert};
 use partita_model::schema::TableId;
 use partita_model::table as model;
@@ -26,6 +28,8 @@ pub struct Current {
     pub partitions: BTreeMap<Option<String>, u64>,
     /// The bytes of its items, if they are known.
     pub bytes: Option<u64>,
+    /// The units in effect, if they are known: where units follow the use they are not those that are declared.
+    pub units: Option<EffectiveThroughput>,
 }
 
 impl Current {
@@ -48,11 +52,30 @@ impl Current {
         Self {
             spec: table.spec.clone(),
             partitions: counts,
+            units: status.and_then(|status| status.effective_throughput.clone()),
             bytes: status
                 .and_then(|status| status.table_size_bytes)
                 .and_then(|bytes| u64::try_from(bytes).ok()),
         }
     }
+}
+
+/// Units in effect, of the table (`None`) or of an index.
+fn effective(units: &EffectiveThroughput, index: Option<&str>) -> Option<Throughput> {
+    let (read, write) = match index {
+        None => (units.read_capacity_units, units.write_capacity_units),
+        Some(name) => {
+            let index = units
+                .global_secondary_indexes
+                .iter()
+                .find(|index| index.index_name == name)?;
+            (index.read_capacity_units, index.write_capacity_units)
+        }
+    };
+    Some(Throughput {
+        read: u64::try_from(read).ok()?,
+        write: u64::try_from(write).ok()?,
+    })
 }
 
 /// What becomes of a table.
@@ -78,12 +101,21 @@ pub struct Forecast {
 
 /// The record that a table begins with. Its id is nobody's: only counts are of interest.
 pub(crate) fn begin(spec: &TableSpec) -> Result<Record, SpecError> {
+    lay_out(spec, None)
+}
+
+/// The same with units in effect, as far as ranges allow.
+fn lay_out(spec: &TableSpec, units: Option<&EffectiveThroughput>) -> Result<Record, SpecError> {
+    let declared = convert::to_model_with(spec, &|index| effective(units?, index))?;
+    Ok(record(declared))
+}
+
+fn record(spec: model::TableSpec) -> Record {
     let at = Circumstances {
         now_ms: 0,
         partitions_max: PARTITIONS_MAX,
     };
-    let declared = convert::to_model(spec)?;
-    Ok(Record::create("000000000000", declared, Owner::Api, TableId(1), at))
+    Record::create("000000000000", spec, Owner::Api, TableId(1), at)
 }
 
 fn of_indexes(record: &Record) -> u64 {
@@ -92,7 +124,8 @@ fn of_indexes(record: &Record) -> u64 {
 
 /// Compares a table as it is, if it is there, with a table as it is wanted.
 pub fn forecast(current: Option<&Current>, wanted: &TableSpec, settings: &Settings) -> Result<Forecast, SpecError> {
-    let asked = begin(wanted)?;
+    let units = current.and_then(|current| current.units.as_ref());
+    let asked = lay_out(wanted, units)?;
     let Some(current) = current else {
         return Ok(Forecast {
             table: wanted.table_name.clone(),
@@ -100,10 +133,10 @@ pub fn forecast(current: Option<&Current>, wanted: &TableSpec, settings: &Settin
             before: None,
             after: footprint(wanted, &asked, settings)?,
             copied_bytes: Some(0),
-            notes: Vec::new(),
+            notes: at_most(wanted, settings)?,
         });
     };
-    let mut is = begin(&current.spec)?;
+    let mut is = lay_out(&current.spec, units)?;
     take(&mut is, &current.partitions);
     let mut becomes = asked.clone();
     let mut notes = Vec::new();
@@ -123,6 +156,9 @@ pub fn forecast(current: Option<&Current>, wanted: &TableSpec, settings: &Settin
     let causes = causes(current, wanted, &is.spec, &becomes.spec);
     notes.extend(restarts(&before, &after));
     notes.extend(builds(&is, &becomes, current.bytes));
+    if ranges(&current.spec) != ranges(wanted) {
+        notes.extend(at_most(wanted, settings)?);
+    }
     Ok(Forecast {
         table: wanted.table_name.clone(),
         causes,
@@ -254,6 +290,52 @@ fn units(causes: &mut Vec<String>, of: &str, is: Throughput, becomes: Throughput
     }
 }
 
+/// Where units follow the use: what the table occupies when it has as many as it may.
+fn at_most(spec: &TableSpec, settings: &Settings) -> Result<Vec<String>, SpecError> {
+    if ranges(spec).iter().all(Option::is_none) {
+        return Ok(Vec::new());
+    }
+    let mut most = lay_out(spec, None)?.spec;
+    let widest = |units: &mut Throughput, ranges: Option<&Autoscaling>| {
+        let end = |range: &AutoscalingRange| u64::try_from(range.max).unwrap_or(0);
+        let read = ranges.and_then(|ranges| ranges.read.as_ref());
+        let write = ranges.and_then(|ranges| ranges.write.as_ref());
+        units.read = read.map_or(units.read, end);
+        units.write = write.map_or(units.write, end);
+    };
+    widest(&mut most.throughput, spec.autoscaling.as_ref());
+    for index in &mut most.global {
+        let declared = spec
+            .global_secondary_indexes
+            .iter()
+            .find(|declared| declared.index_name == index.name);
+        widest(
+            &mut index.throughput,
+            declared.and_then(|declared| declared.autoscaling.as_ref()),
+        );
+    }
+    let units = most.throughput;
+    let most = footprint(spec, &record(most), settings)?;
+    Ok(vec![format!(
+        "with as many units as it may have (read {}, write {}) it is made for {}, {}",
+        units.read,
+        units.write,
+        amounts::count(most.partitions, "partition"),
+        amounts::count(most.pods, "pod"),
+    )])
+}
+
+/// Ranges of the table and of its indexes.
+fn ranges(spec: &TableSpec) -> Vec<Option<&Autoscaling>> {
+    let indexes = spec
+        .global_secondary_indexes
+        .iter()
+        .map(|index| index.autoscaling.as_ref());
+    let all = std::iter::once(spec.autoscaling.as_ref()).chain(indexes);
+    all.map(|ranges| ranges.filter(|ranges| ranges.read.is_some() || ranges.write.is_some()))
+        .collect()
+}
+
 /// Pods that stay are changed by being restarted.
 fn restarts(before: &Footprint, after: &Footprint) -> Option<String> {
     let changed = before.cpu_millis != after.cpu_millis || before.memory_bytes != after.memory_bytes;
@@ -372,6 +454,7 @@ mod tests {
             spec,
             partitions: BTreeMap::new(),
             bytes,
+            units: None,
         }
     }
 
@@ -503,6 +586,29 @@ mod tests {
             known.partitions,
             BTreeMap::from([(None, 2), (Some("byId".to_owned()), 1)])
         );
+    }
+
+    #[test]
+    fn a_range_begins_at_its_minimum_or_goes_on_from_what_is_in_effect() {
+        let range = |min: i64, max: i64| {
+            let mut spec = table(1, None);
+            spec.provisioned_throughput.as_mut().unwrap().write_capacity_units = None;
+            spec.autoscaling = serde_json::from_value(json!({"write": {"min": min, "max": max}})).unwrap();
+            spec
+        };
+        let begun = forecast(None, &range(2000, 9000), &SPLITTING()).unwrap();
+        assert_eq!(begun.after.partitions, 2);
+        assert_eq!(
+            begun.notes,
+            ["with as many units as it may have (read 100, write 9000) it is made for 9 partitions, 27 pods"]
+        );
+        let mut is = current(range(2000, 9000), None);
+        is.units = serde_json::from_value(json!({"readCapacityUnits": 100, "writeCapacityUnits": 4000})).unwrap();
+        let found = forecast(Some(&is), &range(1000, 3000), &SPLITTING()).unwrap();
+        assert_eq!(found.causes, ["write units 4000 → 3000"]);
+        assert_eq!((found.before.unwrap().partitions, found.after.partitions), (4, 3));
+        let same = forecast(Some(&is), &is.spec, &SPLITTING()).unwrap();
+        assert!(!same.changes() && same.notes.is_empty());
     }
 
     #[test]

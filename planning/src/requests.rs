@@ -11,10 +11,13 @@
 //! the process, and what is in flight. A full partition (3,000 RCU or 1,000 WCU) asks for a fifth of a core and 420 MiB.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use partita_crds::TableSpec;
+use partita_crds::table::{Autoscaling, AutoscalingRange};
 use partita_model::table::record::{IndexPhase, Record};
 use partita_model::table::{BillingMode, Throughput};
 
 use crate::quantity;
+use crate::repartition::Limits;
 
 /// The CPU of [`Formula::default`], as [`Rates::cpu`] reads it.
 pub const CPU: &str = "50m,50u,150u";
@@ -145,6 +148,44 @@ fn up(amount: u64, step: u64) -> u64 {
     amount.div_ceil(step).saturating_mul(step)
 }
 
+/// A record with the units by which its pods are sized. Where units follow the use, that is the most that a partition may be
+/// asked for within the range, whatever is in effect: a pod is not restarted because a table has more to do for an hour.
+pub fn sized(record: &Record, spec: &TableSpec) -> Record {
+    let mut sized = record.clone();
+    widest(
+        &mut sized.spec.throughput,
+        spec.autoscaling.as_ref(),
+        record.partitions.len(),
+    );
+    for (index, kept) in sized.spec.global.iter_mut().zip(&record.global) {
+        let declared = spec
+            .global_secondary_indexes
+            .iter()
+            .find(|declared| declared.index_name == index.name);
+        let ranges = declared.and_then(|declared| declared.autoscaling.as_ref());
+        widest(&mut index.throughput, ranges, kept.partitions.len());
+    }
+    sized
+}
+
+fn widest(units: &mut Throughput, ranges: Option<&Autoscaling>, partitions: usize) {
+    let partitions = partitions.max(1) as u64;
+    let most = |is: u64, range: Option<&AutoscalingRange>, ceiling: u64| match range {
+        Some(range) => u64::try_from(range.max)
+            .unwrap_or(is)
+            .min(ceiling.saturating_mul(partitions))
+            .max(is),
+        None => is,
+    };
+    let ceiling = Limits::default().units;
+    units.read = most(units.read, ranges.and_then(|ranges| ranges.read.as_ref()), ceiling.read);
+    units.write = most(
+        units.write,
+        ranges.and_then(|ranges| ranges.write.as_ref()),
+        ceiling.write,
+    );
+}
+
 /// The units that the node of a table's partition `place` has to serve: its share of the table's, and of those of the
 /// indexes' partitions that it holds.
 pub fn units(record: &Record, place: usize) -> Throughput {
@@ -208,6 +249,20 @@ mod tests {
         let record = record(&table(4000, Some(3000)));
         assert_eq!(units(&record, 0).write, 1000 + 1000);
         assert_eq!(units(&record, 3).write, 1000);
+    }
+
+    #[test]
+    fn pods_of_a_range_are_sized_by_its_end_and_by_what_a_partition_can() {
+        let mut spec = table(1500, None);
+        spec.provisioned_throughput.as_mut().unwrap().write_capacity_units = None;
+        let range = |max: i64| serde_json::json!({"write": {"min": 1500, "max": max}});
+        spec.autoscaling = serde_json::from_value(range(1700)).unwrap();
+        let begun = record(&spec);
+        assert_eq!((begun.partitions.len(), begun.spec.throughput.write), (2, 1500));
+        assert_eq!(units(&sized(&begun, &spec), 0).write, 850);
+        spec.autoscaling = serde_json::from_value(range(90_000)).unwrap();
+        assert_eq!(units(&sized(&begun, &spec), 0).write, 1000);
+        assert_eq!(units(&sized(&begun, &spec), 0).read, 50, "what is given is given");
     }
 
     #[test]

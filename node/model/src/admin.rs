@@ -13,10 +13,12 @@
 //!
 //! A group's id has 16 hexadecimal digits, an index's is its number. A refused call answers [`Problem`].
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::partition::PartitionDescriptor;
-use crate::schema::SchemaVersion;
+use crate::schema::{IndexId, SchemaVersion};
 use crate::table::record::PartitionSizes;
 
 /// A store and its groups.
@@ -44,6 +46,22 @@ pub struct GroupState {
     pub applied: u64,
     /// What it holds.
     pub sizes: PartitionSizes,
+    /// What it has served here since the process began.
+    #[serde(default)]
+    pub used: Used,
+}
+
+/// Half capacity units that were used: the smallest there are.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Used {
+    /// By reads.
+    pub read_half_units: u64,
+    /// By writes, with those of local indexes.
+    pub write_half_units: u64,
+    /// By writes, for global indexes: counted where the write was taken.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub index_half_units: BTreeMap<IndexId, u64>,
 }
 
 impl GroupState {

@@ -55,7 +55,7 @@ async fn store(State(admin): Shared) -> Result<Response, Problem> {
     json(&StoreState {
         uuid: node.store.uuid().to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        groups: groups.iter().map(|group| group_state(group)).collect(),
+        groups: groups.iter().map(|group| group_state(&node, group)).collect(),
     })
 }
 
@@ -77,7 +77,7 @@ async fn put_group(State(admin): Shared, Path(id): Path<String>, body: Body) -> 
             bound(found.end.as_ref()),
         )));
     }
-    json(&group_state(&group))
+    json(&group_state(&node, &group))
 }
 
 /// Makes a group, unless its rows would mingle with another's.
@@ -146,7 +146,7 @@ async fn put_schema(State(admin): Shared, Path(id): Path<String>, body: Body) ->
             Err(refusal) => return Err(refusal.into()),
         }
     }
-    json(&group_state(&group))
+    json(&group_state(&node, &group))
 }
 
 async fn put_backfill(State(admin): Shared, Path((id, index)): Path<(String, String)>) -> Result<Response, Problem> {
@@ -252,7 +252,7 @@ fn bound(key: Option<&partita_model::key::KeyBytes>) -> String {
 }
 
 /// A group as this replica sees it.
-fn group_state(group: &Group) -> GroupState {
+fn group_state(node: &Node, group: &Group) -> GroupState {
     let stats = group.stats();
     GroupState {
         descriptor: PartitionDescriptor::clone(&group.descriptor()),
@@ -260,6 +260,7 @@ fn group_state(group: &Group) -> GroupState {
         term: stats.term,
         applied: stats.applied.index,
         sizes: serving::sizes(group),
+        used: node.usage.used(group.id()),
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use partita_gateway::metrics::LATENCY_BUCKETS;
+use partita_model::admin::Used;
 use partita_model::capacity::{HalfUnits, WriteCost, read_units};
 use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
 use partita_model::request::Refusal;
@@ -211,6 +212,19 @@ impl Usage {
                     counters.charge_write(cost);
                 }
             }
+        }
+    }
+
+    /// What a group has served here.
+    pub fn used(&self, group: GroupId) -> Used {
+        let Some(counters) = self.groups.read().get(&group).map(Arc::clone) else {
+            return Used::default();
+        };
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Used {
+            read_half_units: load(&counters.read_half_units),
+            write_half_units: load(&counters.write_half_units),
+            index_half_units: counters.index_half_units.lock().clone(),
         }
     }
 

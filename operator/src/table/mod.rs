@@ -2,9 +2,10 @@
 //!
 //! 1. [`observe`] (asks the caches of the API server's watches; the storage nodes, when something is under way or due);
 //! 2. [`validate`] (pure): the table that the specification asks for, or what is wrong with it;
-//! 3. [`plan`] (pure): from what there is to what is to be done next, as a list of actions;
-//! 4. [`apply`] (writes): carries the actions out;
-//! 5. [`status`] (pure, then one write if anything changed): conditions, counts and the operator's record of the table.
+//! 3. [`scale`] (pure): units that follow the use, where the specification has ranges instead of units;
+//! 4. [`plan`] (pure): from what there is to what is to be done next, as a list of actions;
+//! 5. [`apply`] (writes): carries the actions out;
+//! 6. [`status`] (pure, then one write if anything changed): conditions, counts and the operator's record of the table.
 //!
 //! The record (`status.state`) is written before anything is done about it, and a step is noted in it after it was done: an
 //! operator that is killed anywhere goes on from what it observes. Every write of a status names the version that it follows,
@@ -14,6 +15,7 @@ pub mod apply;
 pub mod children;
 pub mod observe;
 pub mod plan;
+pub mod scale;
 pub mod status;
 pub mod validate;
 
@@ -37,6 +39,8 @@ use k8s_openapi::api::core::v1::Service;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::settings::Settings;
+use observe::Asked;
+use scale::Uses;
 
 /// How often the nodes of a settled table are asked what they hold, in milliseconds: measured columns are written at most
 /// that often.
@@ -64,6 +68,8 @@ pub struct Context {
     pub now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
     /// When each Table (by uid) was last measured.
     pub measured: Mutex<HashMap<String, u64>>,
+    /// What was used of each Table (by uid) whose units follow the use.
+    pub uses: Mutex<HashMap<String, Uses>>,
 }
 
 /// Caches of the API server's watches.
@@ -113,13 +119,25 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
     let uid = table.uid().unwrap_or_default();
     let due = measure_due(context, &uid, now_ms);
 
-    let observed = observe::observe(context, table, due).await?;
-    let valid = validate::validate(&observed.table);
+    let sample = scale::follows(&table) && sample_due(context, &uid, now_ms);
+    let observed = observe::observe(context, table, Asked { measure: due, sample }).await?;
+    let mut valid = validate::validate(&observed.table, observed.record());
+    if let (Ok(valid), Some(record)) = (&mut valid, observed.record())
+        && scale::follows(&observed.table)
+    {
+        let mut uses = context.uses.lock();
+        let uses = uses.entry(uid.clone()).or_default();
+        if sample && observed.all_answered() {
+            uses.note(&observed, record, now_ms);
+        }
+        valid.scaled = scale::scale(valid, &observed.table, record, uses, now_ms);
+    }
     let plan = plan::plan(&observed, &valid, &context.settings, now_ms);
     let outcome = apply::apply(context, &observed, &plan.actions).await?;
     if plan.quiet {
         if plan.actions.contains(&plan::Action::RemoveFinalizer) {
             context.measured.lock().remove(&uid);
+            context.uses.lock().remove(&uid);
             forget(context, &observed.name, &observed.namespace);
         }
         return Ok(Next::await_change());
@@ -135,6 +153,11 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
         context.measured.lock().insert(uid, now_ms);
     }
     Ok(Next::requeue(plan.look_again(&outcome)))
+}
+
+/// Whether the nodes are to be asked what they have served.
+fn sample_due(context: &Context, uid: &str, now_ms: u64) -> bool {
+    context.uses.lock().get(uid).is_none_or(|uses| uses.due(now_ms))
 }
 
 fn measure_due(context: &Context, uid: &str, now_ms: u64) -> bool {

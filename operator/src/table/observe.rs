@@ -57,8 +57,17 @@ pub struct Observed {
     pub pods: usize,
     /// What the storage nodes say, by StatefulSet; those that were not asked are not there.
     pub nodes: BTreeMap<String, Node>,
-    /// Whether measured columns may be written.
+    /// What the nodes are asked for.
+    pub asked: Asked,
+}
+
+/// Why all storage nodes of a table at rest are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// It is due to be measured: measured columns may be written.
     pub measure: bool,
+    /// Its units follow the use, and a minute is over.
+    pub sample: bool,
 }
 
 /// What is kept of a table.
@@ -129,8 +138,8 @@ impl Observed {
     }
 }
 
-/// Observes a Table. `measure`: it is due to be measured.
-pub async fn observe(context: &Context, table: Arc<Table>, measure: bool) -> Result<Observed, kube::Error> {
+/// Observes a Table.
+pub async fn observe(context: &Context, table: Arc<Table>, asked: Asked) -> Result<Observed, kube::Error> {
     let namespace = table.namespace().unwrap_or_default();
     let mut kept = kept(&table);
     let id = id(
@@ -156,7 +165,7 @@ pub async fn observe(context: &Context, table: Arc<Table>, measure: bool) -> Res
         claims: Vec::new(),
         pods: 0,
         nodes: BTreeMap::new(),
-        measure,
+        asked,
         table,
         namespace,
     };
@@ -344,7 +353,7 @@ fn hosts(observed: &Observed) -> BTreeSet<String> {
         return hosts.filter(|host| observed.stateful_sets.contains_key(host)).collect();
     };
     let pieces = pieces(record);
-    if !record.settled() || observed.measure {
+    if !record.settled() || observed.asked.measure || observed.asked.sample {
         let prefix = prefix(record);
         let all = (0..record.partitions.len()).map(|place| names::partition(&prefix, place));
         return all.collect();

@@ -6,9 +6,10 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
+use partita_crds::status::{DECISIONS_MAX, Decision, EffectiveIndexThroughput, EffectiveThroughput};
 use partita_crds::{PartitionPhase, TableStatus, names};
-use partita_model::table::Status;
 use partita_model::table::record::{Record, Step};
+use partita_model::table::{BillingMode, Status};
 use serde_json::Value;
 
 use super::apply::Outcome;
@@ -17,6 +18,8 @@ use super::plan::{Mirror, Note, Plan, Problem, two_digits};
 
 /// The conditions that a Table has.
 pub const CONDITIONS: [&str; 3] = ["Ready", "Reconciling", "Stalled"];
+/// What a decision's reason may have, as the definition has it.
+const REASON_CHARS_MAX: usize = 1024;
 /// Partitions that are named in a message; the others are counted.
 const NAMED_MAX: usize = 3;
 
@@ -93,6 +96,7 @@ pub fn status(observed: &Observed, plan: &Plan, outcome: &Outcome, now_ms: u64) 
         condition(kind, judgement, known, generation, now_ms)
     });
     let sizes = sizes(&plan.mirrors);
+    let effective_throughput = record.as_ref().map_or(before.effective_throughput.clone(), effective);
     let counts = (!plan.mirrors.is_empty()).then_some(&plan.mirrors);
     let status = TableStatus {
         observed_generation: generation,
@@ -113,11 +117,38 @@ pub fn status(observed: &Observed, plan: &Plan, outcome: &Outcome, now_ms: u64) 
             (None, Kept::Nothing) => None,
             (None, Kept::Unreadable(_) | Kept::Record(_)) => before.state.clone(),
         },
-        effective_throughput: before.effective_throughput.clone(),
-        decisions: before.decisions.clone(),
+        effective_throughput,
+        decisions: decisions(&before, plan, now_ms),
     };
     let news = news(&before, &status, plan, note);
     Judged { status, news }
+}
+
+/// The units that a provisioned table has.
+fn effective(record: &Record) -> Option<EffectiveThroughput> {
+    let number = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
+    let indexes = record.spec.global.iter().map(|index| EffectiveIndexThroughput {
+        index_name: index.name.clone(),
+        read_capacity_units: number(index.throughput.read),
+        write_capacity_units: number(index.throughput.write),
+    });
+    (record.spec.billing == BillingMode::Provisioned).then(|| EffectiveThroughput {
+        read_capacity_units: number(record.spec.throughput.read),
+        write_capacity_units: number(record.spec.throughput.write),
+        global_secondary_indexes: indexes.collect(),
+    })
+}
+
+/// The newest first.
+fn decisions(before: &TableStatus, plan: &Plan, now_ms: u64) -> Vec<Decision> {
+    let new = plan.decisions.iter().map(|(action, reason)| Decision {
+        time: seconds(now_ms),
+        action: (*action).to_owned(),
+        reason: reason.chars().take(REASON_CHARS_MAX).collect(),
+    });
+    new.chain(before.decisions.iter().cloned())
+        .take(DECISIONS_MAX)
+        .collect()
 }
 
 /// Each condition and whether it holds.

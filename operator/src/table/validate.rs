@@ -5,9 +5,10 @@
 use partita_crds::table::DeletionPolicy;
 use partita_crds::{Table, convert, names};
 use partita_model::table::TableSpec;
-use partita_model::table::record::{Declared, Owner};
+use partita_model::table::record::{Declared, Owner, Record};
 
 use super::plan::Problem;
+use super::scale::Scaled;
 
 /// The longest name that fits into a label.
 const NAME_CHARS_MAX: usize = 63;
@@ -19,10 +20,12 @@ pub struct Valid {
     pub spec: TableSpec,
     /// Who may change it.
     pub owner: Owner,
+    /// Units in it that follow the use and are others than before.
+    pub scaled: Vec<Scaled>,
 }
 
-/// Checks a specification.
-pub fn validate(table: &Table) -> Result<Valid, Problem> {
+/// Checks a specification. Where it has a range instead of units, they are what the table has, as far as the range allows.
+pub fn validate(table: &Table, record: Option<&Record>) -> Result<Valid, Problem> {
     let spec = &table.spec;
     let name = table.metadata.name.as_deref().unwrap_or_default();
     if name.len() > NAME_CHARS_MAX {
@@ -38,18 +41,15 @@ pub fn validate(table: &Table) -> Result<Valid, Problem> {
         );
         return Err(Problem::stalled("ReplicasNotSupported", problem));
     }
-    if spec.autoscaling.is_some() {
-        let problem = "spec.autoscaling: units cannot follow the use yet; remove it and give the units themselves";
-        return Err(Problem::stalled("NotSupported", problem));
-    }
     if spec.storage.as_ref().is_some_and(|storage| storage.max_size.is_some()) {
         let problem = "spec.storage.maxSize: volumes cannot grow yet; remove it and give the size that will do";
         return Err(Problem::stalled("NotSupported", problem));
     }
-    match convert::to_model(spec) {
+    match convert::to_model_with(spec, &|index| record?.spec.units(index)) {
         Ok(spec) => Ok(Valid {
             spec,
             owner: owner(table),
+            scaled: Vec::new(),
         }),
         Err(error) => Err(Problem::stalled("InvalidSpec", format!("spec.{error}"))),
     }

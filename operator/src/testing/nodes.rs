@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use partita_model::admin::{GroupState, JobState, StoreState};
+use partita_model::admin::{GroupState, JobState, StoreState, Used};
 use partita_model::partition::{GroupId, PartitionKind};
 use partita_model::table::record::PartitionSizes;
 
@@ -127,6 +127,7 @@ impl Inner {
                             term: 1,
                             applied: 1,
                             sizes: PartitionSizes::default(),
+                            used: Used::default(),
                         });
                         *self.made.entry(group).or_default() += 1;
                     }

@@ -21,6 +21,7 @@ use super::nodes::FakeNodes;
 use super::{NAMESPACE, NOW_MS};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
+use crate::table::scale::Uses;
 use crate::table::{self, Context, Error, Known};
 
 /// Passes that settle anything that can be settled.
@@ -36,6 +37,7 @@ pub struct World {
     pub nodes: FakeNodes,
     clock_ms: Arc<AtomicU64>,
     measured: HashMap<String, u64>,
+    uses: HashMap<String, Uses>,
 }
 
 /// How a pass ended.
@@ -85,6 +87,7 @@ impl World {
             cluster,
             clock_ms: Arc::new(AtomicU64::new(NOW_MS)),
             measured: HashMap::new(),
+            uses: HashMap::new(),
         }
     }
 
@@ -96,6 +99,7 @@ impl World {
     /// The operator is started again: it remembers nothing.
     pub fn restart(&mut self) {
         self.measured.clear();
+        self.uses.clear();
     }
 
     fn context(&self) -> Context {
@@ -121,6 +125,7 @@ impl World {
             client,
             now_ms: Box::new(move || clock.load(Ordering::Relaxed)),
             measured: Mutex::new(self.measured.clone()),
+            uses: Mutex::new(self.uses.clone()),
         }
     }
 
@@ -144,6 +149,7 @@ impl World {
         for _ in 0..TURNS_MAX {
             if let Poll::Ready(passed) = futures::poll!(pass.as_mut()) {
                 self.measured = context.measured.lock().clone();
+                self.uses = context.uses.lock().clone();
                 return Some(passed);
             }
             tokio::task::yield_now().await;

@@ -96,6 +96,17 @@ pub struct OnDemandThroughput {
     pub write_max: Option<u64>,
 }
 
+impl TableSpec {
+    /// The units of the table (`None`) or of a global index; none on demand.
+    pub fn units(&self, index: Option<&str>) -> Option<Throughput> {
+        let units = match index {
+            None => self.throughput,
+            Some(name) => self.global.iter().find(|index| index.name == name)?.throughput,
+        };
+        Some(units).filter(|units| *units != Throughput::default())
+    }
+}
+
 impl OnDemandThroughput {
     /// In an update: takes the ceiling away (the API's -1). A member that is `None` there stays as it was.
     pub const UNLIMITED: u64 = u64::MAX;

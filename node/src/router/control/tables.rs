@@ -16,7 +16,7 @@ use partita_crds::{Partition, Table, names};
 use partita_model::error::{ApiError, ErrorCode};
 use partita_model::message::table as text;
 use partita_model::table::record::Record;
-use partita_model::table::{Status, TableSpec};
+use partita_model::table::{BillingMode, Status, TableSpec};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -219,16 +219,24 @@ fn change_of(table: &Table, before: &TableSpec, mut after: TableSpec) -> Result<
         replicas: table.spec.replicas,
         storage: table.spec.storage.clone(),
     };
-    let spec = partita_crds::TableSpec {
+    let mut spec = partita_crds::TableSpec {
         scheduling: table.spec.scheduling.clone(),
-        autoscaling: table.spec.autoscaling.clone(),
         deletion_policy: table.spec.deletion_policy,
         bootstrap: table.spec.bootstrap.clone(),
         paused: table.spec.paused,
         ..convert::from_model(&after, &deployment)
     };
+    if after.billing == BillingMode::Provisioned {
+        spec.keep_ranges(&table.spec);
+    }
     // The operator would refuse anything else, long after the caller was told that it is on its way.
-    convert::to_model(&spec)?;
+    let checked = convert::to_model_with(&spec, &|index| before.units(index))?;
+    if checked.throughput != after.throughput {
+        return Err(ApiError::validation(format!(
+            "Units of the table {} follow its use: its resource has a range for them (spec.autoscaling). Change the range there.",
+            after.name
+        )));
+    }
     let json = |spec: &partita_crds::TableSpec| serde_json::to_value(spec).unwrap_or_default();
     let change = difference(&json(&table.spec), &json(&spec));
     let version = table.resource_version();

@@ -176,7 +176,10 @@ async fn a_change_is_shown_until_the_operator_has_made_it() {
         ["GET -", &format!("PATCH {}", names::api_table("orders"))]
     );
     let resource = router.resource("orders");
-    assert_eq!(resource.spec.provisioned_throughput.unwrap().write_capacity_units, 3000);
+    assert_eq!(
+        resource.spec.provisioned_throughput.unwrap().write_capacity_units,
+        Some(3000)
+    );
     let shown = router.describe("orders").await.unwrap();
     assert_eq!((shown.status, shown.spec.throughput.write), (Status::Updating, 3000));
     let refused = router
@@ -252,7 +255,7 @@ async fn a_change_that_comes_second_begins_anew() {
         .await
         .unwrap();
     let spec = router.resource("orders").spec;
-    assert_eq!(spec.provisioned_throughput.unwrap().write_capacity_units, 3000);
+    assert_eq!(spec.provisioned_throughput.unwrap().write_capacity_units, Some(3000));
     assert_eq!(spec.tags.len(), 1);
 }
 
@@ -274,7 +277,7 @@ async fn how_a_table_is_deployed_stays() {
         .provisioned_throughput
         .as_mut()
         .unwrap()
-        .write_capacity_units = 3000;
+        .write_capacity_units = Some(3000);
     assert_eq!(changed, edited.spec);
 }
 

@@ -29,7 +29,9 @@ pub fn view(table: &Table, now_ms: u64) -> Option<Record> {
     let namespace = table.namespace().unwrap_or_default();
     let kept = recorded(&namespace, &table.name_any(), table);
     let seen = table.status.as_ref().and_then(|status| status.observed_generation);
-    let wanted = convert::to_model(&table.spec).ok();
+    // Units that follow the use are what they are, until the operator says otherwise.
+    let units = |index: Option<&str>| kept.as_ref()?.spec.units(index);
+    let wanted = convert::to_model_with(&table.spec, &units).ok();
     let mut record = match (kept, wanted) {
         (None, None) => return None,
         (None, Some(wanted)) => {
@@ -155,7 +157,7 @@ mod tests {
         let (table, _) = ready(orders());
         assert_eq!(view(&table, NOW_MS).unwrap().table_status(), Status::Active);
         let table = changed(table, |spec| {
-            spec.provisioned_throughput.as_mut().unwrap().write_capacity_units = 3000;
+            spec.provisioned_throughput.as_mut().unwrap().write_capacity_units = Some(3000);
         });
         let record = view(&table, NOW_MS).unwrap();
         assert_eq!(record.table_status(), Status::Updating);
@@ -202,7 +204,7 @@ mod tests {
         };
         assert_eq!(shown(&table), (Status::Active, TimeToLiveStatus::Enabling, 2000));
         let table = changed(table, |spec| {
-            spec.provisioned_throughput.as_mut().unwrap().write_capacity_units = 3000;
+            spec.provisioned_throughput.as_mut().unwrap().write_capacity_units = Some(3000);
         });
         assert_eq!(
             table.status.as_ref().unwrap().observed_generation,

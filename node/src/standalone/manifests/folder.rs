@@ -91,6 +91,13 @@ impl Folder {
         }
         for document in contents.documents {
             let resource = document.resource();
+            if document.spec.has_ranges() {
+                let reason = "spec.autoscaling: units do not follow the use in standalone; remove it, and give them in \
+                              spec.provisionedThroughput";
+                self.problem(file, &resource, reason.to_owned());
+                self.wrong.push(resource);
+                continue;
+            }
             let spec = match convert::to_model(&document.spec) {
                 Ok(spec) => spec,
                 Err(error) => {

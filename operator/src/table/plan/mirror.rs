@@ -160,7 +160,7 @@ fn serving(observed: &Observed, piece: &Piece, before: &PartitionStatus, group: 
         leader: Some(format!("{}-0", piece.host)),
         ..with(before, PartitionPhase::Ready, None)
     };
-    if serving == *before && !observed.measure {
+    if serving == *before && !observed.asked.measure {
         return serving;
     }
     PartitionStatus {

@@ -30,8 +30,11 @@ use partita_crds::names::FINALIZER;
 use partita_crds::{Partition, PartitionPhase, PartitionStatus};
 use partita_model::table::record::{Circumstances, Record};
 
+use partita_planning::autoscale::MINUTE_MS;
+
 use super::apply::Outcome;
 use super::observe::{Kept, Observed, PARTITIONS_MAX};
+use super::scale;
 use super::validate::Valid;
 use crate::nodes::Call;
 use crate::settings::Settings;
@@ -44,6 +47,9 @@ const WAITING: Duration = Duration::from_secs(2);
 const STALLED: Duration = Duration::from_secs(30);
 /// How soon a table is looked at again that is as it should be: when it is due to be measured.
 const SETTLED: Duration = Duration::from_secs(300);
+
+/// How soon a table is looked at again whose units follow the use.
+const FOLLOWING: Duration = Duration::from_millis(MINUTE_MS);
 
 /// The reason of a Table whose name another one has.
 const NAME_TAKEN: &str = "NameTaken";
@@ -170,6 +176,10 @@ pub struct Plan {
     pub waiting: Option<String>,
     /// Something that people should hear of: an event's reason and words.
     pub news: Option<(&'static str, String)>,
+    /// What was decided about the table, and why: kept in its status.
+    pub decisions: Vec<(&'static str, String)>,
+    /// Its units follow the use: it is looked at every minute.
+    pub follows: bool,
     /// Nothing is to be said about it: the next pass follows from what was written.
     pub quiet: bool,
 }
@@ -209,6 +219,8 @@ impl Plan {
             WAITING
         } else if self.problem.is_some() {
             STALLED
+        } else if self.follows {
+            FOLLOWING
         } else {
             SETTLED
         }
@@ -297,8 +309,8 @@ fn keep(
         mirrors: seen.mirrors,
         problem,
         waiting,
-        news: None,
-        quiet: false,
+        follows: scale::follows(&observed.table),
+        ..Plan::default()
     }
 }
 

@@ -55,7 +55,10 @@ fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, s
         table_name: &record.spec.name,
         seed: record.seed,
         place,
-        requests: settings.planning.formula.requests(requests::units(record, place)),
+        requests: settings
+            .planning
+            .formula
+            .requests(requests::units(&requests::sized(record, &observed.table.spec), place)),
         storage_size: wanted
             .as_ref()
             .and_then(|storage| storage.size.clone())

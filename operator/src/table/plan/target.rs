@@ -4,6 +4,7 @@ use partita_model::table::Status;
 use partita_model::table::record::{Circumstances, IndexPhase, Record};
 
 use super::{Plan, Problem};
+use crate::table::scale::Scaled;
 use crate::table::validate::Valid;
 
 /// A plan that changes the record, if the specification asks for it.
@@ -18,9 +19,24 @@ pub fn plan(record: &Record, valid: &Result<Valid, Problem>, at: Circumstances) 
         give_up_indexes(&mut next, valid, at);
     }
     Ok((next != *record).then(|| Plan {
+        news: valid
+            .scaled
+            .first()
+            .map(|scaled| (scaled.action(), words(&valid.scaled))),
+        decisions: valid
+            .scaled
+            .iter()
+            .map(|scaled| (scaled.action(), scaled.to_string()))
+            .collect(),
         record: Some(next),
         ..Plan::default()
     }))
+}
+
+/// All of it is one event.
+fn words(scaled: &[Scaled]) -> String {
+    let words: Vec<String> = scaled.iter().map(Scaled::to_string).collect();
+    words.join("; ")
 }
 
 /// An index that is still being built is given up as soon as it is not wanted any more; whatever else has changed has to wait

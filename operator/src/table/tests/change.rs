@@ -197,9 +197,9 @@ async fn what_cannot_be_is_told_and_the_table_stays() {
             "spec.storage.maxSize",
         ),
         (
-            |spec| spec["autoscaling"] = json!({}),
-            "NotSupported",
-            "spec.autoscaling",
+            |spec| spec["autoscaling"] = json!({"write": {"min": 1, "max": 2}}),
+            "InvalidSpec",
+            "spec.provisionedThroughput.writeCapacityUnits: autoscaling.write has a range",
         ),
     ];
     for (change, reason, message) in wrong {
