@@ -16,6 +16,7 @@ use partita_model::table::{BillingMode, SpecError, Throughput};
 use serde::Serialize;
 
 use crate::footprint::{Footprint, footprint};
+use crate::repartition::{Limits, target};
 use crate::{PARTITIONS_MAX, Settings, amounts};
 
 /// A table as it is.
@@ -140,7 +141,9 @@ pub fn forecast(current: Option<&Current>, wanted: &TableSpec, settings: &Settin
     take(&mut is, &current.partitions);
     let mut becomes = asked.clone();
     let mut notes = Vec::new();
-    if !settings.repartitions {
+    if settings.repartitions {
+        notes.extend(follow(&mut becomes, &is, current.bytes.unwrap_or(0)));
+    } else {
         keep(&mut becomes, &is, &mut notes);
     }
     let before = footprint(&current.spec, &is, settings)?;
@@ -180,6 +183,28 @@ fn take(record: &mut Record, there: &BTreeMap<Option<String>, u64>) {
             index.partitions.resize(count.max(1), some);
         }
     }
+}
+
+/// What units do not ask for is there all the same: partitions for the bytes, and those that an on-demand table has for its load.
+fn follow(becomes: &mut Record, is: &Record, bytes: u64) -> Option<String> {
+    let limits = Limits::default();
+    let by_bytes = target(Throughput::default(), bytes, &limits);
+    let by_load = match becomes.spec.billing {
+        BillingMode::Provisioned => 1,
+        BillingMode::PayPerRequest => is.partitions.len() as u64,
+    };
+    let asked = becomes.partitions.len() as u64;
+    let needed = usize::try_from(by_bytes.max(by_load).max(asked)).unwrap_or(usize::MAX);
+    if let Some(some) = becomes.partitions.first().cloned() {
+        becomes.partitions.resize(needed, some);
+    }
+    (by_bytes > asked.max(by_load)).then(|| {
+        format!(
+            "its {} ask for {}, more than its units",
+            amounts::bytes(bytes),
+            amounts::count(by_bytes, "partition")
+        )
+    })
 }
 
 /// Leaves the partitions of what is there as they are, and says where the units ask for others.
@@ -609,6 +634,21 @@ mod tests {
         assert_eq!((found.before.unwrap().partitions, found.after.partitions), (4, 3));
         let same = forecast(Some(&is), &is.spec, &SPLITTING()).unwrap();
         assert!(!same.changes() && same.notes.is_empty());
+    }
+
+    #[test]
+    fn bytes_ask_for_partitions_too_and_load_keeps_those_of_an_on_demand_table() {
+        let found = forecast(Some(&current(table(3000, None), Some(25_000_000_000))), &table(1, None), &SPLITTING()).unwrap();
+        assert_eq!((found.before.unwrap().partitions, found.after.partitions), (3, 3));
+        assert_eq!(found.notes, ["its 23.3 GiB ask for 3 partitions, more than its units"]);
+        let mut on_demand = table(1, None);
+        on_demand.billing_mode = partita_crds::table::BillingMode::PayPerRequest;
+        on_demand.provisioned_throughput = None;
+        let mut is = current(on_demand.clone(), None);
+        is.partitions.insert(None, 6);
+        on_demand.replicas = 5;
+        let found = forecast(Some(&is), &on_demand, &SPLITTING()).unwrap();
+        assert_eq!((found.after.partitions, found.after.pods), (6, 30));
     }
 
     #[test]
