@@ -65,8 +65,8 @@ fn tables_that_begin_are_listed_with_what_they_occupy() {
         "\
 TABLE    PARTITIONS   OF INDEXES   PODS   CPU    MEMORY     CLAIMS    TO COPY
 orders   4            0            12     2.52   4.88 GiB   360 GiB   -
-carts    1            0            3      0.18   1.01 GiB   90 GiB    -
-total    5            0            15     2.7    5.88 GiB   450 GiB   -
+carts    1            0            3      0.18   1008 MiB   90 GiB    -
+total    5            0            15     2.7    5.86 GiB   450 GiB   -
 "
     );
 }

@@ -289,8 +289,8 @@ fn table(seed: u64, limits: &Limits) -> Cluster {
         // The same all the time, but for the noise.
         0 => Box::new(move |now_ms| Weather {
             units: units(scale as u64),
-            used: scale * 0.7 * noisy(now_ms),
-            bytes: scale * 3e6,
+            used: scale * 0.6 * noisy(now_ms),
+            bytes: scale * 3e5,
         }),
         // As the day goes, with units that follow.
         1 => Box::new(move |now_ms| Weather {
@@ -330,7 +330,7 @@ fn table(seed: u64, limits: &Limits) -> Cluster {
 #[test]
 fn ten_thousand_partitions_of_many_tables_settle_and_stay() {
     let limits = Limits::default();
-    let mut tables: Vec<Cluster> = (0..600).map(|seed| table(seed, &limits)).collect();
+    let mut tables: Vec<Cluster> = (0..420).map(|seed| table(seed, &limits)).collect();
     let days = 3;
     let mut partitions_most = 0;
     for minute in 0..days * 24 * 60 {

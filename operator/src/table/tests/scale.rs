@@ -29,11 +29,16 @@ async fn ready() -> World {
 /// A minute in which the table serves so many writes in each second, each with so many for the index.
 async fn minute(world: &mut World, writes: u64, index_writes: u64) {
     for group in world.nodes.groups() {
-        let Some(schema) = group.descriptor.schema() else { continue };
+        let Some(schema) = group.descriptor.schema() else {
+            continue;
+        };
         let index = schema.global[0].id;
         let node = world.cluster.names("statefulsets").remove(0);
         world.nodes.store_of(&node, |store| {
-            let state = store.groups.iter_mut().find(|state| state.descriptor.group == group.descriptor.group);
+            let state = store
+                .groups
+                .iter_mut()
+                .find(|state| state.descriptor.group == group.descriptor.group);
             let used = &mut state.unwrap().used;
             used.write_half_units += writes * 2 * 60;
             *used.index_half_units.entry(index).or_default() += index_writes * 2 * 60;
@@ -68,7 +73,10 @@ async fn units_begin_at_the_minimum_grow_quickly_and_shrink_carefully() {
     let why = "write units 100 → 143: 100 units/s were used for 2 min, more than the target of 70 %";
     assert_eq!(world.cluster.take_events(), [("ScaledOut".to_owned(), why.to_owned())]);
     let decision = world.table()["status"]["decisions"][0].clone();
-    assert_eq!((&decision["action"], &decision["reason"]), (&json!("ScaledOut"), &json!(why)));
+    assert_eq!(
+        (&decision["action"], &decision["reason"]),
+        (&json!("ScaledOut"), &json!(why))
+    );
 
     for _ in 0..6 {
         minute(&mut world, 2000, 10).await;
@@ -94,7 +102,10 @@ async fn an_index_follows_its_own_use() {
         minute(&mut world, 10, 70).await;
     }
     assert_eq!(units(&world), (100, 100, 100));
-    let reason = world.table()["status"]["decisions"][0]["reason"].as_str().unwrap().to_owned();
+    let reason = world.table()["status"]["decisions"][0]["reason"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(reason.starts_with("index byStatus write units 50 → 100: "), "{reason}");
 }
 
@@ -140,16 +151,20 @@ async fn a_new_range_counts_at_once_and_a_restart_waits_for_minutes_of_its_own()
 async fn a_range_may_take_the_place_of_units_and_the_other_way_round() {
     let mut world = World::with(table(1000, 1000));
     world.settle().await;
-    world.cluster.edit("tables", crate::testing::NAMESPACE, "orders", |table| {
-        table["spec"]["provisionedThroughput"] = json!({"readCapacityUnits": 100});
-        table["spec"]["autoscaling"] = json!({"write": {"min": 10, "max": 5000}});
-    });
+    world
+        .cluster
+        .edit("tables", crate::testing::NAMESPACE, "orders", |table| {
+            table["spec"]["provisionedThroughput"] = json!({"readCapacityUnits": 100});
+            table["spec"]["autoscaling"] = json!({"write": {"min": 10, "max": 5000}});
+        });
     world.settle().await;
     assert_eq!(units(&world).1, 1000, "it goes on from what there was");
-    world.cluster.edit("tables", crate::testing::NAMESPACE, "orders", |table| {
-        table["spec"]["provisionedThroughput"] = json!({"readCapacityUnits": 100, "writeCapacityUnits": 7});
-        table["spec"].as_object_mut().unwrap().remove("autoscaling");
-    });
+    world
+        .cluster
+        .edit("tables", crate::testing::NAMESPACE, "orders", |table| {
+            table["spec"]["provisionedThroughput"] = json!({"readCapacityUnits": 100, "writeCapacityUnits": 7});
+            table["spec"].as_object_mut().unwrap().remove("autoscaling");
+        });
     world.settle().await;
     assert_eq!(units(&world).1, 7);
 }
