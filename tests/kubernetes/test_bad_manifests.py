@@ -5,6 +5,7 @@ from harness.manifests import changed, global_index, table
 
 GOOD = table("good", range_key="sk")
 UNITS = {"readCapacityUnits": 5, "writeCapacityUnits": 5}
+RANGE = {"min": 5, "max": 10}
 
 
 def indexed(**index):
@@ -29,6 +30,14 @@ REFUSED = {
     "no units at all": (
         dict(billingMode="PROVISIONED", provisionedThroughput={"readCapacityUnits": 0, "writeCapacityUnits": 5}),
         "spec.provisionedThroughput.readCapacityUnits"),
+    "units beyond all limits": (
+        dict(billingMode="PROVISIONED", provisionedThroughput={**UNITS, "writeCapacityUnits": 10**13}),
+        "spec.provisionedThroughput.writeCapacityUnits"),
+    "units and a range": (
+        dict(billingMode="PROVISIONED", provisionedThroughput=UNITS, autoscaling={"write": RANGE}), "spec.provisionedThroughput"),
+    "a range upside down": (
+        dict(billingMode="PROVISIONED", autoscaling={"read": RANGE, "write": {"min": 6, "max": 5}}), "spec.autoscaling.write.min"),
+    "a range on demand": (dict(autoscaling={"write": RANGE}), "spec.autoscaling"),
     "two replicas": (dict(replicas=2), "spec.replicas"),
     "a projection of nothing": (
         indexed(projection={"projectionType": "INCLUDE"}), "spec.globalSecondaryIndexes[0].projection"),
