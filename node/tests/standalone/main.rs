@@ -119,6 +119,20 @@ fn a_manifest_lives() {
     });
     assert!(partita.table("things").is_some());
 
+    // So are units that follow the use: nobody pays for them here.
+    folders.write(
+        "things.yaml",
+        &format!("{TABLE}  autoscaling: {{write: {{min: 1, max: 5}}}}\n"),
+    );
+    let problem = until("the refusal of a range", || {
+        let problems = partita.problems().into_iter();
+        let mut named =
+            problems.filter(|problem| problem["reason"].as_str().unwrap().starts_with("spec.autoscaling: "));
+        named.next()
+    });
+    assert_eq!(problem["resource"], "default/things");
+    assert!(partita.table("things").is_some());
+
     // The API leaves a manifest's table alone, and says whose it is.
     let (status, answer) = partita.call("DeleteTable", &json!({"TableName": "things"}));
     assert_eq!(status, 400);

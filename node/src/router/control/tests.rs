@@ -282,6 +282,38 @@ async fn how_a_table_is_deployed_stays() {
 }
 
 #[tokio::test]
+async fn units_that_follow_the_use_are_changed_in_their_range() {
+    let router = Router::with_orders().await;
+    let mut edited = router.resource("orders");
+    let units_before = edited.spec.provisioned_throughput.as_mut().unwrap();
+    units_before.write_capacity_units = None;
+    edited.spec.autoscaling = serde_json::from_value(json!({"write": {"min": 1, "max": 5000}})).unwrap();
+    router.script.put(&edited);
+    router.watch("orders");
+    let refused = router
+        .control
+        .update(&router.shop, "orders", &units(3000))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Validation);
+    assert_eq!(
+        refused.message,
+        "Units of the table orders follow its use: its resource has a range for them (spec.autoscaling). Change the range there."
+    );
+    assert_eq!(router.resource("orders").spec, edited.spec);
+    // Everything else can be changed, and the range stays.
+    let tags = TableUpdate {
+        deletion_protection: Some(true),
+        ..TableUpdate::default()
+    };
+    router.control.update(&router.shop, "orders", &tags).await.unwrap();
+    let changed = router.resource("orders").spec;
+    assert!(changed.deletion_protection_enabled);
+    assert_eq!(changed.autoscaling, edited.spec.autoscaling);
+    assert_eq!(changed.provisioned_throughput, edited.spec.provisioned_throughput);
+}
+
+#[tokio::test]
 async fn a_declared_table_is_its_declarers() {
     let router = Router::with_orders().await;
     let mut declared = router.resource("orders");
