@@ -141,7 +141,7 @@ fn provisioned(units: Value, ranges: Value, index_units: Value, index_ranges: Va
     let mut table = table();
     let spec = table["spec"].as_object_mut().unwrap();
     spec.remove("billingMode");
-    let mut set = |object: &mut serde_json::Map<String, Value>, units: Value, ranges: Value| {
+    let set = |object: &mut serde_json::Map<String, Value>, units: Value, ranges: Value| {
         for (field, value) in [("provisionedThroughput", units), ("autoscaling", ranges)] {
             if !value.is_null() {
                 object.insert(field.to_owned(), value);
@@ -184,7 +184,7 @@ fn units_are_given_or_have_a_range() {
         assert_eq!(broken(&index, None), messages);
     }
     let mut on_demand = table();
-    on_demand["spec"]["autoscaling"] = json!({});
+    on_demand["spec"]["autoscaling"] = both();
     assert_eq!(
         broken(&on_demand, None),
         ["autoscaling is only allowed with billingMode PROVISIONED"]

@@ -23,6 +23,8 @@ async fn ready() -> World {
     let mut world = World::with(ranged());
     world.settle().await;
     assert!(world.condition("Ready").0, "{:#?}", world.table());
+    // What groups have served is counted from the first time that they are seen.
+    minute(&mut world, 0, 0).await;
     world
 }
 
