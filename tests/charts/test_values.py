@@ -103,11 +103,10 @@ def test_every_value_does_something(path, tmp_path):
     given = value
     for key in reversed(path):
         given = {key: given}
-    if path[0] == "podMonitors":
-        # Needed for the others to matter.
-        given["podMonitors"].setdefault("enabled", True)
+    section = path[0] if path[0] in ("podMonitors", "alerts", "dashboards") else "podMonitors"
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(given))
-    enabled = [] if path == ("podMonitors", "enabled") else ["--set", "podMonitors.enabled=true"]
+    # Needed for the others to matter.
+    enabled = [] if path == (section, "enabled") else ["--set", f"{section}.enabled=true"]
     assert rendered("--values", tmp_path / "values.yaml", *enabled, release="db") != rendered(*enabled, release="db")
 
 
