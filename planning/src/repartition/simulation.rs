@@ -390,15 +390,16 @@ fn one_table_of_ten_thousand_partitions_comes_and_goes() {
     minutes(0).for_each(|now_ms| table.tick(now_ms));
     let last = table.changes.last().map_or(0, |(at_ms, _)| *at_ms);
     println!("1 → {} partitions within {} min", table.ranges.len(), last / MINUTE_MS);
-    assert_eq!(table.ranges.len(), 10_000);
+    // A few that were hot on the way there are more than the units ask for.
+    assert!(
+        (10_000..=10_100).contains(&table.ranges.len()),
+        "{}",
+        table.ranges.len()
+    );
     assert!(last < 6 * HOUR_MS);
     minutes(1).for_each(|now_ms| table.tick(now_ms));
     let last = table.changes.last().map_or(0, |(at_ms, _)| *at_ms) - DAY_MS;
-    println!(
-        "10000 → {} partitions within {} min",
-        table.ranges.len(),
-        last / MINUTE_MS
-    );
+    println!("… → {} partitions within {} min", table.ranges.len(), last / MINUTE_MS);
     assert!((1000..=1100).contains(&table.ranges.len()), "{}", table.ranges.len());
     assert!(table.changes_since(2 * DAY_MS - 6 * HOUR_MS) == 0, "and then it rests");
 }
