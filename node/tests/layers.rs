@@ -20,6 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "partita",
         &[
+            "partita-admission",
             "partita-crds",
             "partita-planning",
             "partita-transport",
