@@ -1,5 +1,7 @@
 //! What all tables have in common: how storage nodes are run.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::cli::Options;
@@ -15,6 +17,10 @@ pub struct Settings {
     pub image_pull_secrets: Vec<String>,
     /// Where they learn about each other.
     pub router_directory: String,
+    /// How many partitions' nodes may be restarting at once.
+    pub rolling_groups_max: usize,
+    /// How long something may be waited for before a person is asked.
+    pub progress_deadline: Duration,
     /// The size of their volumes, where the Table names none.
     pub storage_size: Quantity,
     /// Format of their log.
@@ -30,6 +36,8 @@ impl From<&Options> for Settings {
             image_pull_policy: options.image_pull_policy.clone(),
             image_pull_secrets: options.image_pull_secrets.clone(),
             router_directory: options.router_directory.clone(),
+            rolling_groups_max: options.rolling_groups_max,
+            progress_deadline: Duration::from_secs(options.progress_deadline_seconds),
             storage_size: Quantity(options.storage_size.clone()),
             log_format: options.log_format.name().to_owned(),
             log: options.log.clone(),

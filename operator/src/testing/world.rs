@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Recorder, Reporter};
@@ -20,7 +21,9 @@ use super::cluster::Cluster;
 use super::nodes::FakeNodes;
 use super::{NAMESPACE, NOW_MS};
 use crate::metrics::Metrics;
+use crate::rolling::Turns;
 use crate::settings::Settings;
+use crate::table::patience::Patience;
 use crate::table::{self, Context, Error, Known};
 
 /// Passes that settle anything that can be settled.
@@ -36,6 +39,10 @@ pub struct World {
     pub nodes: FakeNodes,
     clock_ms: Arc<AtomicU64>,
     measured: HashMap<String, u64>,
+    patience: Arc<Patience>,
+    turns: Arc<Turns>,
+    /// The image of the storage nodes.
+    pub image: String,
 }
 
 /// How a pass ended.
@@ -56,10 +63,20 @@ pub fn settings() -> Settings {
         image_pull_policy: "IfNotPresent".into(),
         image_pull_secrets: vec!["registry".into()],
         router_directory: "http://routers:8001".into(),
+        rolling_groups_max: 1,
+        progress_deadline: Duration::from_secs(600),
         storage_size: k8s_openapi::apimachinery::pkg::api::resource::Quantity("30Gi".into()),
         log_format: "json".into(),
         log: "info".into(),
     }
+}
+
+fn patience() -> Arc<Patience> {
+    Arc::new(Patience::of(settings().progress_deadline))
+}
+
+fn turns() -> Arc<Turns> {
+    Arc::new(Turns::new(settings().rolling_groups_max))
 }
 
 fn store<K>(cluster: &Cluster, plural: &str) -> Store<K>
@@ -85,6 +102,9 @@ impl World {
             cluster,
             clock_ms: Arc::new(AtomicU64::new(NOW_MS)),
             measured: HashMap::new(),
+            patience: patience(),
+            turns: turns(),
+            image: settings().image,
         }
     }
 
@@ -96,6 +116,7 @@ impl World {
     /// The operator is started again: it remembers nothing.
     pub fn restart(&mut self) {
         self.measured.clear();
+        (self.patience, self.turns) = (patience(), turns());
     }
 
     fn context(&self) -> Context {
@@ -108,8 +129,14 @@ impl World {
                 partitions: store(&self.cluster, "partitions"),
                 stateful_sets: store(&self.cluster, "statefulsets"),
                 services: store(&self.cluster, "services"),
+                disruption_budgets: store(&self.cluster, "poddisruptionbudgets"),
             },
-            settings: settings(),
+            patience: Arc::clone(&self.patience),
+            turns: Arc::clone(&self.turns),
+            settings: Settings {
+                image: self.image.clone(),
+                ..settings()
+            },
             metrics: Metrics::register(&Registry::new()).unwrap(),
             recorder: Recorder::new(
                 client.clone(),

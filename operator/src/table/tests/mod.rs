@@ -3,3 +3,4 @@
 mod change;
 mod data;
 mod life;
+mod nodes;
