@@ -101,7 +101,7 @@ def test_no_room_and_no_such_class_are_said(place):
         wait_for(f"{name} telling of {word}", said, 60)
 
     says("huge", "Insufficient cpu")
-    says("classless", "unbound immediate PersistentVolumeClaims")
+    says("classless", "the storage class nobody-has-it")
     place.ready(table("huge"))
     place.sdk()("put_item", TableName="huge", Item={"pk": {"S": "a"}})
 

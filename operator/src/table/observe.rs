@@ -141,6 +141,25 @@ impl Observed {
         }
     }
 
+    /// What keeps a storage node from running, as far as its pod tells. That a volume is missing is all that the scheduler
+    /// says of a claim that waits.
+    pub fn trouble(&self, host: &str) -> Option<String> {
+        let trouble = self.storage_pods.get(host)?.trouble.clone()?;
+        if !trouble.contains("PersistentVolumeClaim") {
+            return Some(trouble);
+        }
+        let storage = self.table.spec.storage.as_ref();
+        let class = storage.and_then(|storage| storage.storage_class_name.as_ref());
+        let class = class.map_or("the default storage class".to_owned(), |name| {
+            format!("the storage class {name}")
+        });
+        Some(format!(
+            "{trouble}; its volume waits for {class}: `kubectl -n {} describe pvc {}` says why",
+            self.namespace,
+            names::claim(host)
+        ))
+    }
+
     /// Whether the Table is being deleted.
     pub fn deleting(&self) -> bool {
         self.table.metadata.deletion_timestamp.is_some()

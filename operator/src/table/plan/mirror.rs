@@ -105,8 +105,7 @@ fn judge(observed: &Observed, piece: &Piece, before: &PartitionStatus) -> (Parti
 }
 
 fn silent(observed: &Observed, piece: &Piece, before: &PartitionStatus) -> PartitionStatus {
-    let pod = observed.storage_pods.get(&piece.host);
-    let why = pod.and_then(|pod| pod.trouble.as_ref());
+    let why = observed.trouble(&piece.host);
     let why = why.map(|why| format!(": {why}")).unwrap_or_default();
     let (phase, message) = match before.phase {
         PartitionPhase::Pending => (
