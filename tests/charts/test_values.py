@@ -39,7 +39,8 @@ def leaves(schema, path=()):
 
 
 # Whole groups of values matter only when another one is set.
-SWITCHES = [("podMonitors", "enabled"), ("networkPolicies", "enabled"), ("routers", "autoscaling", "enabled")]
+SWITCHES = [("podMonitors", "enabled"), ("networkPolicies", "enabled"), ("routers", "autoscaling", "enabled"),
+            ("alerts", "enabled"), ("dashboards", "enabled")]
 # Helm's own; nothing reads it.
 LEAVES = [(path, schema) for path, schema in leaves(SCHEMA) if path != ("global",)]
 
