@@ -36,6 +36,7 @@ use crate::status::TableStatus;
         json_path = ".status.conditions[?(@.type==\"Ready\")].status"
     ),
     printcolumn(name = "Partitions", type_ = "integer", json_path = ".status.partitions"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.billingMode"),
     printcolumn(
         name = "RCU",
         type_ = "integer",
@@ -47,12 +48,7 @@ use crate::status::TableStatus;
         json_path = ".status.effectiveThroughput.writeCapacityUnits"
     ),
     printcolumn(name = "Items", type_ = "integer", json_path = ".status.itemCount"),
-    printcolumn(
-        name = "Bytes",
-        type_ = "integer",
-        json_path = ".status.tableSizeBytes",
-        priority = 1
-    ),
+    printcolumn(name = "Bytes", type_ = "integer", json_path = ".status.tableSizeBytes"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

@@ -191,6 +191,16 @@ pub struct Router {
     #[arg(long, value_name = "SOURCE", env = "PARTITA_CREDENTIALS")]
     pub credentials: Option<CredentialsSource>,
 
+    /// A further namespace whose Secrets may hold access keys, each for the tables of that namespace alone; can be given more
+    /// than once
+    #[arg(
+        long = "credentials-namespace",
+        value_name = "NAME",
+        env = "PARTITA_CREDENTIALS_NAMESPACES",
+        value_delimiter = ','
+    )]
+    pub credentials_namespaces: Vec<String>,
+
     /// The namespace of this release: its Secrets hold access keys. By default that of the pod's service account
     #[arg(long, value_name = "NAME", env = "PARTITA_NAMESPACE")]
     pub namespace: Option<String>,

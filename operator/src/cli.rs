@@ -58,6 +58,19 @@ pub struct Options {
     #[arg(long, value_name = "BASE,RCU,WCU", env = "PARTITA_POD_MEMORY", default_value = requests::MEMORY, value_parser = Rates::memory)]
     pub pod_memory: Rates,
 
+    /// How many partitions' storage nodes may be restarting at once when their image or settings have changed
+    #[arg(long, value_name = "N", env = "PARTITA_ROLLING_GROUPS_MAX", default_value_t = 1)]
+    pub rolling_groups_max: usize,
+
+    /// How long a Table may wait for the same before it says so in its condition Stalled, in seconds
+    #[arg(
+        long,
+        value_name = "S",
+        env = "PARTITA_PROGRESS_DEADLINE_SECONDS",
+        default_value_t = 600
+    )]
+    pub progress_deadline_seconds: u64,
+
     /// Address of /metrics, /healthz and /readyz
     #[arg(
         long,

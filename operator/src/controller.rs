@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::utils::Backoff;
@@ -80,6 +81,7 @@ pub async fn run(
     let (partitions, partition_writer) = reflector::store::<Partition>();
     let (stateful_sets, set_writer) = reflector::store::<StatefulSet>();
     let (services, service_writer) = reflector::store::<Service>();
+    let (disruption_budgets, budget_writer) = reflector::store::<PodDisruptionBudget>();
     let table_changes = reflected(
         table_writer,
         watcher(Api::<Table>::all(client.clone()), watcher::Config::default()).backoff(Waits::of_a_watch()),
@@ -94,6 +96,10 @@ pub async fn run(
     );
     let service_changes = reflected(
         service_writer,
+        watcher(Api::all(client.clone()), ours.clone()).backoff(Waits::of_a_watch()),
+    );
+    let budget_changes = reflected(
+        budget_writer,
         watcher(Api::all(client.clone()), ours).backoff(Waits::of_a_watch()),
     );
     let claim_changes = watcher(
@@ -111,13 +117,15 @@ pub async fn run(
         )
         .owns_stream(partition_changes.touched_objects())
         .owns_stream(set_changes.touched_objects())
-        .owns_stream(service_changes.touched_objects());
+        .owns_stream(service_changes.touched_objects())
+        .owns_stream(budget_changes.touched_objects());
     let concerned = tables.clone();
     let context = Arc::new(context(Known {
         tables: tables.clone(),
         partitions: partitions.clone(),
         stateful_sets: stateful_sets.clone(),
         services: services.clone(),
+        disruption_budgets: disruption_budgets.clone(),
     }));
     let reconcile = move |table: Arc<Table>, context: Arc<Context>| {
         let known = context.known.clone();
@@ -160,6 +168,7 @@ async fn synced(known: &Known) {
     filled(&known.partitions).await;
     filled(&known.stateful_sets).await;
     filled(&known.services).await;
+    filled(&known.disruption_budgets).await;
 }
 
 /// Tables that a claim matters to: those of the table name that it holds data of.

@@ -12,6 +12,7 @@ mod controller;
 mod lease;
 mod metrics;
 mod nodes;
+mod rolling;
 mod settings;
 mod table;
 
@@ -38,7 +39,9 @@ use cli::Options;
 use lease::{Leadership, TIMING};
 use metrics::Metrics;
 use nodes::HttpNodes;
+use rolling::Turns;
 use settings::Settings;
+use table::patience::Patience;
 use table::{Context, Known};
 
 /// How long what was begun may take once the process is told to stop: a pass is short, only its calls to nodes may hang.
@@ -105,6 +108,8 @@ async fn lead(
         client: own,
         nodes: Arc::new(HttpNodes::new()),
         known,
+        turns: Arc::new(Turns::new(settings.rolling_groups_max)),
+        patience: Arc::new(Patience::of(settings.progress_deadline)),
         settings,
         metrics,
         now_ms: Box::new(now_ms),

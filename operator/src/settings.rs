@@ -1,5 +1,7 @@
 //! What all tables have in common: how storage nodes are run.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use partita_planning::requests::Formula;
 
@@ -16,6 +18,10 @@ pub struct Settings {
     pub image_pull_secrets: Vec<String>,
     /// Where they learn about each other.
     pub router_directory: String,
+    /// How many partitions' nodes may be restarting at once.
+    pub rolling_groups_max: usize,
+    /// How long something may be waited for before a person is asked.
+    pub progress_deadline: Duration,
     /// What they ask of the cluster, where the Table does not say it.
     pub planning: partita_planning::Settings,
     /// Format of their log.
@@ -31,6 +37,8 @@ impl From<&Options> for Settings {
             image_pull_policy: options.image_pull_policy.clone(),
             image_pull_secrets: options.image_pull_secrets.clone(),
             router_directory: options.router_directory.clone(),
+            rolling_groups_max: options.rolling_groups_max,
+            progress_deadline: Duration::from_secs(options.progress_deadline_seconds),
             planning: partita_planning::Settings {
                 formula: Formula {
                     cpu: options.pod_cpu,

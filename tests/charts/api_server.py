@@ -1,4 +1,4 @@
-"""An API server that knows Secrets, as much of it as a template's `lookup` asks for. On a port of loopback."""
+"""An API server that knows Secrets and StatefulSets, as much of it as a template's `lookup` asks for. On a port of loopback."""
 
 import contextlib
 import http.server
@@ -7,23 +7,29 @@ import threading
 
 import yaml
 
-RESOURCES = {
-    "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "v1",
-    "resources": [{"name": "secrets", "kind": "Secret", "namespaced": True, "verbs": ["get"]}],
-}
+def resources(version, plural, kind):
+    """What a group's version has."""
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version,
+            "resources": [{"name": plural, "kind": kind, "namespaced": True, "verbs": ["get", "list"]}]}
+
+
 MISSING = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
 
 
 @contextlib.contextmanager
-def serving(secrets, folder):
-    """The path of a kubeconfig for a server that has these Secrets, while the context lasts."""
+def serving(secrets, folder, stateful_sets=()):
+    """The path of a kubeconfig for a server that has these Secrets and StatefulSets, while the context lasts."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         """GET alone."""
 
         def do_GET(self):
             path = self.path.partition("?")[0]
-            found = {"/api/v1": RESOURCES} | {f"/api/v1/namespaces/{secret['metadata']['namespace']}/secrets/{secret['metadata']['name']}": secret
+            found = {
+                "/api/v1": resources("v1", "secrets", "Secret"),
+                "/apis/apps/v1": resources("apps/v1", "statefulsets", "StatefulSet"),
+                "/apis/apps/v1/statefulsets": {"apiVersion": "apps/v1", "kind": "StatefulSetList", "metadata": {}, "items": list(stateful_sets)},
+            } | {f"/api/v1/namespaces/{secret['metadata']['namespace']}/secrets/{secret['metadata']['name']}": secret
                                               for secret in secrets}
             body = json.dumps(found.get(path, MISSING)).encode()
             self.send_response(200 if path in found else 404)

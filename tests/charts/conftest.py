@@ -44,11 +44,17 @@ def documents(text):
     return [document for document in yaml.safe_load_all(text) if document]
 
 
+def values_of(name):
+    """Release and namespace of cases/<name>.yaml, and its values."""
+    text = (HERE / "cases" / f"{name}.yaml").read_text()
+    return yaml.safe_load(text.partition("\n")[0].removeprefix("#")), yaml.safe_load(text)
+
+
 @functools.cache
 def case_text(name):
     """The rendering of cases/<name>.yaml."""
     path = HERE / "cases" / f"{name}.yaml"
-    settings = yaml.safe_load(path.read_text().partition("\n")[0].removeprefix("#"))
+    settings, _ = values_of(name)
     return rendered("--values", path, release=settings["release"], namespace=settings["namespace"])
 
 

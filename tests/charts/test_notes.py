@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from conftest import CHART, documents, named, rendered
+import api_server
 
 
 @pytest.fixture
@@ -18,8 +19,8 @@ def notes(tmp_path):
     (chart / "templates" / "NOTES.txt").rename(chart / "files" / "NOTES.txt")
     (chart / "templates" / "notes.yaml").write_text('kind: Notes\nmetadata: {name: notes}\ntext: {{ tpl (.Files.Get "files/NOTES.txt") . | quote }}\n')
 
-    def notes(*arguments):
-        return named(documents(rendered("--set", "crds.install=false", *arguments, chart=chart)), "Notes", "notes")["text"]
+    def notes(*arguments, **options):
+        return named(documents(rendered("--set", "crds.install=false", *arguments, chart=chart, **options)), "Notes", "notes")["text"]
 
     return notes
 
@@ -61,6 +62,26 @@ esac
     assert not made or f"label secret {made[1]} partita.dev/namespace={namespace}" in asked
     table, = documents((tmp_path / "table.yaml").read_text())
     assert (table["kind"], table["metadata"]) == ("Table", {"name": "music", "namespace": namespace})
+
+
+def storage_node(name, image, manager="partita-operator"):
+    """A StatefulSet, as far as the notes look at it."""
+    return {"apiVersion": "apps/v1", "kind": "StatefulSet",
+            "metadata": {"name": name, "namespace": "shop", "labels": {"app.kubernetes.io/managed-by": manager}},
+            "spec": {"template": {"spec": {"containers": [{"name": "replica", "image": image}]}}}}
+
+
+def test_restarts_are_announced(notes, tmp_path):
+    """An upgrade to another image says how many storage nodes restart, and how many of them at once."""
+    def said(*sets):
+        with api_server.serving([], tmp_path, sets) as kubeconfig:
+            text = notes("--set-string", "image.tag=2", "--dry-run=server", env={"KUBECONFIG": str(kubeconfig)})
+        return [line for line in text.splitlines() if "storage nodes" in line]
+
+    current, former = storage_node("a", "localhost/partita:2"), storage_node("b", "localhost/partita:1")
+    assert said() == said(current, storage_node("c", "other:1", manager="somebody")) == []
+    announced, = said(current, former, storage_node("d", "localhost/partita:1"))
+    assert announced.startswith("2 storage nodes run another image and restart now, 1 at a time")
 
 
 def test_the_table_is_valid(notes, validate):

@@ -1,6 +1,6 @@
 """What every pod and every role must be: `restricted` pods, and no right that nobody asked for."""
 
-from conftest import named, of_kind
+from conftest import named, of_kind, values_of
 
 # https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
@@ -59,7 +59,8 @@ def test_a_token_is_where_a_role_is(manifests):
 
 def test_bindings_bind_what_there_is(manifests):
     for binding in of_kind(manifests, "RoleBinding", "ClusterRoleBinding"):
-        named(manifests, binding["roleRef"]["kind"], binding["roleRef"]["name"])
+        beside = [manifest for manifest in manifests if manifest["metadata"].get("namespace") == binding["metadata"].get("namespace")]
+        named(beside, binding["roleRef"]["kind"], binding["roleRef"]["name"])
         for subject in binding["subjects"]:
             account = named(manifests, subject["kind"], subject["name"])
             assert account["metadata"]["namespace"] == subject["namespace"]
@@ -74,13 +75,39 @@ def test_roles_name_every_right(manifests):
             assert not ESCALATING & set(rule["resources"])
 
 
-def test_secrets_are_read_in_one_namespace_by_routers_alone(manifests):
+def test_secrets_are_read_by_routers_alone_and_where_it_was_said(case, manifests):
+    """In the release namespace, and in those that credentials.namespaces names."""
+    settings, values = values_of(case)
     readers = [role for role in of_kind(manifests, "Role", "ClusterRole") if any("secrets" in rule["resources"] for rule in role["rules"])]
-    assert [(role["kind"], role["metadata"]["labels"]["app.kubernetes.io/component"]) for role in readers] == [("Role", "router")]
-    assert [rule["verbs"] for rule in readers[0]["rules"]] == [["get", "list", "watch"]]
+    assert {(role["kind"], role["metadata"]["labels"]["app.kubernetes.io/component"]) for role in readers} == {("Role", "router")}
+    further = values.get("credentials", {}).get("namespaces", [])
+    assert [role["metadata"]["namespace"] for role in readers] == [settings["namespace"], *further]
+    for role in readers:
+        assert [rule["verbs"] for rule in role["rules"]] == [["get", "list", "watch"]]
+        bindings = [binding for binding in of_kind(manifests, "RoleBinding") if binding["roleRef"]["name"] == role["metadata"]["name"]
+                    and binding["metadata"]["namespace"] == role["metadata"]["namespace"]]
+        assert [subject["namespace"] for binding in bindings for subject in binding["subjects"]] == [settings["namespace"]]
 
 
-def test_everything_namespaced_is_in_the_release_namespace(manifests):
-    namespaces = {manifest["metadata"].get("namespace") for manifest in manifests
-                  if manifest["kind"] not in ("ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition")}
-    assert len(namespaces) == 1 and None not in namespaces
+def test_everything_namespaced_is_where_it_was_said(case, manifests):
+    settings, values = values_of(case)
+    elsewhere = {*values.get("credentials", {}).get("namespaces", []), *values.get("networkPolicies", {}).get("tableNamespaces", [])}
+    for manifest in manifests:
+        if manifest["kind"] in ("ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"):
+            assert "namespace" not in manifest["metadata"]
+        elif manifest["metadata"]["namespace"] != settings["namespace"]:
+            assert manifest["metadata"]["namespace"] in elsewhere and manifest["kind"] in ("Role", "RoleBinding", "NetworkPolicy")
+
+
+def test_storage_nodes_are_reached_by_our_own_pods_alone(manifests):
+    """Whoever reaches their transport reads and writes everything."""
+    for policy in of_kind(manifests, "NetworkPolicy"):
+        assert policy["spec"]["policyTypes"] == ["Ingress"]
+        if policy["metadata"]["labels"]["app.kubernetes.io/component"] == "storage":
+            rules = {rule["ports"][0]["port"]: rule["from"] for rule in policy["spec"]["ingress"]}
+            assert rules.keys() == {"transport", "admin"}
+            labels = [peer["podSelector"]["matchLabels"] for peer in rules["transport"]]
+            assert labels == [{"app.kubernetes.io/name": "partita"}, {"partita.dev/router": "true"}]
+            assert rules["admin"][0]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "partita"}
+        else:
+            assert all(rule.get("from") for rule in policy["spec"]["ingress"] if rule["ports"][0]["port"] == "admin")

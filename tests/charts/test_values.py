@@ -38,6 +38,9 @@ def leaves(schema, path=()):
             yield (*path, key), property_
 
 
+# Whole groups of values matter only when another one is set.
+SWITCHES = [("podMonitors", "enabled"), ("networkPolicies", "enabled"), ("routers", "autoscaling", "enabled"),
+            ("alerts", "enabled"), ("dashboards", "enabled")]
 # Helm's own; nothing reads it.
 LEAVES = [(path, schema) for path, schema in leaves(SCHEMA) if path != ("global",)]
 
@@ -65,8 +68,10 @@ def test_every_value_is_described_by_a_sentence():
 
 def test_every_value_is_bounded():
     for path, schema in LEAVES:
-        bounds = {"string": {"enum", "maxLength", "pattern"}, "integer": {"enum", "maximum"}, "array": {"maxItems"}}.get(schema.get("type"))
-        assert bounds is None or bounds & schema.keys(), path
+        types = schema.get("type", [])
+        for type_ in [types] if isinstance(types, str) else types:
+            bounds = {"string": {"enum", "maxLength", "pattern"}, "integer": {"enum", "maximum"}, "array": {"maxItems"}}.get(type_)
+            assert bounds is None or bounds & schema.keys(), path
 
 
 def test_values_and_schema_have_the_same_keys():
@@ -103,11 +108,11 @@ def test_every_value_does_something(path, tmp_path):
     given = value
     for key in reversed(path):
         given = {key: given}
-    section = path[0] if path[0] in ("podMonitors", "alerts", "dashboards") else "podMonitors"
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(given))
-    # Needed for the others to matter.
-    enabled = [] if path == (section, "enabled") else ["--set", f"{section}.enabled=true"]
-    assert rendered("--values", tmp_path / "values.yaml", *enabled, release="db") != rendered(*enabled, release="db")
+    # The number of pods is the autoscaler's when there is one; every other switch is on for those behind it.
+    on = [argument for switch in SWITCHES if path[:-1] == switch[:-1] and path != switch
+          for argument in ("--set", f"{'.'.join(switch)}=true")]
+    assert rendered(*on, "--values", tmp_path / "values.yaml", release="db") != rendered(*on, release="db")
 
 
 @pytest.mark.parametrize("path, value", [
@@ -131,6 +136,13 @@ def test_every_value_does_something(path, tmp_path):
     ("routers.podLabels", ["a"]),
     ("routers.service.type", "ExternalName"),
     ("podMonitors.enabled", "perhaps"),
+    ("operator.podDisruptionBudget.maxUnavailable", "half"),
+    ("routers.podDisruptionBudget.maxUnavailable", "101%"),
+    ("routers.autoscaling.minReplicas", 0),
+    ("routers.autoscaling.targetCPUUtilizationPercentage", 5),
+    ("networkPolicies.tableNamespaces", ["Upper"]),
+    ("networkPolicies.clients", [{"pods": {}}]),
+    ("credentials.namespaces", ["a", "a"]),
     ("podMonitors.interval", "often"),
     ("credentials.create", [{"name": "a"}]),
     ("credentials.create", [{"name": "a", "namespace": "x", "permission": "all"}]),

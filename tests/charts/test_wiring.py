@@ -72,6 +72,28 @@ def test_the_lease_may_be_held(manifests):
     assert {"create", "get", "update"} <= {verb for rule in role["rules"] for verb in rule["verbs"]}
 
 
+def test_budgets_policies_and_autoscalers_find_pods(manifests):
+    for budget in of_kind(manifests, "PodDisruptionBudget"):
+        assert len(selected(manifests, budget["spec"]["selector"]["matchLabels"])) == 1
+    assert len(of_kind(manifests, "PodDisruptionBudget")) == 2
+    for policy in of_kind(manifests, "NetworkPolicy"):
+        selector = policy["spec"]["podSelector"]["matchLabels"]
+        if selector["app.kubernetes.io/component"] == "storage":
+            assert "app.kubernetes.io/instance" not in selector, "storage nodes belong to no release"
+            continue
+        deployment, = selected(manifests, selector)
+        ports = {port["name"] for port in deployment["spec"]["template"]["spec"]["containers"][0]["ports"]}
+        assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} == ports
+    for autoscaler in of_kind(manifests, "HorizontalPodAutoscaler"):
+        target = autoscaler["spec"]["scaleTargetRef"]
+        assert "replicas" not in named(manifests, target["kind"], target["name"])["spec"], "the two would fight over it"
+
+
+def test_an_autoscaler_has_bounds_that_fit():
+    process = helm_template("--set", "routers.autoscaling.enabled=true", "--set", "routers.autoscaling.minReplicas=11")
+    assert process.returncode != 0 and "minReplicas (11) is above maxReplicas (10)" in process.stderr
+
+
 def test_podmonitors_find_pods(manifests):
     for monitor in of_kind(manifests, "PodMonitor"):
         endpoint, = monitor["spec"]["podMetricsEndpoints"]

@@ -22,7 +22,8 @@ REGION = os.environ.get("AWS_REGION", "us-east-1")
 os.environ.setdefault("AWS_ACCESS_KEY_ID", "AKIDTEST")
 os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "secret")
 READY_SECONDS_MAX = 120
-# In front of what is wrong with the expressions of PutItem, UpdateItem and DeleteItem, and with a Query's Select.
+# In front of what is wrong with the expressions (and their older equivalents) of PutItem, UpdateItem and DeleteItem, and with
+# a Query's Select.
 DETECTED = "1 validation error detected: "
 POLL_SECONDS = 0.02 if "127.0.0.1" in ENDPOINT else 1.0
 

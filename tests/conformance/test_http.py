@@ -113,7 +113,14 @@ def test_gzip_both_ways(api, simple, key):
     plain = gzip.decompress(reply.body) if reply.headers.get("content-encoding") == "gzip" else reply.body
     assert json.loads(plain)["Item"]["text"]["S"] == "x" * 20_000
     assert int(reply.headers["x-amz-crc32"]) == zlib.crc32(reply.body)
-    assert api("PutItem", b"no gzip", headers={"Content-Encoding": "gzip"}).status == 400
+    for coding in ("gzip", "deflate"):
+        assert api("PutItem", b"not compressed", headers={"Content-Encoding": coding}).status == 400
+
+
+def test_requests_may_be_deflated(api, simple, key):
+    body = json.dumps({"TableName": simple, "Item": {"pk": {"S": key}}}).encode()
+    assert api("PutItem", zlib.compress(body), headers={"Content-Encoding": "deflate"}).status == 200
+    assert api.ok("GetItem", {"TableName": simple, "Key": {"pk": {"S": key}}, "ConsistentRead": True}) == {"Item": {"pk": {"S": key}}}
 
 
 def test_without_signature(api):

@@ -131,6 +131,13 @@ def test_scan_segments(api, scanned, segments):
     assert sorted(int(item["n"]["N"]) for item in found) == list(range(100))
 
 
+def test_a_start_key_belongs_to_its_segment(api, scanned):
+    keys = [everything(api, {"TableName": scanned, "Segment": segment, "TotalSegments": 3}) for segment in range(3)]
+    api.refuses("Scan", {"TableName": scanned, "Segment": 0, "TotalSegments": 3, "ExclusiveStartKey": {"pk": keys[2][0]["pk"]}},
+                "The provided starting key is invalid: Invalid ExclusiveStartKey. Please use ExclusiveStartKey with correct "
+                "Segment. TotalSegments: 3 Segment: 0")
+
+
 def test_scan_filters(api, scanned):
     answer = api.ok("Scan", {"TableName": scanned, "FilterExpression": "n < :n", "ExpressionAttributeValues": {":n": {"N": "10"}}})
     assert (answer["Count"], answer["ScannedCount"]) == (10, 100)
@@ -171,7 +178,7 @@ BAD_QUERIES = [
     ({"KeyConditionExpression": "pk = :p", "Select": "SPECIFIC_ATTRIBUTES"},
      DETECTED + "Must specify the AttributesToGet or ProjectionExpression when choosing to get SPECIFIC_ATTRIBUTES"),
     ({"KeyConditionExpression": "pk = :p", "Select": "COUNT", "ProjectionExpression": "v"},
-     DETECTED + "Cannot specify the ProjectionExpression when choosing to get only the COUNT"),
+     DETECTED + "Cannot specify the ProjectionExpression when choosing to get only the Count"),
     ({"KeyConditionExpression": "pk = :p", "Select": "ALL_PROJECTED_ATTRIBUTES"},
      DETECTED + "ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an IndexName"),
 ]

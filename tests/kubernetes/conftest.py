@@ -77,7 +77,7 @@ def cluster():
         yield session
         session.emptied()
         if ANY_CLUSTER:
-            session.helm("uninstall", sessions.RELEASE, "--namespace", sessions.NAMESPACE, "--wait")
+            session.uninstall()
             session.kubectl.delete("namespace", sessions.NAMESPACE)
     finally:
         if session.own and not REUSED and os.environ.get("KEEP_CLUSTER") != "1":

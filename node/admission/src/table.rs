@@ -233,6 +233,11 @@ impl Capacity {
         }
     }
 
+    /// Fills the bucket: of a table that is new.
+    pub fn fill(&mut self, now_ms: u64) {
+        self.shared = Bucket::full(self.shared.rate(), self.limits.burst_ms, now_ms);
+    }
+
     /// Leaves what was saved up behind: somebody else may have used it meanwhile.
     pub fn leave_savings(&mut self, now_ms: u64) {
         let saved = self.shared.level(now_ms);

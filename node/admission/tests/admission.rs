@@ -244,6 +244,8 @@ fn a_leader_that_has_been_away_leaves_its_savings_behind() {
     table.shared.leave_savings(0);
     assert!(table.admit(0, 5000).is_err(), "a debt stays");
     assert_eq!(table.admit(0, 5001), Ok(()));
+    table.shared.fill(5001);
+    assert_eq!(table.shared.available(5001), units(3000));
 }
 
 proptest! {

@@ -2,6 +2,8 @@
 //!
 //! Source of the rules: "Legacy conditional parameters", Amazon DynamoDB Developer Guide, and the API reference.
 
+use std::collections::HashSet;
+
 use crate::error::ApiError;
 use crate::expression::{
     Action, Change, Comparator, Condition, KeyCondition, Operand, Operation, Path, Projection, RangeCondition, Test,
@@ -218,11 +220,8 @@ pub fn attribute_updates(entries: &[AttributeUpdate<'_>]) -> Result<Update, ApiE
 
 /// `AttributesToGet`.
 pub fn attributes_to_get(names: &[&str]) -> Result<Projection, ApiError> {
-    if let Some((_, name)) = names
-        .iter()
-        .enumerate()
-        .find(|(index, name)| names[..*index].contains(name))
-    {
+    let mut known = HashSet::with_capacity(names.len());
+    if let Some(name) = names.iter().find(|name| !known.insert(**name)) {
         return Err(ApiError::validation(text::attribute_twice(name)));
     }
     Ok(Projection::attributes(names.iter().copied()))

@@ -102,7 +102,7 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
     };
     server.serve(listener, groups, told).await?;
     tokio::task::spawn_blocking(move || {
-        admission.save();
+        admission.close();
         store.shutdown();
     })
     .await?;

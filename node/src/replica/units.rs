@@ -76,9 +76,10 @@ impl Follower {
         for group in &groups {
             self.watch(group);
         }
+        // Who has no peers is led by nobody else, also while it starts.
         let led: HashSet<GroupId> = groups
             .iter()
-            .filter(|group| group.is_serving())
+            .filter(|group| group.is_serving() || !group.has_peers())
             .map(|group| group.id())
             .collect();
         let held: HashSet<GroupId> = groups.iter().map(|group| group.id()).collect();
@@ -92,8 +93,13 @@ impl Follower {
             self.admission.declare(&entry.record, &|group| led.contains(&group));
             declared.insert(entry.record.id);
         }
+        let tables: HashSet<TableId> = groups.iter().map(|group| table_of(&group.descriptor())).collect();
         for gone in self.declared.difference(&declared) {
-            self.admission.forget(*gone);
+            // Its partitions may come back, or the directory may know it again: it has no second burst then.
+            match tables.contains(gone) || listing.table(*gone).is_some() {
+                true => self.admission.set_aside(*gone),
+                false => self.admission.forget(*gone),
+            }
         }
         self.declared = declared;
         // Of a table that is not declared yet nothing is taken over: that comes when it is.
@@ -117,9 +123,10 @@ impl Follower {
         let table = table_of(&group.descriptor());
         let created_ms = listing.table(table).map(|entry| entry.record.dates.created_ms);
         if created_ms.is_some_and(|created| (self.now_ms)() < created + NEW_TABLE_MS) {
-            return;
+            self.admission.fill(table);
+        } else {
+            self.admission.leave_savings(table);
         }
-        self.admission.leave_savings(table);
     }
 
     /// Wakes this follower whenever the group's leader changes.

@@ -38,7 +38,7 @@ use admin::Shown;
 use backend::Routed;
 use control::{Control, Tables};
 use map::Map;
-use secrets::Keys;
+use secrets::{Keys, Places};
 
 /// How long the API server may take to accept a connection.
 const API_CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -173,7 +173,11 @@ impl Authority {
             (Some(CredentialsSource::Kubernetes), Some(client)) => {
                 let keys = Arc::new(Keys::default());
                 let cache: Option<PathBuf> = options.directory_cache.clone();
-                tokio::spawn(secrets::follow(client, namespace.to_owned(), cache, Arc::clone(&keys)));
+                let places = Places {
+                    release: namespace.to_owned(),
+                    further: options.credentials_namespaces.iter().cloned().collect(),
+                };
+                tokio::spawn(secrets::follow(client, places, cache, Arc::clone(&keys)));
                 Ok(Self::Secrets(keys))
             }
             (Some(CredentialsSource::Kubernetes), None) => bail!("--credentials kubernetes: there is no API server"),

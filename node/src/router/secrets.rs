@@ -1,7 +1,8 @@
 //! Access keys from Secrets.
 //!
 //! 1. A Secret of the release namespace with the label `partita.dev/namespace` holds one key of the namespace it names:
-//!    `accessKeyId`, `secretAccessKey`, and `permission` (`tables`, the default, or `data`).
+//!    `accessKeyId`, `secretAccessKey`, and `permission` (`tables`, the default, or `data`). A Secret of a further namespace
+//!    may do the same, but for its own namespace alone: whoever may write Secrets there has no say about others.
 //! 2. [`follow`] keeps [`Keys`] as the Secrets are. A Secret that is wrong is named in the log with what is wrong, never
 //!    with what is in it.
 //! 3. The last known keys are kept on disk, readable for this user alone: a router that restarts while the API server is
@@ -11,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures::{StreamExt, pin_mut};
+use futures::StreamExt;
+use futures::stream::select_all;
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -122,74 +124,144 @@ impl Declared {
     }
 }
 
-/// Reads what was kept, follows the Secrets, keeps them: as long as the process lives.
-pub async fn follow(client: Client, namespace: String, cache: Option<PathBuf>, keys: Arc<Keys>) {
+/// Reads what was kept, follows the Secrets of all `places`, keeps them: as long as the process lives.
+pub async fn follow(client: Client, places: Places, cache: Option<PathBuf>, keys: Arc<Keys>) {
     let file = cache.map(|folder| folder.join(FILE));
     if let Some(kept) = file.as_deref().and_then(read) {
         tracing::info!(keys = kept.len(), "the credentials begin with what was kept on disk");
         keys.set(kept);
     }
-    let secrets = Api::<Secret>::namespaced(client, &namespace);
-    let events = watcher(secrets, watcher::Config::default().labels(names::NAMESPACE)).default_backoff();
-    pin_mut!(events);
-    let mut known = Secrets::default();
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => {
-                if known.event(event) {
-                    let declared = known.declared();
-                    keep(file.as_deref(), &declared);
-                    keys.set(declared);
-                }
+    let watches = places.all().map(|namespace| {
+        let secrets = Api::<Secret>::namespaced(client.clone(), &namespace);
+        let events = watcher(secrets, watcher::Config::default().labels(names::NAMESPACE)).default_backoff();
+        events.map(move |event| (namespace.clone(), event)).boxed()
+    });
+    let mut events = select_all(watches);
+    let mut known = Secrets::new(places);
+    while let Some((namespace, event)) = events.next().await {
+        let changed = match event {
+            Ok(event) => known.event(&namespace, event),
+            Err(error) => {
+                let what = format!("secrets of namespace {namespace}");
+                directory::kubernetes::failed(&what, &error);
+                is_refusal(&error) && known.refused(&namespace)
             }
-            Err(error) => directory::kubernetes::failed("secrets", &error),
+        };
+        if changed {
+            let declared = known.declared();
+            keep(file.as_deref(), &declared);
+            keys.set(declared);
         }
     }
 }
 
-/// The Secrets as the watch tells them.
-#[derive(Default)]
+/// Whether the API server answered, and what it said was no.
+fn is_refusal(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if matches!(status.code, 403 | 404))
+}
+
+/// The namespaces whose Secrets hold keys.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// That of the release: its Secrets open any namespace.
+    pub release: String,
+    /// Others: their Secrets open their own.
+    pub further: BTreeSet<String>,
+}
+
+impl Places {
+    fn all(&self) -> impl Iterator<Item = String> {
+        let further = self.further.iter().filter(|namespace| **namespace != self.release);
+        std::iter::once(&self.release).chain(further).cloned()
+    }
+}
+
+/// A Secret's namespace and name.
+type Name = (String, String);
+
+/// The Secrets as the watches tell them.
 struct Secrets {
-    known: BTreeMap<String, Secret>,
-    listing: BTreeMap<String, Secret>,
+    places: Places,
+    known: BTreeMap<Name, Secret>,
+    listing: BTreeMap<Name, Secret>,
+    /// Namespaces that nothing has been heard of: what is known is not all there is.
+    unheard: BTreeSet<String>,
     /// What was said about a Secret: once for each of its versions is enough.
     said: BTreeSet<String>,
 }
 
 impl Secrets {
-    /// Whether something has changed.
-    fn event(&mut self, event: Event<Secret>) -> bool {
+    fn new(places: Places) -> Self {
+        Self {
+            unheard: places.all().collect(),
+            places,
+            known: BTreeMap::new(),
+            listing: BTreeMap::new(),
+            said: BTreeSet::new(),
+        }
+    }
+
+    /// Whether something has changed, and everything is known.
+    fn event(&mut self, namespace: &str, event: Event<Secret>) -> bool {
+        let name = |secret: &Secret| (namespace.to_owned(), secret.name_any());
+        let elsewhere = |(place, _): &Name, _: &mut Secret| place != namespace;
         match event {
             Event::Init => {
-                self.listing.clear();
+                self.listing.retain(elsewhere);
                 return false;
             }
             Event::InitApply(secret) => {
-                self.listing.insert(secret.name_any(), secret);
+                self.listing.insert(name(&secret), secret);
                 return false;
             }
-            Event::InitDone => self.known = std::mem::take(&mut self.listing),
+            Event::InitDone => {
+                self.known.retain(elsewhere);
+                let listed = self.listing.extract_if(.., |(place, _), _| place == namespace);
+                self.known.extend(listed);
+                self.unheard.remove(namespace);
+            }
             Event::Apply(secret) => {
-                self.known.insert(secret.name_any(), secret);
+                self.known.insert(name(&secret), secret);
             }
             Event::Delete(secret) => {
-                self.known.remove(&secret.name_any());
+                self.known.remove(&name(&secret));
             }
         }
-        true
+        self.unheard.is_empty()
     }
 
-    /// What those that are right say, each key and each account once: the older Secret has it.
+    /// The API server does not let us see a namespace's Secrets. A further one does not hold up the others. Whether everything
+    /// else is known only now.
+    fn refused(&mut self, namespace: &str) -> bool {
+        namespace != self.places.release && self.unheard.remove(namespace) && self.unheard.is_empty()
+    }
+
+    /// Reads a Secret, and whether it may say so.
+    fn read(&self, (place, _): &Name, secret: &Secret) -> Result<Declared, String> {
+        let declared = Declared::of(secret)?;
+        if *place != self.places.release && *place != declared.namespace {
+            return Err(format!(
+                "a Secret of the namespace {place} opens that namespace alone, not {}: only those of {} open others",
+                declared.namespace, self.places.release
+            ));
+        }
+        Ok(declared)
+    }
+
+    /// What those that are right say, each key and each account once: the release's before others, then the older Secret has it.
     fn declared(&mut self) -> Vec<Declared> {
-        let mut by_age: Vec<&Secret> = self.known.values().collect();
-        by_age.sort_by_key(|secret| (secret.creation_timestamp().map(|time| time.0), secret.name_any()));
+        let mut by_rank: Vec<(&Name, &Secret)> = self.known.iter().collect();
+        by_rank.sort_by_key(|(name, secret)| {
+            let age = secret.creation_timestamp().map(|time| time.0);
+            (name.0 != self.places.release, age, (*name).clone())
+        });
         let mut ids: HashMap<String, String> = HashMap::new();
         let mut accounts: HashMap<String, String> = HashMap::new();
         let mut declared = Vec::new();
         let mut said = BTreeSet::new();
-        for secret in by_age {
-            let name = secret.name_any();
-            let accepted = Declared::of(secret).and_then(|one| {
+        for (name, secret) in by_rank {
+            let called = format!("{}/{}", name.0, name.1);
+            let accepted = self.read(name, secret).and_then(|one| {
                 let account = names::account(&one.namespace);
                 let namespace = accounts.entry(account.clone()).or_insert_with(|| one.namespace.clone());
                 if *namespace != one.namespace {
@@ -198,22 +270,21 @@ impl Secrets {
                         "the namespaces {mine} and {other} are both the account {account}: rename {mine}"
                     ));
                 }
-                match ids.insert(one.id.clone(), name.clone()) {
-                    Some(other) => {
-                        let reason = format!("its accessKeyId is that of the Secret {other}, too");
-                        ids.insert(one.id, other);
-                        Err(reason)
+                match ids.get(&one.id) {
+                    Some(other) => Err(format!("its accessKeyId is that of the Secret {other}, too")),
+                    None => {
+                        ids.insert(one.id.clone(), called.clone());
+                        Ok(one)
                     }
-                    None => Ok(one),
                 }
             });
             match accepted {
                 Ok(one) => declared.push(one),
                 Err(reason) => {
                     let version = secret.resource_version().unwrap_or_default();
-                    let complaint = format!("{name} {version} {reason}");
+                    let complaint = format!("{called} {version} {reason}");
                     if !self.said.contains(&complaint) {
-                        tracing::error!(secret = name, reason, "not a key; it opens nothing");
+                        tracing::error!(secret = called, reason, "not a key; it opens nothing");
                     }
                     said.insert(complaint);
                 }
@@ -267,6 +338,30 @@ mod tests {
         secret(name, namespace, &[("accessKeyId", id), ("secretAccessKey", secret_key)])
     }
 
+    fn places() -> Places {
+        Places {
+            release: "release".to_owned(),
+            further: BTreeSet::from(["shop".to_owned()]),
+        }
+    }
+
+    /// Secrets of two namespaces, neither of which has any yet.
+    fn known() -> Secrets {
+        let mut secrets = Secrets::new(places());
+        assert!(
+            !secrets.event("shop", Event::InitDone),
+            "one of the two is not everything"
+        );
+        assert!(secrets.event("release", Event::InitDone));
+        secrets
+    }
+
+    fn aged(mut secret: Secret, second: i64) -> Secret {
+        let time = k8s_openapi::jiff::Timestamp::from_second(second).unwrap();
+        secret.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(time));
+        secret
+    }
+
     fn reason(secret: &Secret) -> String {
         Declared::of(secret).err().unwrap()
     }
@@ -281,31 +376,31 @@ mod tests {
             .as_mut()
             .unwrap()
             .insert("permission".to_owned(), permission);
-        let mut secrets = Secrets::default();
-        assert!(secrets.event(Event::Apply(key("a", "shop", "AKIDA", "s1"))));
-        assert!(secrets.event(Event::Apply(reader)));
+        let mut secrets = known();
+        assert!(secrets.event("release", Event::Apply(key("a", "shop", "AKIDA", "s1"))));
+        assert!(secrets.event("release", Event::Apply(reader)));
         keys.set(secrets.declared());
         let (a, b) = (keys.find("AKIDA").unwrap(), keys.find("AKIDB").unwrap());
         assert_eq!((a.permission, b.permission), (Permission::Tables, Permission::Data));
         assert_eq!(a.account, Account::of_namespace("shop", names::account("shop")));
 
         // What has not changed keeps what was derived from it; what has, does not.
-        secrets.event(Event::Apply(key("b", "other", "AKIDB", "s2")));
+        secrets.event("release", Event::Apply(key("b", "other", "AKIDB", "s2")));
         keys.set(secrets.declared());
         assert!(Arc::ptr_eq(&a, &keys.find("AKIDA").unwrap()));
         assert_eq!(keys.find("AKIDB").unwrap().account.namespace.as_deref(), Some("other"));
-        secrets.event(Event::Delete(key("a", "shop", "AKIDA", "s1")));
+        secrets.event("release", Event::Delete(key("a", "shop", "AKIDA", "s1")));
         keys.set(secrets.declared());
         assert!(keys.find("AKIDA").is_none());
     }
 
     #[test]
     fn a_list_replaces_what_was_known() {
-        let mut secrets = Secrets::default();
-        secrets.event(Event::Apply(key("a", "shop", "AKIDA", "s1")));
-        assert!(!secrets.event(Event::Init));
-        assert!(!secrets.event(Event::InitApply(key("b", "shop", "AKIDB", "s2"))));
-        assert!(secrets.event(Event::InitDone));
+        let mut secrets = known();
+        secrets.event("release", Event::Apply(key("a", "shop", "AKIDA", "s1")));
+        assert!(!secrets.event("release", Event::Init));
+        assert!(!secrets.event("release", Event::InitApply(key("b", "shop", "AKIDB", "s2"))));
+        assert!(secrets.event("release", Event::InitDone));
         let ids: Vec<String> = secrets.declared().into_iter().map(|one| one.id).collect();
         assert_eq!(ids, ["AKIDB"]);
     }
@@ -327,18 +422,61 @@ mod tests {
 
     #[test]
     fn a_key_is_the_older_secrets() {
-        let aged = |mut secret: Secret, second: i64| {
-            let time = k8s_openapi::jiff::Timestamp::from_second(second).unwrap();
-            secret.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(time));
-            secret
-        };
-        let mut secrets = Secrets::default();
-        secrets.event(Event::Apply(aged(key("a", "younger", "AKID", "s1"), 2)));
-        secrets.event(Event::Apply(aged(key("b", "older", "AKID", "s2"), 1)));
+        let mut secrets = known();
+        secrets.event("release", Event::Apply(aged(key("a", "younger", "AKID", "s1"), 2)));
+        secrets.event("release", Event::Apply(aged(key("b", "older", "AKID", "s2"), 1)));
         let declared = secrets.declared();
         assert_eq!(declared.len(), 1);
         assert_eq!(declared[0].namespace, "older");
         assert_eq!(secrets.said.len(), 1);
+    }
+
+    #[test]
+    fn a_further_namespaces_secrets_open_that_one_alone() {
+        let mut secrets = known();
+        secrets.event("shop", Event::Apply(key("own", "shop", "AKIDA", "s1")));
+        secrets.event("shop", Event::Apply(key("others", "bank", "AKIDB", "s2")));
+        let namespaces = |secrets: &mut Secrets| {
+            secrets
+                .declared()
+                .into_iter()
+                .map(|one| one.namespace)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(namespaces(&mut secrets), ["shop"]);
+        assert!(
+            secrets
+                .said
+                .iter()
+                .any(|said| said.starts_with("shop/others") && said.contains("not bank"))
+        );
+        // A list of one namespace says nothing of another.
+        secrets.event("release", Event::Apply(key("own", "bank", "AKIDC", "s3")));
+        secrets.event("shop", Event::Init);
+        secrets.event("shop", Event::InitDone);
+        assert_eq!(namespaces(&mut secrets), ["bank"]);
+    }
+
+    #[test]
+    fn nobody_takes_a_key_of_the_release_away() {
+        let mut secrets = known();
+        secrets.event("shop", Event::Apply(aged(key("a", "shop", "AKID", "theirs"), 1)));
+        secrets.event("release", Event::Apply(aged(key("b", "bank", "AKID", "ours"), 2)));
+        let declared = secrets.declared();
+        assert_eq!(declared.len(), 1);
+        assert_eq!(declared[0].namespace, "bank");
+    }
+
+    #[test]
+    fn a_further_namespace_without_rights_holds_nobody_up() {
+        let mut secrets = Secrets::new(places());
+        assert!(!secrets.refused("release"), "without the release's own nobody is known");
+        assert!(!secrets.refused("shop"));
+        assert!(secrets.event("release", Event::InitDone));
+        let mut secrets = Secrets::new(places());
+        assert!(!secrets.event("release", Event::InitDone));
+        assert!(secrets.refused("shop"));
+        assert!(!secrets.refused("shop"), "it is no news a second time");
     }
 
     #[test]

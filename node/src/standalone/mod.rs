@@ -101,7 +101,7 @@ async fn run_in(options: Standalone, auth: Auth) -> anyhow::Result<()> {
     })
     .await?;
     tokio::task::spawn_blocking(move || {
-        admission.save();
+        admission.close();
         store.shutdown();
     })
     .await?;

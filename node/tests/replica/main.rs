@@ -11,3 +11,4 @@ mod node;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod table;
+mod units;

@@ -165,3 +165,46 @@ fn shadow_and_off_refuse_nothing() {
         }
     }
 }
+
+#[test]
+fn what_is_used_and_refused_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let partita = Partita::start(&folder.path().join("data"), &[]);
+    create(&partita, "small", 1);
+    create(&partita, "large", 1000);
+    let (admitted, _) = put_all(&partita, "small");
+    for _ in 0..100 {
+        partita.ok("PutItem", &put("large", 7));
+    }
+    let (status, metrics) = partita.admin("/metrics");
+    assert_eq!(status, 200);
+    let labels = |table: &str| format!("{{account=\"000000000000\",table=\"{table}\",index=\"\"}}");
+    for line in [
+        format!("partita_write_throttle_events_total{} 1", labels("small")),
+        format!("partita_write_throttle_events_total{} 0", labels("large")),
+        format!("partita_allowed_write_units{} 1000", labels("large")),
+    ] {
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line} is not in\n{metrics}"
+        );
+    }
+    let used = metrics
+        .lines()
+        .find(|line| line.starts_with("partita_partition_consumed_write_units_total{table=\"small\""));
+    assert!(used.unwrap().ends_with(&format!(" {admitted}")), "{used:?}");
+
+    let (status, hot) = partita.admin("/hot-keys");
+    assert_eq!(status, 200);
+    let hot: Value = serde_json::from_str(&hot).unwrap();
+    let large = hot["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|key| key["table"] == "large");
+    let large = large.unwrap();
+    assert_eq!(
+        (&large["key"], &large["units"], &large["share"]),
+        (&json!({"pk": {"S": "7"}}), &json!("write"), &json!(1.0))
+    );
+}

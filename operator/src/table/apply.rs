@@ -7,8 +7,9 @@ use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
 use partita_crds::names::{self, FINALIZER, OPERATOR};
@@ -35,6 +36,10 @@ pub struct Outcome {
     pub refused_by_node: Option<String>,
     /// The API server does not take what we made of the specification.
     pub refused_by_api: Option<String>,
+    /// The cluster does not let a volume grow.
+    pub growth_refused: Option<String>,
+    /// Whose restart comes before the one of this table's nodes.
+    pub turn: Option<String>,
 }
 
 impl Outcome {
@@ -53,14 +58,31 @@ pub async fn apply(context: &Context, observed: &Observed, actions: &[Action]) -
                 tell(context, observed, &mut outcome, node, call).await;
                 continue;
             }
+            Action::GrowClaim(name, size) => match grow(context, observed, name, size).await {
+                // Everything else goes on.
+                Err(kube::Error::Api(refusal)) if matches!(refusal.code, 400 | 403 | 422) => {
+                    outcome.growth_refused = Some(refusal.message.clone());
+                    continue;
+                }
+                grown => grown,
+            },
+            Action::RestartPod { host, uid, serves } => match turn(context, observed, host, *serves) {
+                Ok(()) => restart(context, observed, host, uid).await,
+                Err(other) => {
+                    outcome.turn = Some(other);
+                    continue;
+                }
+            },
             Action::AddFinalizer => finalizer(context, observed, true).await,
             Action::RemoveFinalizer => finalizer(context, observed, false).await,
             Action::ApplyService(service) => patch(context, observed, service.as_ref()).await,
+            Action::ApplyDisruptionBudget(budget) => patch(context, observed, budget.as_ref()).await,
             Action::ApplyStatefulSet(set) => patch(context, observed, set.as_ref()).await,
             Action::ApplyPartition(partition) => patch(context, observed, partition.as_ref()).await,
             Action::MirrorPartition(mirror) => mirror_partition(context, observed, mirror).await,
             Action::DeletePartition(name) => delete::<Partition>(context, observed, name).await,
             Action::DeleteStatefulSet(name) => delete::<StatefulSet>(context, observed, name).await,
+            Action::ReplaceStatefulSet(name, uid) => replace(context, observed, name, uid).await,
             Action::DeleteClaim(name) => delete::<PersistentVolumeClaim>(context, observed, name).await,
         };
         match done {
@@ -125,6 +147,62 @@ where
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         deleted => deleted.map(drop),
     }
+}
+
+async fn grow(context: &Context, observed: &Observed, name: &str, size: &Quantity) -> Result<(), kube::Error> {
+    tracing::info!(table = observed.name, claim = name, size = size.0, "growing");
+    let patch = json!({"spec": {"resources": {"requests": {"storage": size}}}});
+    let params = PatchParams {
+        field_manager: Some(OPERATOR.to_owned()),
+        ..PatchParams::default()
+    };
+    let api = api::<PersistentVolumeClaim>(context, observed);
+    api.patch(name, &params, &Patch::Merge(&patch)).await.map(drop)
+}
+
+/// Removes a StatefulSet and leaves its pod where it is.
+async fn replace(context: &Context, observed: &Observed, name: &str, uid: &str) -> Result<(), kube::Error> {
+    tracing::info!(table = observed.name, name, "removing a StatefulSet without its pod");
+    let params = DeleteParams::orphan().preconditions(exactly(uid));
+    let deleted = api::<StatefulSet>(context, observed).delete(name, &params).await;
+    gone(deleted.map(drop))
+}
+
+/// Removes a pod: its StatefulSet makes another one.
+async fn restart(context: &Context, observed: &Observed, host: &str, uid: &str) -> Result<(), kube::Error> {
+    tracing::info!(table = observed.name, node = host, "restarting");
+    let params = DeleteParams::default().preconditions(exactly(uid));
+    let deleted = api::<Pod>(context, observed)
+        .delete(&format!("{host}-0"), &params)
+        .await;
+    gone(deleted.map(drop))
+}
+
+fn exactly(uid: &str) -> Preconditions {
+    Preconditions {
+        uid: Some(uid.to_owned()),
+        resource_version: None,
+    }
+}
+
+/// What is gone, or is another one by now, need not be removed.
+fn gone(deleted: Result<(), kube::Error>) -> Result<(), kube::Error> {
+    match deleted {
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        deleted => deleted,
+    }
+}
+
+/// Whether a node may be restarted now; else the one that has its turn.
+fn turn(context: &Context, observed: &Observed, host: &str, serves: bool) -> Result<(), String> {
+    if !serves {
+        return Ok(());
+    }
+    let own = (observed.namespace.clone(), host.to_owned());
+    let turn = context
+        .turns
+        .take(own, context.known.restarting(&context.settings.image));
+    turn.map_err(|(namespace, host)| format!("{namespace}/{host}-0"))
 }
 
 async fn finalizer(context: &Context, observed: &Observed, there: bool) -> Result<(), kube::Error> {

@@ -14,7 +14,9 @@
 pub mod apply;
 pub mod children;
 pub mod observe;
+pub mod patience;
 pub mod plan;
+pub mod pods;
 pub mod scale;
 pub mod status;
 pub mod validate;
@@ -28,18 +30,21 @@ use std::time::{Duration, Instant};
 
 use kube::runtime::controller::Action as Next;
 use kube::runtime::events::Recorder;
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
 use parking_lot::Mutex;
-use partita_crds::{Partition, Table};
+use partita_crds::{Partition, PartitionPhase, Table};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
+use crate::rolling::{Host, Turns};
 use crate::settings::Settings;
 use observe::Asked;
+use patience::Patience;
 use scale::Uses;
 
 /// How often the nodes of a settled table are asked what they hold, in milliseconds: measured columns are written at most
@@ -70,6 +75,10 @@ pub struct Context {
     pub measured: Mutex<HashMap<String, u64>>,
     /// What was used of each Table (by uid) whose units follow the use.
     pub uses: Mutex<HashMap<String, Uses>>,
+    /// Since when each Table (by uid) has been waiting for the same.
+    pub patience: Arc<Patience>,
+    /// Whose turn it is to restart.
+    pub turns: Arc<Turns>,
 }
 
 /// Caches of the API server's watches.
@@ -83,6 +92,36 @@ pub struct Known {
     pub stateful_sets: Store<StatefulSet>,
     /// Services that we made.
     pub services: Store<Service>,
+    /// PodDisruptionBudgets that we made.
+    pub disruption_budgets: Store<PodDisruptionBudget>,
+}
+
+impl Known {
+    /// Storage nodes that are in the middle of a restart: they are made from this image, had served before, and do not yet.
+    fn restarting(&self, image: &str) -> Vec<Host> {
+        let sets = self.stateful_sets.state_filter(|set| {
+            let template = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+            let container = template.and_then(|pod| pod.containers.first());
+            let current = container.and_then(|container| container.image.as_deref()) == Some(image);
+            current && observe::is_up_to_date(set) && !observe::is_serving(set)
+        });
+        let hosts = sets
+            .iter()
+            .map(|set| (set.namespace().unwrap_or_default(), set.name_any()));
+        hosts.filter(|host| self.had_served(host)).collect()
+    }
+
+    fn had_served(&self, (namespace, host): &Host) -> bool {
+        let partition = self.partitions.get(&ObjectRef::new(host).within(namespace));
+        let phase = partition.and_then(|partition| Some(partition.status.as_ref()?.phase));
+        matches!(phase, Some(PartitionPhase::Ready | PartitionPhase::Unavailable))
+    }
+
+    /// Whether a storage node is through with its restart, or there is none any more.
+    fn has_restarted(&self, (namespace, host): &Host) -> bool {
+        let set = self.stateful_sets.get(&ObjectRef::new(host).within(namespace));
+        set.is_none_or(|set| observe::is_up_to_date(&set) && observe::is_serving(&set))
+    }
 }
 
 /// Why a reconcile is repeated.
@@ -119,6 +158,7 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
     let uid = table.uid().unwrap_or_default();
     let due = measure_due(context, &uid, now_ms);
 
+    context.turns.end(|host| context.known.has_restarted(host));
     let sample = scale::follows(&table) && sample_due(context, &uid, now_ms);
     let observed = observe::observe(context, table, Asked { measure: due, sample }).await?;
     let mut valid = validate::validate(&observed.table, observed.record());
@@ -138,11 +178,12 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
         if plan.actions.contains(&plan::Action::RemoveFinalizer) {
             context.measured.lock().remove(&uid);
             context.uses.lock().remove(&uid);
+            context.patience.forget(&uid);
             forget(context, &observed.name, &observed.namespace);
         }
         return Ok(Next::await_change());
     }
-    let status = status::status(&observed, &plan, &outcome, now_ms);
+    let status = status::status(&observed, &plan, &outcome, &context.patience, now_ms);
     apply::write_status(context, &observed, &status).await?;
     for (kind, holds) in status::holding(&status) {
         context

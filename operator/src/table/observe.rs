@@ -4,7 +4,8 @@
 //! 2. its children, from the caches of the API server's watches;
 //! 3. claims and pods, listed afresh, when a table begins, has lost resources or is deleted: then old knowledge would do harm;
 //! 4. the storage nodes: all of them while something is under way, at rest those that may not be well, and all that are due
-//!    to be measured.
+//!    to be measured;
+//! 5. their pods, when a node does not answer, or is not made from what its StatefulSet says now.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,6 +13,9 @@ use std::sync::Arc;
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::runtime::reflector::Store;
 use kube::{Api, Resource, ResourceExt};
@@ -28,7 +32,8 @@ use partita_model::table::record::{FORMAT, IndexPhase, Piece, Record, cover};
 pub use partita_planning::PARTITIONS_MAX;
 
 use super::Context;
-use super::children::{pieces, prefix, selector};
+use super::children::{growth, pieces, prefix, selector};
+use super::pods::{self, StoragePod};
 
 /// Everything that a plan is made from.
 #[derive(Debug, Clone)]
@@ -51,10 +56,14 @@ pub struct Observed {
     pub stateful_sets: BTreeMap<String, Arc<StatefulSet>>,
     /// Its Services, by name.
     pub services: BTreeMap<String, Arc<Service>>,
+    /// Its PodDisruptionBudgets, by name.
+    pub disruption_budgets: BTreeMap<String, Arc<PodDisruptionBudget>>,
     /// Claims of storage nodes in its namespace; empty unless they matter.
     pub claims: Vec<Claim>,
     /// Pods of a table that is being deleted.
     pub pods: usize,
+    /// Pods of the storage nodes, by StatefulSet; empty unless there is something to see.
+    pub storage_pods: BTreeMap<String, StoragePod>,
     /// What the storage nodes say, by StatefulSet; those that were not asked are not there.
     pub nodes: BTreeMap<String, Node>,
     /// What the nodes are asked for.
@@ -91,7 +100,7 @@ pub enum Node {
 }
 
 /// A claim of a storage node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Claim {
     /// Its name.
     pub name: String,
@@ -103,6 +112,19 @@ pub struct Claim {
     pub seed: Option<u64>,
     /// Which of the table's storage nodes.
     pub place: Option<usize>,
+    /// The volume, where it is about to grow.
+    pub volume: Option<Volume>,
+}
+
+/// The size of a claim's volume.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Volume {
+    /// As the claim asks for it.
+    pub asked: Quantity,
+    /// As it is.
+    pub capacity: Option<Quantity>,
+    /// What keeps it from growing, in the cluster's words.
+    pub waits: Option<String>,
 }
 
 impl Observed {
@@ -125,6 +147,25 @@ impl Observed {
             Node::Silent => None,
             Node::Store(store) => store.groups.iter().find(|state| state.descriptor.group == group),
         }
+    }
+
+    /// What keeps a storage node from running, as far as its pod tells. That a volume is missing is all that the scheduler
+    /// says of a claim that waits.
+    pub fn trouble(&self, host: &str) -> Option<String> {
+        let trouble = self.storage_pods.get(host)?.trouble.clone()?;
+        if !trouble.contains("PersistentVolumeClaim") {
+            return Some(trouble);
+        }
+        let storage = self.table.spec.storage.as_ref();
+        let class = storage.and_then(|storage| storage.storage_class_name.as_ref());
+        let class = class.map_or("the default storage class".to_owned(), |name| {
+            format!("the storage class {name}")
+        });
+        Some(format!(
+            "{trouble}; its volume waits for {class}: `kubectl -n {} describe pvc {}` says why",
+            self.namespace,
+            names::claim(host)
+        ))
     }
 
     /// Whether the Table is being deleted.
@@ -162,8 +203,10 @@ pub async fn observe(context: &Context, table: Arc<Table>, asked: Asked) -> Resu
         partitions,
         stateful_sets: of_table(&context.known.stateful_sets, &namespace, id),
         services: of_table(&context.known.services, &namespace, id),
+        disruption_budgets: of_table(&context.known.disruption_budgets, &namespace, id),
         claims: Vec::new(),
         pods: 0,
+        storage_pods: BTreeMap::new(),
         nodes: BTreeMap::new(),
         asked,
         table,
@@ -171,6 +214,7 @@ pub async fn observe(context: &Context, table: Arc<Table>, asked: Asked) -> Resu
     };
     list(context, &mut observed).await?;
     ask(context, &mut observed).await;
+    look_at_pods(context, &mut observed).await?;
     Ok(observed)
 }
 
@@ -297,8 +341,45 @@ async fn list(context: &Context, observed: &mut Observed) -> Result<(), kube::Er
         observed.claims = all_claims(&claims, names::TABLE_ID).await?;
     } else if observed.uncovered.is_some() {
         observed.claims = all_claims(&claims, &own).await?;
+    } else if growth::is_asked_for(observed) {
+        let found = claims.list(&ListParams::default().labels(&own)).await?;
+        observed.claims = found.items.iter().filter_map(claim_with_volume).collect();
     }
     Ok(())
+}
+
+/// Pods tell why a node does not answer, and whether it is made from what its StatefulSet says now.
+async fn look_at_pods(context: &Context, observed: &mut Observed) -> Result<(), kube::Error> {
+    let nothing_will_be_decided = observed.deleting() || observed.rival.is_some() || observed.table.spec.paused;
+    let outdated = observed.stateful_sets.values().any(|set| !is_up_to_date(set));
+    if nothing_will_be_decided || (observed.all_answered() && !outdated) {
+        return Ok(());
+    }
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &observed.namespace);
+    let own = ListParams::default().labels(&selector(observed.id()));
+    let found = pods.list(&own).await?.items;
+    let ours = found
+        .iter()
+        .filter_map(|pod| Some((pods::host(pod)?, StoragePod::of(pod))));
+    observed.storage_pods = ours.collect();
+    Ok(())
+}
+
+/// Whether all pods of a StatefulSet are made from what it says now, as far as its controller knows.
+pub fn is_up_to_date(set: &StatefulSet) -> bool {
+    let status = set.status.as_ref();
+    let seen = status.and_then(|status| status.observed_generation) >= set.metadata.generation;
+    let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    seen && status.and_then(|status| status.updated_replicas).unwrap_or(0) >= wanted
+}
+
+/// Whether a pod of a StatefulSet serves.
+pub fn is_serving(set: &StatefulSet) -> bool {
+    set.status
+        .as_ref()
+        .and_then(|status| status.ready_replicas)
+        .unwrap_or(0)
+        > 0
 }
 
 async fn all_claims(api: &Api<PersistentVolumeClaim>, selector: &str) -> Result<Vec<Claim>, kube::Error> {
@@ -308,18 +389,35 @@ async fn all_claims(api: &Api<PersistentVolumeClaim>, selector: &str) -> Result<
         .items
         .into_iter()
         .filter(|claim| claim.metadata.deletion_timestamp.is_none());
-    let claim = |claim: kube::core::PartialObjectMeta<PersistentVolumeClaim>| {
-        let label = |key| claim.labels().get(key);
-        let annotation = |key| claim.annotations().get(key);
-        Some(Claim {
-            name: claim.name_any(),
-            table: TableId(parse_id(label(names::TABLE_ID)?)?),
-            table_name: annotation(names::TABLE_NAME).cloned(),
-            seed: annotation(names::SEED).and_then(|seed| parse_id(seed)),
-            place: label(names::PARTITION).and_then(|place| place.parse().ok()),
-        })
+    Ok(there.filter_map(|found| claim(&found.metadata)).collect())
+}
+
+fn claim(metadata: &ObjectMeta) -> Option<Claim> {
+    let label = |key| metadata.labels.as_ref()?.get(key);
+    let annotation = |key| metadata.annotations.as_ref()?.get(key);
+    Some(Claim {
+        name: metadata.name.clone()?,
+        table: TableId(parse_id(label(names::TABLE_ID)?)?),
+        table_name: annotation(names::TABLE_NAME).cloned(),
+        seed: annotation(names::SEED).and_then(|seed| parse_id(seed)),
+        place: label(names::PARTITION).and_then(|place| place.parse().ok()),
+        volume: None,
+    })
+}
+
+fn claim_with_volume(found: &PersistentVolumeClaim) -> Option<Claim> {
+    let (spec, status) = (found.spec.as_ref()?, found.status.as_ref());
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    let said = conditions.and_then(|all| all.iter().find_map(|condition| condition.message.clone()));
+    let volume = Volume {
+        asked: spec.resources.as_ref()?.requests.as_ref()?.get("storage")?.clone(),
+        capacity: status.and_then(|status| status.capacity.as_ref()?.get("storage").cloned()),
+        waits: said.filter(|message| !message.is_empty()),
     };
-    Ok(there.filter_map(claim).collect())
+    Some(Claim {
+        volume: Some(volume),
+        ..claim(&found.metadata)?
+    })
 }
 
 /// Asks the storage nodes, all at once.
@@ -370,7 +468,6 @@ fn is_well(observed: &Observed, partition: &str, host: &str) -> bool {
         .partitions
         .get(partition)
         .and_then(|known| known.status.as_ref());
-    let set = observed.stateful_sets.get(host).and_then(|set| set.status.as_ref());
     status.is_some_and(|status| status.phase == PartitionPhase::Ready)
-        && set.and_then(|set| set.ready_replicas).unwrap_or(0) > 0
+        && observed.stateful_sets.get(host).is_some_and(|set| is_serving(set))
 }

@@ -14,12 +14,15 @@ use serde_json::Value;
 
 use super::apply::Outcome;
 use super::observe::{Kept, Observed};
+use super::patience::Patience;
 use super::plan::{Mirror, Note, Plan, Problem, two_digits};
 
 /// The conditions that a Table has.
 pub const CONDITIONS: [&str; 3] = ["Ready", "Reconciling", "Stalled"];
 /// What a decision's reason may have, as the definition has it.
 const REASON_CHARS_MAX: usize = 1024;
+/// Reasons of `Reconciling` that people should hear of when they begin.
+const BESIDE: [&str; 2] = ["RollingUpdate", "GrowingVolumes"];
 /// Partitions that are named in a message; the others are counted.
 const NAMED_MAX: usize = 3;
 
@@ -65,7 +68,7 @@ pub fn parsed(state: Value) -> Result<Record, Value> {
 }
 
 /// The status after a pass.
-pub fn status(observed: &Observed, plan: &Plan, outcome: &Outcome, now_ms: u64) -> Judged {
+pub fn status(observed: &Observed, plan: &Plan, outcome: &Outcome, patience: &Patience, now_ms: u64) -> Judged {
     let before = observed.table.status.clone().unwrap_or_default();
     let note = plan.note.as_ref().filter(|_| outcome.complete());
     let mut record = plan.record.clone();
@@ -79,15 +82,29 @@ pub fn status(observed: &Observed, plan: &Plan, outcome: &Outcome, now_ms: u64) 
             format!("the API server refused: {message}"),
         ))
     });
+    let problem = problem.or_else(|| growth_refused(outcome));
     let waiting = plan
         .waiting
         .as_ref()
         .or(outcome.refused_by_node.as_ref())
         .or(outcome.busy.as_ref());
 
+    let reconciling = reconciling(observed, record.as_ref(), plan, outcome, problem.as_ref(), waiting);
+    // Who is at it, or waits for others to be through, is not stuck.
+    let stuck = reconciling.holds && outcome.busy.is_none() && outcome.turn.is_none();
+    let uid = observed.table.metadata.uid.as_deref().unwrap_or_default();
+    let overdue = patience.is_at_an_end(uid, stuck.then_some(reconciling.reason), now_ms);
+    let problem = problem.or_else(|| {
+        let message = format!(
+            "nothing has come of it within {}: {}. It goes on by itself once that is out of the way",
+            patience.words(),
+            reconciling.message
+        );
+        overdue.then(|| Problem::held("ProgressDeadlineExceeded", message))
+    });
     let judged = [
         ready(observed, record.as_ref(), &plan.mirrors, problem.as_ref()),
-        reconciling(observed, record.as_ref(), &plan.mirrors, problem.as_ref(), waiting),
+        reconciling,
         stalled(problem.as_ref()),
     ];
     let generation = observed.table.metadata.generation;
@@ -157,6 +174,15 @@ pub fn holding(judged: &Judged) -> impl Iterator<Item = (&str, bool)> {
     conditions.map(|condition| (condition.type_.as_str(), condition.status == "True"))
 }
 
+fn growth_refused(outcome: &Outcome) -> Option<Problem> {
+    let words = outcome.growth_refused.as_ref()?;
+    let message = format!(
+        "spec.storage.size: the cluster does not let the volumes grow: {words}. Set allowVolumeExpansion on their storage class if its \
+         driver can, or put the former size back"
+    );
+    Some(Problem::held("VolumeCannotGrow", message))
+}
+
 fn ready(observed: &Observed, record: Option<&Record>, mirrors: &[Mirror], problem: Option<&Problem>) -> Judgement {
     if let Some(problem) = problem.filter(|problem| !problem.serves) {
         return judgement(false, problem.reason, problem.message.clone());
@@ -197,7 +223,8 @@ fn unready(mirrors: &[&Mirror]) -> String {
 fn reconciling(
     observed: &Observed,
     record: Option<&Record>,
-    mirrors: &[Mirror],
+    plan: &Plan,
+    outcome: &Outcome,
     problem: Option<&Problem>,
     waiting: Option<&String>,
 ) -> Judgement {
@@ -222,11 +249,27 @@ fn reconciling(
         Some(Step::SwitchTimeToLive) => judgement(true, "SwitchingTimeToLive", because("walking over the items")),
         Some(Step::Delete) => judgement(true, "Deleting", because("the table is being removed")),
         None if waiting.is_some() => judgement(true, "Updating", because("")),
-        None if mirrors.iter().any(coming_back) => {
-            judgement(true, "PartitionsUnavailable", "waiting for storage nodes")
+        None if plan.beside.is_some() => beside(plan, outcome),
+        None if plan.mirrors.iter().any(coming_back) => {
+            let needed: Vec<&Mirror> = plan.mirrors.iter().collect();
+            judgement(
+                true,
+                "PartitionsUnavailable",
+                format!("waiting for storage nodes: {}", unready(&needed)),
+            )
         }
         None => judgement(false, "Settled", "nothing is under way"),
     }
+}
+
+/// What goes on beside the steps.
+fn beside(plan: &Plan, outcome: &Outcome) -> Judgement {
+    let (reason, words) = plan.beside.clone().unwrap_or_default();
+    let turn = outcome
+        .turn
+        .as_ref()
+        .map(|other| format!("; waiting for {other} to be ready again"));
+    judgement(true, reason, format!("{words}{}", turn.unwrap_or_default()))
 }
 
 fn coming_back(mirror: &Mirror) -> bool {
@@ -344,6 +387,13 @@ fn news(before: &TableStatus, after: &TableStatus, plan: &Plan, note: Option<&No
     }
     let find = |status: &TableStatus, kind: &str| status.conditions.iter().find(|c| c.type_ == kind).cloned();
     let holds = |condition: &Option<Condition>| condition.as_ref().is_some_and(|c| c.status == "True");
+    let of = |status: &TableStatus| find(status, "Reconciling").filter(|now| now.status == "True");
+    if let (was, Some(now)) = (of(before), of(after))
+        && BESIDE.contains(&now.reason.as_str())
+        && was.is_none_or(|was| was.reason != now.reason)
+    {
+        tell(false, &now.reason, &now.message);
+    }
     let (was, is) = (find(before, "Ready"), find(after, "Ready"));
     let stalled = (find(before, "Stalled"), find(after, "Stalled"));
     if let Some(now) = &is {

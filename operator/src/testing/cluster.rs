@@ -198,6 +198,16 @@ impl Cluster {
         self.0.lock().delete(&key);
     }
 
+    /// The kubelet says whether a node's pod serves, and why it does not.
+    pub fn set_pod(&self, namespace: &str, host: &str, status: Value) {
+        let mut inner = self.0.lock();
+        let pod = ("pods".to_owned(), namespace.to_owned(), format!("{host}-0"));
+        let mut object = inner.objects[&pod].clone();
+        object["status"] = status;
+        inner.store(pod, object);
+        inner.run(&("statefulsets".to_owned(), namespace.to_owned(), host.to_owned()));
+    }
+
     /// Somebody (a backup of yesterday) changes or takes away what is kept of a table.
     pub fn set_state(&self, namespace: &str, name: &str, state: Value) {
         let key = ("tables".to_owned(), namespace.to_owned(), name.to_owned());
@@ -212,6 +222,7 @@ impl Cluster {
         let mut inner = self.0.lock();
         inner.requests.push(format!("{method} {path}"));
         match (method.as_str(), at.plural.as_str()) {
+            ("PATCH", "persistentvolumeclaims") if !at.status => inner.grow(&at, &body),
             ("GET", "persistentvolumeclaims" | "pods") if at.name.is_none() => (StatusCode::OK, inner.list(&at, query)),
             ("POST", "events") => {
                 let text = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
@@ -224,17 +235,16 @@ impl Cluster {
                 assert!(query.contains("fieldManager=partita-operator"), "{query}");
                 inner.set_status(&at, body)
             }
-            ("PATCH", "partitions" | "statefulsets" | "services") => {
+            ("PATCH", "partitions" | "statefulsets" | "services" | "poddisruptionbudgets") => {
                 assert!(
                     query.contains("fieldManager=partita-operator") && query.contains("force=true"),
                     "{query}"
                 );
                 inner.apply(&at, body)
             }
-            ("DELETE", "partitions" | "statefulsets" | "persistentvolumeclaims") => match inner.delete(&at.key()) {
-                Some(object) => (StatusCode::OK, object),
-                None => problem(StatusCode::NOT_FOUND, "not found"),
-            },
+            ("DELETE", "partitions" | "statefulsets" | "persistentvolumeclaims" | "pods") => {
+                inner.delete_as_told(&at, &body)
+            }
             _ => panic!("the operator must not {method} {path}"),
         }
     }
@@ -290,7 +300,7 @@ impl Inner {
             .iter()
             .filter(|(key, object)| here(key) && selected(object));
         let items: Vec<Value> = items
-            .map(|(_, object)| json!({"metadata": object["metadata"]}))
+            .map(|(_, object)| json!({"metadata": object["metadata"], "spec": object["spec"], "status": object["status"]}))
             .collect();
         json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": items})
     }
@@ -360,13 +370,40 @@ impl Inner {
         (StatusCode::OK, self.objects[&at.key()].clone())
     }
 
+    /// Plays a storage driver that lets volumes grow.
+    fn grow(&mut self, at: &Path, patch: &Value) -> (StatusCode, Value) {
+        if let Some((plural, message)) = &self.refusal
+            && *plural == at.plural
+        {
+            return problem(StatusCode::FORBIDDEN, message);
+        }
+        let mut claim = self.objects[&at.key()].clone();
+        let size = patch["spec"]["resources"]["requests"]["storage"].clone();
+        claim["spec"]["resources"]["requests"]["storage"] = size.clone();
+        claim["status"]["capacity"]["storage"] = size;
+        self.store(at.key(), claim);
+        (StatusCode::OK, self.objects[&at.key()].clone())
+    }
+
     /// Plays the StatefulSet controller and the kubelet.
     fn run(&mut self, key: &Key) {
-        let mut set = self.objects[key].clone();
-        set["status"] = json!({"replicas": 1, "readyReplicas": 1});
+        let set = &self.objects[key];
         let template = set["spec"]["volumeClaimTemplates"][0].clone();
-        let pod = set["spec"]["template"].clone();
-        self.objects.insert(key.clone(), set);
+        let mut pod = set["spec"]["template"].clone();
+        let pod_key = ("pods".to_owned(), key.1.clone(), format!("{}-0", key.2));
+        if !self.objects.contains_key(&pod_key) {
+            pod["metadata"]["name"] = json!(pod_key.2);
+            pod["status"] = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+            self.store(pod_key.clone(), pod);
+        }
+        let made_from = |object: &Value| object["metadata"]["annotations"]["partita.dev/made-from"].clone();
+        let current = made_from(&self.objects[key]["spec"]["template"]) == made_from(&self.objects[&pod_key]);
+        let ready = self.objects[&pod_key]["status"]["conditions"][0]["status"] == "True";
+        let set = self.objects.get_mut(key).unwrap();
+        set["status"] = json!({
+            "observedGeneration": set["metadata"]["generation"], "replicas": 1,
+            "readyReplicas": i32::from(ready), "updatedReplicas": i32::from(current),
+        });
         let claim = (
             "persistentvolumeclaims".to_owned(),
             key.1.clone(),
@@ -375,12 +412,37 @@ impl Inner {
         if !self.objects.contains_key(&claim) {
             let mut object = template;
             object["metadata"]["name"] = json!(claim.2);
+            object["status"] = json!({"capacity": object["spec"]["resources"]["requests"]});
             self.store(claim, object);
         }
-        let name = format!("{}-0", key.2);
-        let mut object = pod;
-        object["metadata"]["name"] = json!(name);
-        self.store(("pods".to_owned(), key.1.clone(), name), object);
+    }
+
+    /// Deletes what the request means: this very object, with or without what belongs to it.
+    fn delete_as_told(&mut self, at: &Path, options: &Value) -> (StatusCode, Value) {
+        let key = at.key();
+        let Some(object) = self.objects.get(&key) else {
+            return problem(StatusCode::NOT_FOUND, "not found");
+        };
+        let uid = &options["preconditions"]["uid"];
+        if !uid.is_null() && *uid != object["metadata"]["uid"] {
+            return problem(StatusCode::CONFLICT, "the UID in the precondition is another one's");
+        }
+        if options["propagationPolicy"] == "Orphan" {
+            self.version += 1;
+            return (StatusCode::OK, self.objects.remove(&key).unwrap());
+        }
+        let deleted = self.delete(&key).unwrap();
+        if at.plural == "pods" {
+            let set = (
+                "statefulsets".to_owned(),
+                key.1,
+                key.2.strip_suffix("-0").unwrap().to_owned(),
+            );
+            if self.objects.contains_key(&set) {
+                self.run(&set);
+            }
+        }
+        (StatusCode::OK, deleted)
     }
 
     fn delete(&mut self, key: &Key) -> Option<Value> {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Recorder, Reporter};
@@ -20,7 +21,9 @@ use super::cluster::Cluster;
 use super::nodes::FakeNodes;
 use super::{NAMESPACE, NOW_MS};
 use crate::metrics::Metrics;
+use crate::rolling::Turns;
 use crate::settings::Settings;
+use crate::table::patience::Patience;
 use crate::table::scale::Uses;
 use crate::table::{self, Context, Error, Known};
 
@@ -38,6 +41,10 @@ pub struct World {
     clock_ms: Arc<AtomicU64>,
     measured: HashMap<String, u64>,
     uses: HashMap<String, Uses>,
+    patience: Arc<Patience>,
+    turns: Arc<Turns>,
+    /// The image of the storage nodes.
+    pub image: String,
 }
 
 /// How a pass ended.
@@ -58,10 +65,20 @@ pub fn settings() -> Settings {
         image_pull_policy: "IfNotPresent".into(),
         image_pull_secrets: vec!["registry".into()],
         router_directory: "http://routers:8001".into(),
+        rolling_groups_max: 1,
+        progress_deadline: Duration::from_secs(600),
         planning: partita_planning::Settings::default(),
         log_format: "json".into(),
         log: "info".into(),
     }
+}
+
+fn patience() -> Arc<Patience> {
+    Arc::new(Patience::of(settings().progress_deadline))
+}
+
+fn turns() -> Arc<Turns> {
+    Arc::new(Turns::new(settings().rolling_groups_max))
 }
 
 fn store<K>(cluster: &Cluster, plural: &str) -> Store<K>
@@ -88,6 +105,9 @@ impl World {
             clock_ms: Arc::new(AtomicU64::new(NOW_MS)),
             measured: HashMap::new(),
             uses: HashMap::new(),
+            patience: patience(),
+            turns: turns(),
+            image: settings().image,
         }
     }
 
@@ -100,6 +120,7 @@ impl World {
     pub fn restart(&mut self) {
         self.measured.clear();
         self.uses.clear();
+        (self.patience, self.turns) = (patience(), turns());
     }
 
     fn context(&self) -> Context {
@@ -112,8 +133,14 @@ impl World {
                 partitions: store(&self.cluster, "partitions"),
                 stateful_sets: store(&self.cluster, "statefulsets"),
                 services: store(&self.cluster, "services"),
+                disruption_budgets: store(&self.cluster, "poddisruptionbudgets"),
             },
-            settings: settings(),
+            patience: Arc::clone(&self.patience),
+            turns: Arc::clone(&self.turns),
+            settings: Settings {
+                image: self.image.clone(),
+                ..settings()
+            },
             metrics: Metrics::register(&Registry::new()).unwrap(),
             recorder: Recorder::new(
                 client.clone(),

@@ -1,7 +1,7 @@
 """Where one scenario happens: a namespace of its own, whose access keys are Secrets of the release."""
 
-from .sdk import Sdk
-from .session import NAMESPACE, namespace_object
+from .sdk import in_pod
+from .session import namespace_object
 
 PICTURE_COLUMNS = 400
 
@@ -15,6 +15,12 @@ class Place:
         self.secrets = []
         session.kubectl.apply(namespace_object(name))
 
+    def of(self, session):
+        """The same namespace as another release has it; it goes with this place."""
+        other = Place(session, self.name)
+        other.secrets = self.secrets
+        return other
+
     def key(self, permission=None, secret="secret", name=None):
         """Makes an access key of this namespace (or changes it); its id and secret."""
         name = name or f"{self.name}-{permission or 'tables'}"
@@ -24,13 +30,13 @@ class Place:
             data["permission"] = permission
         self.session.system.apply({
             "apiVersion": "v1", "kind": "Secret", "stringData": data,
-            "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"partita.dev/namespace": self.name}}})
+            "metadata": {"name": name, "namespace": self.session.namespace, "labels": {"partita.dev/namespace": self.name}}})
         self.secrets.append(name)
         return identity, secret
 
     def sdk(self, name="client", key=None):
         """boto3 in a pod of this namespace, with a key of its own or the one given."""
-        sdk = Sdk(self.session, self.kubectl, name, *(key or self.key()))
+        sdk = in_pod(self.session, self.kubectl, name, *(key or self.key()))
         # Routers follow Secrets by a watch: a moment after it was made, the key is known.
         if not key:
             sdk.eventually("list_tables")

@@ -18,15 +18,20 @@ class ApiError(AssertionError):
         self.code, self.message = code, message
 
 
-class Sdk:
+def in_pod(session, kubectl, name, access_key, secret_key):
     """A pod with the tests' client, and keys of one namespace."""
+    kubectl.apply(pod(name, session.client_image, {
+        "AWS_ENDPOINT_URL_DYNAMODB": session.endpoint, "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key,
+        "AWS_EC2_METADATA_DISABLED": "true"}))
+    return Sdk(session, kubectl, name)
 
-    def __init__(self, session, kubectl, name, access_key, secret_key):
+
+class Sdk:
+    """The tests' client in a pod, which may still be starting."""
+
+    def __init__(self, session, kubectl, name):
         self.session, self.kubectl, self.name = session, kubectl, name
-        kubectl.apply(pod(name, session.client_image, {
-            "AWS_ENDPOINT_URL_DYNAMODB": session.endpoint, "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key,
-            "AWS_EC2_METADATA_DISABLED": "true"}))
         kubectl.ready("pod", name, seconds=60)
         self.address = kubectl.get("pod", name)["status"]["podIP"]
 

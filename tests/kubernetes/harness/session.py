@@ -30,10 +30,11 @@ SCRAPE_INTERVAL = "2s"
 
 
 class Session:
-    """A cluster with Partita on it. `own` is None on somebody else's."""
+    """A cluster with Partita on it, as one release. `own` is None on somebody else's cluster."""
 
-    def __init__(self, own):
+    def __init__(self, own, release=RELEASE):
         self.own = own
+        self.release = self.namespace = release
         self.leaving = set()   # namespaces that were told to go
         if own:
             self.kubectl = Kubectl(own.control.kubectl_command())
@@ -44,8 +45,15 @@ class Session:
             self.helm_command = ["helm"]
             self.image = os.environ.get("IMAGE", "localhost/partita:0.1.0")
             self.client_image = os.environ.get("CLIENT_IMAGE", CLIENT_IMAGE)
-        self.system = self.kubectl.within(NAMESPACE)
-        self.endpoint = f"http://{RELEASE}-routers.{NAMESPACE}.svc:8000"
+        self.installed_image = self.image
+        self.system = self.kubectl.within(self.namespace)
+        # The chart's name is put behind a release's that does not have it.
+        self.fullname = release if "partita" in release else f"{release}-partita"
+        self.endpoint = f"http://{self.fullname}-routers.{self.namespace}.svc:8000"
+
+    def another(self, release):
+        """The same cluster, as another release in a namespace of its name."""
+        return Session(self.own, release)
 
     def helm(self, *arguments):
         """A helm command that must succeed."""
@@ -53,16 +61,22 @@ class Session:
         assert done.returncode == 0, f"helm {' '.join(map(str, arguments))}: {done.stderr}"
         return done.stdout
 
-    def install(self):
-        """Installs the chart; what its notes say."""
-        repository, _, tag = self.image.rpartition(":")
+    def install(self, *arguments, image=None, groups_at_once=1):
+        """Installs the chart (or upgrades it); what its notes say."""
+        self.installed_image = image or self.image
+        repository, _, tag = self.installed_image.rpartition(":")
         values = {"image.repository": repository, "image.tag": tag, "podMonitors.interval": SCRAPE_INTERVAL,
                   "tables.storage.size": "1Gi", "tables.replicas": "1"}
         settings = [f"--set-string={name}={value}" if name != "tables.replicas" else f"--set={name}={value}"
                     for name, value in values.items()]
-        self.kubectl.apply(namespace_object(NAMESPACE))
-        return self.helm("upgrade", "--install", RELEASE, ROOT / "charts/partita", "--namespace", NAMESPACE,
-                         *settings, "--wait", "--timeout", INSTALL_MAX)
+        settings.append(f"--set=operator.rollingUpdates.groupsAtOnce={groups_at_once}")
+        self.kubectl.apply(namespace_object(self.namespace))
+        return self.helm("upgrade", "--install", self.release, ROOT / "charts/partita", "--namespace", self.namespace,
+                         *settings, *arguments, "--wait", "--timeout", INSTALL_MAX)
+
+    def uninstall(self):
+        """Uninstalls the release; tables and their data stay."""
+        self.helm("uninstall", self.release, "--namespace", self.namespace, "--wait")
 
     def emptied(self):
         """Waits until the namespaces of all scenarios are gone, with the tables in them."""

@@ -93,6 +93,11 @@ class Cluster:
             for archive in archives:
                 node.load(archive)
 
+    def tag(self, image, other):
+        """Gives an image that is loaded another name, on every node."""
+        for node in self.nodes():
+            node.tag(image, other)
+
     def node_lose(self, number):
         """A node burns down, and nobody waits for it."""
         self.node(number).pull_the_plug()

@@ -138,6 +138,10 @@ state = "{self.folder}/containerd/state"
         """Imports an image."""
         run(*self.ctr("images", "import", archive))
 
+    def tag(self, image, other):
+        """Gives an image another name."""
+        run(*self.ctr("images", "tag", "--force", image, other))
+
     def kill_container(self, namespace, pod, container):
         """Kills a container as the kernel would, without the API server; whether it runs on this node."""
         labels = (("pod.namespace", namespace), ("pod.name", pod), ("container.name", container))

@@ -134,6 +134,7 @@ fn parse(body: &[u8]) -> Result<(Vec<TableKeys>, ReturnConsumed), ApiError> {
     }
     let request_items = constraints.finish_with(request_items)?;
 
+    check_mix(&request_items)?;
     let mut tables = Vec::with_capacity(request_items.len());
     for (name, Structure(input)) in request_items.0 {
         tables.push(parse_table(name, input)?);
@@ -142,6 +143,20 @@ fn parse(body: &[u8]) -> Result<(Vec<TableKeys>, ReturnConsumed), ApiError> {
         return Err(ApiError::validation(message::BATCH_GET_TOO_MANY));
     }
     Ok((tables, mode))
+}
+
+/// Expressions and older parameters do not go together, not even on different tables.
+fn check_mix(tables: &Map<Structure<KeysAndAttributes>>) -> Result<(), ApiError> {
+    let given = |wanted: fn(&KeysAndAttributes) -> bool| tables.iter().any(|(_, table)| wanted(table));
+    let expression = Parameter {
+        name: "ProjectionExpression",
+        given: given(|table| table.projection_expression.is_some()),
+    };
+    let older = Parameter {
+        name: "AttributesToGet",
+        given: given(|table| table.attributes_to_get.is_some()),
+    };
+    check_parameters(&[expression], &[older], false, false)
 }
 
 fn check_table(constraints: &mut Constraints, name: &str, table: &KeysAndAttributes) {
@@ -169,7 +184,7 @@ fn check_length(constraints: &mut Constraints, member: &str, length: usize, max:
 fn parse_table(name: String, mut input: KeysAndAttributes) -> Result<TableKeys, ApiError> {
     check_parameters(
         &[Parameter::new("ProjectionExpression", &input.projection_expression)],
-        &[Parameter::new("AttributesToGet", &input.attributes_to_get)],
+        &[],
         input.expression_attribute_names.is_some(),
         false,
     )?;

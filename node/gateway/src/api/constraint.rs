@@ -3,7 +3,7 @@
 //! "2 validation errors detected: Value null at 'key' failed to satisfy constraint: Member must not be null; …"
 //!
 //! PutItem, UpdateItem and DeleteItem tell the first only, in the order of the API's model, and say the same words in
-//! front of what is wrong with their expressions ([`detected`]).
+//! front of what is wrong with their expressions and their older equivalents ([`detected`]).
 
 use std::fmt::Display;
 

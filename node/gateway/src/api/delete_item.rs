@@ -97,7 +97,7 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
     .map_err(detected)?;
     let key = key.into_item()?;
     returned.check_old_only()?;
-    let older = expressions::expected(&input.expected, operator)?;
+    let older = expressions::expected(&input.expected, operator).map_err(detected)?;
     let condition = condition(&input).map_err(detected)?.or(older);
     Ok(Parsed {
         name,

@@ -102,7 +102,7 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
     if item.as_ref().size() > ITEM_SIZE_MAX {
         return Err(ApiError::validation(message::ITEM_TOO_LARGE));
     }
-    let older = expressions::expected(&input.expected, operator)?;
+    let older = expressions::expected(&input.expected, operator).map_err(detected)?;
     let condition = condition(&input).map_err(detected)?.or(older);
     Ok(Parsed {
         name,

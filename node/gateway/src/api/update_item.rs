@@ -108,7 +108,7 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
     )
     .map_err(detected)?;
     let key = key.into_item()?;
-    let (older_update, older_condition) = older(&input, operator)?;
+    let (older_update, older_condition) = older(&input, operator).map_err(detected)?;
     let (update, condition) = expressions_of(&input).map_err(detected)?;
     Ok(Parsed {
         name,

@@ -19,6 +19,10 @@ use super::control::{answer, description, resource};
 use super::{Answer, Call};
 use crate::backend::Backend;
 
+/// Index changes that one request can ask for without an error: one for each of the 20 indexes that a table may have, and
+/// one index more. Of a longer list so many and one are looked at: that is enough to refuse it.
+const CHANGES_MAX: usize = 21;
+
 /// The request.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -183,7 +187,8 @@ fn resolve_changes(
     changes: Vec<IndexChange>,
     attributes: &[(String, ScalarType)],
 ) -> Result<Vec<GlobalIndexUpdate>, ApiError> {
-    let resolved = changes.into_iter().enumerate().map(|(place, change)| match change {
+    let changes = changes.into_iter().take(CHANGES_MAX + 1);
+    let resolved = changes.enumerate().map(|(place, change)| match change {
         IndexChange::Create(index) => {
             let field = format!("globalSecondaryIndexUpdates[{place}]");
             Ok(GlobalIndexUpdate::Create(resolve_global_index(

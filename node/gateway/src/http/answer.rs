@@ -170,10 +170,10 @@ pub(super) fn bad_body(wishes: Wishes, error: BodyError) -> Answered {
             "SerializationException",
             "Request body is incomplete",
         ),
-        BodyError::NotGzip => (
+        BodyError::NotCompressed => (
             StatusCode::BAD_REQUEST,
             "SerializationException",
-            "Request body is not gzip",
+            "Request body is not compressed as Content-Encoding says",
         ),
     };
     let mut body = format!("{{\"__type\":\"com.amazon.coral.service#{name}\"").into_bytes();

@@ -4,7 +4,9 @@ use std::io::Read;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use flate2::read::MultiGzDecoder;
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -30,8 +32,30 @@ pub(super) enum BodyError {
     TooSlow,
     /// The client went away, or its framing is broken.
     Broken,
-    /// It says gzip and is not.
-    NotGzip,
+    /// It is not compressed as it says.
+    NotCompressed,
+}
+
+/// How a body is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coding {
+    Gzip,
+    /// Zlib's format, as HTTP calls it.
+    Deflate,
+}
+
+impl Coding {
+    /// The coding that a request names, if it is one of those that DynamoDB takes.
+    pub(super) fn named(headers: &HeaderMap) -> Option<Self> {
+        let name = headers.get(CONTENT_ENCODING)?.as_bytes();
+        if name.eq_ignore_ascii_case(b"gzip") {
+            Some(Self::Gzip)
+        } else if name.eq_ignore_ascii_case(b"deflate") {
+            Some(Self::Deflate)
+        } else {
+            None
+        }
+    }
 }
 
 /// A whole body, and the room it takes.
@@ -173,26 +197,29 @@ pub(super) async fn skip(mut body: Incoming, limits: &Limits) -> bool {
 }
 
 impl Collected {
-    /// Inflates a gzip body; it may become `bytes_max` long, and there has to be room for that.
-    pub(super) async fn inflated(mut self, limits: &Limits) -> Result<Self, BodyError> {
+    /// Inflates a compressed body; it may become `bytes_max` long, and there has to be room for that.
+    pub(super) async fn inflated(mut self, coding: Coding, limits: &Limits) -> Result<Self, BodyError> {
         let bytes_max = limits.body_bytes_max;
         let room = self.room.grow(self.bytes.len() + bytes_max);
         tokio::time::timeout(limits.body_time_max, room)
             .await
             .map_err(|_| BodyError::TooSlow)??;
-        self.bytes = inflate(&self.bytes, bytes_max)?;
+        self.bytes = match coding {
+            Coding::Gzip => inflate(MultiGzDecoder::new(&*self.bytes), bytes_max)?,
+            Coding::Deflate => inflate(ZlibDecoder::new(&*self.bytes), bytes_max)?,
+        };
         self.room.shrink(self.bytes.len());
         Ok(self)
     }
 }
 
-fn inflate(body: &[u8], bytes_max: usize) -> Result<Bytes, BodyError> {
+fn inflate(decoder: impl Read, bytes_max: usize) -> Result<Bytes, BodyError> {
     let mut inflated = Vec::new();
     let read_max = bytes_max as u64 + 1;
-    MultiGzDecoder::new(body)
+    decoder
         .take(read_max)
         .read_to_end(&mut inflated)
-        .map_err(|_| BodyError::NotGzip)?;
+        .map_err(|_| BodyError::NotCompressed)?;
     if inflated.len() > bytes_max {
         return Err(BodyError::TooLarge);
     }

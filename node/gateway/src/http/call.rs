@@ -4,19 +4,19 @@
 //! 2. the body is collected; what is wrong with it is answered before anything else;
 //! 3. `X-Amz-Target` names the operation;
 //! 4. the signature says who asks; the access key's permission covers the operation;
-//! 5. a gzip body is inflated, only now: nobody unknown makes us do that;
+//! 5. a compressed body is inflated, only now: nobody unknown makes us do that;
 //! 6. the operation runs; a panic in it is an error for this client and nobody else.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use hyper::body::Incoming;
 use partita_model::error::{ApiError, ErrorCode};
 
 use super::answer::{AMZ_JSON, Answered, PLAIN_JSON, Wishes};
-use super::body::{self, BodyError, Collected};
+use super::body::{self, BodyError, Coding, Collected};
 use super::shield::shield;
 use super::{App, answer};
 use crate::api::{Answer, Call, Operation, dispatch, table_arn, unknown_operation};
@@ -29,10 +29,7 @@ pub(super) async fn call<B: Backend>(app: &App<B>, head: Parts, body: Incoming) 
         return answer::without_body(app, body, answer::not_found(&head.headers)).await;
     };
     let wishes = Wishes::new(&head.headers, content_type);
-    let gzip = head
-        .headers
-        .get(CONTENT_ENCODING)
-        .is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"gzip"));
+    let coding = Coding::named(&head.headers);
     let received = match body::collect(body, &app.limits, &app.bodies).await {
         Ok(received) => received,
         Err(error) => return answer::bad_body(wishes, error),
@@ -40,7 +37,7 @@ pub(super) async fn call<B: Backend>(app: &App<B>, head: Parts, body: Incoming) 
     let start = Instant::now();
     let operation = named_operation(&head.headers);
     let _running = app.metrics.request(received.bytes.len());
-    let answered = match answered(app, &head, received, gzip, operation).await {
+    let answered = match answered(app, &head, received, coding, operation).await {
         Ok(answered) => answered,
         Err(error) => return answer::bad_body(wishes, error),
     };
@@ -58,17 +55,16 @@ async fn answered<B: Backend>(
     app: &App<B>,
     head: &Parts,
     received: Collected,
-    gzip: bool,
+    coding: Option<Coding>,
     operation: Option<Operation>,
 ) -> Result<Answer, BodyError> {
     let (operation, identity) = match admitted(app, head, &received.bytes, operation) {
         Ok(admitted) => admitted,
         Err(error) => return Ok(Err(error)),
     };
-    let received = if gzip {
-        received.inflated(&app.limits).await?
-    } else {
-        received
+    let received = match coding {
+        Some(coding) => received.inflated(coding, &app.limits).await?,
+        None => received,
     };
     let call = Call {
         backend: &app.backend,

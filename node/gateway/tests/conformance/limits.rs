@@ -195,7 +195,6 @@ async fn segments_cut_a_table_into_parts_that_do_not_overlap() {
     let key = other_segments_key.unwrap();
     let request = json!({"TableName": "tab", "Segment": 3, "TotalSegments": 7, "ExclusiveStartKey": key});
     let (_, answer) = send(&backend, "Scan", &request.to_string()).await;
-    let text =
-        "Invalid ExclusiveStartKey. Please use ExclusiveStartKey with correct Segment. TotalSegments: 7 Segment: 3";
+    let text = "The provided starting key is invalid: Invalid ExclusiveStartKey. Please use ExclusiveStartKey with correct Segment. TotalSegments: 7 Segment: 3";
     assert_eq!(answer["message"], text);
 }

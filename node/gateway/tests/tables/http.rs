@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use partita_gateway::http::Limits;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,6 +17,12 @@ const UNKNOWN: &str = "{\"__type\":\"com.amazon.coral.service#UnknownOperationEx
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
@@ -102,11 +108,19 @@ async fn browsers_are_let_in() {
 }
 
 #[tokio::test]
-async fn bodies_may_be_gzip_both_ways() {
+async fn bodies_may_be_compressed_both_ways() {
     let server = Server::start().await;
     let body = gzip(b"{\"Limit\":100}");
     let answer = server
         .raw(&request("ListTables", &body, &[("Content-Encoding", "gzip")]))
+        .await;
+    assert_eq!((answer.status, answer.text()), (200, "{\"TableNames\":[]}"));
+    let answer = server
+        .raw(&request(
+            "ListTables",
+            &deflate(b"{\"Limit\":100}"),
+            &[("Content-Encoding", "deflate")],
+        ))
         .await;
     assert_eq!((answer.status, answer.text()), (200, "{\"TableNames\":[]}"));
 
@@ -160,10 +174,22 @@ async fn bodies_beyond_the_limits_are_refused() {
         .raw(&request("ListTables", &bomb, &[("Content-Encoding", "gzip")]))
         .await;
     assert_eq!(answer.status, 413);
+    let bomb = deflate(&vec![b' '; 50_000_000]);
+    assert!(bomb.len() < 100_000);
     let answer = server
-        .raw(&request("ListTables", b"no gzip", &[("Content-Encoding", "gzip")]))
+        .raw(&request("ListTables", &bomb, &[("Content-Encoding", "deflate")]))
         .await;
-    assert_eq!(answer.status, 400);
+    assert_eq!(answer.status, 413);
+    for coding in ["gzip", "deflate"] {
+        let answer = server
+            .raw(&request(
+                "ListTables",
+                b"not compressed",
+                &[("Content-Encoding", coding)],
+            ))
+            .await;
+        assert_eq!(answer.status, 400);
+    }
 
     // Without a length, too.
     let mut connection = server.connect().await;

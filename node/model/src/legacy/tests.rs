@@ -271,3 +271,14 @@ fn key_conditions_and_attributes_to_get_translate() {
     let copy = attributes_to_get(&["a.b"]).unwrap().apply(item.as_ref());
     assert_eq!(copy.as_ref().iter().map(|(name, _)| name).collect::<Vec<_>>(), ["a.b"]);
 }
+
+/// As many as fit a request; in time that grows with their number, not with its square.
+#[test]
+fn many_attributes_to_get_are_checked_in_one_pass() {
+    let names: Vec<String> = (0..400_000).map(|number| format!("attribute-{number}")).collect();
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert_eq!(attributes_to_get(&names).unwrap().paths().len(), 400_000);
+    names.push("attribute-7");
+    let error = attributes_to_get(&names).unwrap_err();
+    assert!(error.message.ends_with("attribute name: attribute-7"), "{error}");
+}

@@ -91,10 +91,10 @@ pub fn start_key_invalid(reason: &str) -> String {
 
 /// A start key of another segment.
 pub fn start_key_segment(segment: u32, total: u32) -> String {
-    format!(
+    start_key_invalid(&format!(
         "Invalid ExclusiveStartKey. Please use ExclusiveStartKey with correct Segment. TotalSegments: {total} Segment: \
          {segment}"
-    )
+    ))
 }
 
 /// `Segment` alone.

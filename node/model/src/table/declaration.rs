@@ -6,10 +6,15 @@
 //! Source: "CreateTable", Amazon DynamoDB API Reference; "Service, account, and table quotas", Developer Guide;
 //! "Multi-attribute keys", Developer Guide.
 
+use std::collections::HashSet;
+
 use crate::message::table as message;
 use crate::schema::{IndexProjection, KeyAttribute, KeySchema, ScalarType, StreamView};
 
-use super::rules::{Operation, check_ceilings, check_index_units, check_units, check_whole, table_name_fits};
+use super::rules::{
+    GLOBAL_INDEXES_MAX, LOCAL_INDEXES_MAX, Operation, check_ceilings, check_index_units, check_units, check_whole,
+    table_name_fits,
+};
 use super::{
     BillingMode, GlobalIndexSpec, LocalIndexSpec, OnDemandThroughput, SpecError, SseSpec, TableClass, TableSpec,
     Throughput,
@@ -127,8 +132,9 @@ impl Declaration {
         }
         let billing = self.billing.unwrap_or_default();
         check_units("", billing, self.throughput, self.on_demand)?;
+        let mut known = HashSet::with_capacity(self.attributes.len());
         for (place, (name, _)) in self.attributes.iter().enumerate() {
-            if self.attributes[..place].iter().any(|(earlier, _)| earlier == name) {
+            if !known.insert(name) {
                 let field = format!("attributeDefinitions[{place}]");
                 return Err(SpecError::new(field, message::definition_duplicate(name)));
             }
@@ -270,8 +276,9 @@ fn resolve_local(
     if declared.is_empty() {
         return Err(SpecError::new("localSecondaryIndexes", message::LOCAL_INDEXES_EMPTY));
     }
-    let mut resolved = Vec::with_capacity(declared.len());
-    for (place, index) in declared.iter().enumerate() {
+    let mut resolved = Vec::new();
+    // Those beyond the limit need no look: `check_whole` refuses the table for one more than it.
+    for (place, index) in declared.iter().take(LOCAL_INDEXES_MAX + 1).enumerate() {
         let field = format!("localSecondaryIndexes[{place}]");
         if table.range.is_empty() {
             return Err(SpecError::new(field, message::LOCAL_INDEX_WITHOUT_TABLE_RANGE));
@@ -308,8 +315,8 @@ fn resolve_global(
     if declared.is_empty() {
         return Err(SpecError::new("globalSecondaryIndexes", message::GLOBAL_INDEXES_EMPTY));
     }
-    let mut resolved = Vec::with_capacity(declared.len());
-    for (place, index) in declared.iter().enumerate() {
+    let mut resolved = Vec::new();
+    for (place, index) in declared.iter().take(GLOBAL_INDEXES_MAX + 1).enumerate() {
         let field = format!("globalSecondaryIndexes[{place}]");
         resolved.push(resolve_global_index(index, attributes, &field)?);
         check_index_units(
@@ -338,8 +345,18 @@ pub fn resolve_global_index(
     field: &str,
 ) -> Result<GlobalIndexSpec, SpecError> {
     let keys_field = format!("{field}.keySchema");
-    let keys = typed(&index.keys, attributes, &keys_field)?;
     let error = |message: String| Err(SpecError::new(&keys_field, message));
+    if index.keys.len() > 2 * GLOBAL_INDEX_KEYS_MAX {
+        // One of its kinds has too many: nothing else is looked at in a key schema that may be as long as a request.
+        let hash = index
+            .keys
+            .iter()
+            .filter(|element| element.kind == KeyKind::Hash)
+            .count();
+        let kind = if hash > GLOBAL_INDEX_KEYS_MAX { "HASH" } else { "RANGE" };
+        return error(message::index_keys_too_many(kind));
+    }
+    let keys = typed(&index.keys, attributes, &keys_field)?;
     if index.keys.first().is_none_or(|element| element.kind != KeyKind::Hash) {
         return error(message::FIRST_KEY_NOT_HASH.to_owned());
     }

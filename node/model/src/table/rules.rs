@@ -1,13 +1,15 @@
 //! Rules about parts of a specification that creating, updating and reading manifests share: names, units, tags, and the
 //! whole.
 
+use std::collections::HashSet;
+
 use crate::message::table as message;
 use crate::schema::{IndexProjection, KeySchema};
 
 use super::{BillingMode, OnDemandThroughput, SpecError, TableSpec, Throughput};
 
-const LOCAL_INDEXES_MAX: usize = 5;
-const GLOBAL_INDEXES_MAX: usize = 20;
+pub(super) const LOCAL_INDEXES_MAX: usize = 5;
+pub(super) const GLOBAL_INDEXES_MAX: usize = 20;
 /// Over all indexes of a table.
 const PROJECTED_ATTRIBUTES_MAX: usize = 100;
 /// DynamoDB's own bound on units that no account's quota reaches.
@@ -35,12 +37,13 @@ pub fn table_name_fits(name: &str) -> bool {
 
 /// Rules about a table's tags, all of them together.
 pub fn check_tags(tags: &[(String, String)]) -> Result<(), SpecError> {
+    let mut known = HashSet::with_capacity(tags.len());
     for (place, (key, _)) in tags.iter().enumerate() {
         let field = format!("tags[{place}]");
         if key.starts_with(TAG_PREFIX_RESERVED) {
             return Err(SpecError::new(field, message::TAG_RESERVED));
         }
-        if tags[..place].iter().any(|(earlier, _)| earlier == key) {
+        if !known.insert(key) {
             return Err(SpecError::new(field, message::tag_duplicate(key)));
         }
     }

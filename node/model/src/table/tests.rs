@@ -419,3 +419,68 @@ fn what_is_fixed_when_a_table_is_made_cannot_change() {
         "keySchema"
     );
 }
+
+/// Lists as long as a request can be are refused in time that grows with their length, not with its square.
+#[test]
+fn endless_lists_are_refused_in_one_pass() {
+    const MANY: usize = 200_000;
+    let names: Vec<String> = (0..MANY).map(|number| format!("name-{number}")).collect();
+    let mut attributes = table().attributes;
+    attributes.extend(names.iter().map(|name| (name.clone(), ScalarType::S)));
+    let (field, _) = refused(Declaration {
+        attributes: attributes.clone(),
+        ..table()
+    });
+    assert_eq!(field, "attributeDefinitions");
+
+    let index = |name: &String| global(name, vec![key("b", KeyKind::Hash)]);
+    let (_, message) = refused(Declaration {
+        attributes,
+        global: Some(names.iter().map(index).collect()),
+        ..table()
+    });
+    assert!(message.ends_with("exceeds the per-table limit of 20"), "{message}");
+    let elements = names.iter().map(|name| key(name, KeyKind::Range)).collect();
+    let (_, message) = refused(Declaration {
+        global: Some(vec![global("index", elements)]),
+        ..table()
+    });
+    assert!(
+        message.ends_with("maximum allowed number of RANGE key attributes"),
+        "{message}"
+    );
+    let indexes = names
+        .iter()
+        .map(|name| local(name, vec![key("a", KeyKind::Hash), key("b", KeyKind::Range)]));
+    let (_, message) = refused(Declaration {
+        local: Some(indexes.collect()),
+        ..table()
+    });
+    assert!(message.ends_with("exceeds per-table limit of 5"), "{message}");
+
+    let mut tags: Vec<(String, String)> = names.iter().map(|name| (name.clone(), String::new())).collect();
+    assert!(check_tags(&tags).unwrap_err().message.contains("Too many tags"));
+    tags.push(("name-7".into(), String::new()));
+    assert!(
+        check_tags(&tags)
+            .unwrap_err()
+            .message
+            .ends_with("Duplicate tag key: name-7")
+    );
+
+    let update = TableUpdate {
+        global: names
+            .iter()
+            .chain([&names[7]])
+            .map(|name| GlobalIndexUpdate::Update {
+                name: name.clone(),
+                throughput: None,
+                on_demand: None,
+                warm: None,
+            })
+            .collect(),
+        ..TableUpdate::default()
+    };
+    let error = description(table().resolve().unwrap()).updated(&update).unwrap_err();
+    assert!(error.message.ends_with("Index: name-7"), "{}", error.message);
+}

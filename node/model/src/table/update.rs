@@ -2,6 +2,8 @@
 //!
 //! Source: "UpdateTable", Amazon DynamoDB API Reference.
 
+use std::collections::HashSet;
+
 use super::rules::{Operation, check_bounds, check_ceilings, check_index_units, check_whole};
 use super::{
     BillingMode, GlobalIndexSpec, GlobalIndexUpdate, OnDemandThroughput, SpecError, Status, TableDescription,
@@ -107,12 +109,9 @@ impl TableDescription {
 
     fn apply_index_updates(&self, spec: &mut TableSpec, update: &TableUpdate) -> Result<(), SpecError> {
         let field = "globalSecondaryIndexUpdates";
-        for (place, change) in update.global.iter().enumerate() {
-            let name = change.index_name();
-            if update.global[..place]
-                .iter()
-                .any(|earlier| earlier.index_name() == name)
-            {
+        let mut known = HashSet::with_capacity(update.global.len());
+        for name in update.global.iter().map(GlobalIndexUpdate::index_name) {
+            if !known.insert(name) {
                 return Err(SpecError::new(field, text::index_changed_twice(name)));
             }
         }

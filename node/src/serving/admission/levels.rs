@@ -3,7 +3,7 @@
 //! 1. [`LevelsFile::open`] reads what the process before this one has left;
 //! 2. [`keep`] sleeps until something is used, waits a moment, and writes the levels of all tables that are not as new
 //!    ones; what a process that is killed has used within that moment is forgotten, and no more than that;
-//! 3. [`Admission::save`] writes them once more when the process stops.
+//! 3. [`Admission::close`] writes them once more when the process stops: before its store does, whose partitions go then.
 //!
 //! The time in between brings no units: a process that starts goes on where the one before has stopped.
 
@@ -68,6 +68,11 @@ impl Saved {
         &self.0
     }
 
+    /// Keeps a table's levels until they are taken.
+    pub fn put(&mut self, table: TableId, levels: SavedTable) {
+        self.0.insert(table, levels);
+    }
+
     /// A table's levels, once.
     pub fn take(&mut self, table: TableId) -> SavedTable {
         self.0.remove(&table).unwrap_or_default()
@@ -96,8 +101,8 @@ impl Kept {
 #[derive(Debug)]
 pub struct LevelsFile {
     path: PathBuf,
-    /// Writes happen one after the other.
-    writing: Mutex<()>,
+    /// Writes happen one after the other, until there has been the last one.
+    closed: Mutex<bool>,
 }
 
 impl LevelsFile {
@@ -117,13 +122,17 @@ impl LevelsFile {
         };
         let file = Self {
             path,
-            writing: Mutex::new(()),
+            closed: Mutex::new(false),
         };
         Ok((file, Saved(saved)))
     }
 
-    fn write(&self, admission: &Admission) -> io::Result<()> {
-        let _writing = self.writing.lock();
+    fn write(&self, admission: &Admission, last: bool) -> io::Result<()> {
+        let mut closed = self.closed.lock();
+        if *closed {
+            return Ok(());
+        }
+        *closed = last;
         let unfinished = self.path.with_extension("json.new");
         let mut file = File::create(&unfinished)?;
         file.write_all(&serde_json::to_vec(&admission.levels())?)?;
@@ -133,10 +142,14 @@ impl LevelsFile {
 }
 
 impl Admission {
-    /// Writes the levels; durable on return.
-    pub fn save(&self) {
+    /// Writes the levels for the last time, before the store ends; durable on return.
+    pub fn close(&self) {
+        self.save(true);
+    }
+
+    pub(super) fn save(&self, last: bool) {
         let Some(file) = &self.file else { return };
-        match file.write(self) {
+        match file.write(self, last) {
             Ok(()) => self.kept.failing.store(false, Ordering::Relaxed),
             // Said once: it is tried again every second.
             Err(error) if !self.kept.failing.swap(true, Ordering::Relaxed) => {
@@ -155,7 +168,7 @@ pub async fn keep(admission: Arc<Admission>) {
         // First this: what is used from here on is written next time.
         admission.kept.changed.store(false, Ordering::Relaxed);
         let saved = Arc::clone(&admission);
-        if tokio::task::spawn_blocking(move || saved.save()).await.is_err() {
+        if tokio::task::spawn_blocking(move || saved.save(false)).await.is_err() {
             return;
         }
     }

@@ -93,9 +93,10 @@ impl Units {
         }
     }
 
-    fn leave_savings(&self, now_ms: u64) {
+    /// Does something to what is declared, if anything is.
+    fn with(&self, act: impl FnOnce(&mut Capacity)) {
         if let Some(capacity) = &mut *self.capacity.lock() {
-            capacity.leave_savings(now_ms);
+            act(capacity);
         }
     }
 
@@ -220,10 +221,19 @@ impl Table {
 
     /// What was saved up stays behind.
     pub fn leave_savings(&self, now_ms: u64) {
+        self.each(|capacity| capacity.leave_savings(now_ms));
+    }
+
+    /// All units are as of a new table.
+    pub fn fill(&self, now_ms: u64) {
+        self.each(|capacity| capacity.fill(now_ms));
+    }
+
+    fn each(&self, act: impl Fn(&mut Capacity)) {
         let indexes = self.indexes.iter().map(|index| &index.resource);
         for resource in indexes.chain([&self.own]) {
-            resource.units.reads.leave_savings(now_ms);
-            resource.units.writes.leave_savings(now_ms);
+            resource.units.reads.with(&act);
+            resource.units.writes.with(&act);
         }
     }
 

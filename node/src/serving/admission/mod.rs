@@ -182,6 +182,26 @@ impl Admission {
         }
     }
 
+    /// A new table's partition is led here from now on: its units are as of a new table.
+    pub fn fill(&self, table: TableId) {
+        let known = self.known.lock();
+        if let Some(table) = known.tables.get(&table) {
+            table.fill((self.now_ms)());
+        }
+    }
+
+    /// Nothing of a table is led here any more, for a while at least: where its buckets stand is kept.
+    pub fn set_aside(&self, table: TableId) {
+        let mut known = self.known.lock();
+        let levels = known
+            .tables
+            .remove(&table)
+            .and_then(|table| table.levels((self.now_ms)()));
+        if let Some(levels) = levels {
+            known.saved.put(table, levels);
+        }
+    }
+
     /// A table is gone.
     pub fn forget(&self, table: TableId) {
         let mut known = self.known.lock();

@@ -222,11 +222,14 @@ fn a_restart_goes_on_where_the_process_has_stopped() {
     assert!(saved.rest().is_empty());
     let mut world = World::new(Mode::Enforce, indexed(5, 1));
     world.admission.file = Some(file);
-    world.admission.save();
+    world.admission.save(false);
     let (_, saved) = LevelsFile::open(folder.path()).unwrap();
     assert!(saved.rest().is_empty(), "nothing has been used");
     assert_eq!(world.drain(Some("red")), 300);
-    world.admission.save();
+    world.admission.close();
+    // What comes behind it, when the tables are gone already, changes nothing.
+    world.admission.forget(TABLE);
+    world.admission.save(false);
 
     let (_, saved) = LevelsFile::open(folder.path()).unwrap();
     let next = World::after(Mode::Enforce, indexed(5, 1), saved.rest().clone());
@@ -236,6 +239,16 @@ fn a_restart_goes_on_where_the_process_has_stopped() {
     // What has not been taken up is kept for later.
     let early = Admission::new(options(Mode::Enforce), elapsed_ms(), saved);
     assert!(early.levels().contains_key(&TABLE));
+}
+
+#[test]
+fn what_is_set_aside_comes_back_as_it_was() {
+    let world = World::new(Mode::Enforce, spec(5));
+    world.drain(None);
+    world.admission.set_aside(TABLE);
+    assert!(world.admission.levels().contains_key(&TABLE));
+    world.admission.declare(&world.record, &|_| true);
+    assert_eq!(world.drain(None), 0);
 }
 
 #[test]

@@ -17,13 +17,17 @@ const HASH_BYTES: usize = 8;
 
 /// Marks a resource with its hash.
 pub fn marked<K: Resource + Serialize>(mut desired: K) -> K {
-    // Types of the API become JSON without fail; if not, it is applied without a mark, again and again.
-    if let Ok(json) = serde_json::to_vec(&desired) {
-        let hash = hex::encode(&Sha256::digest(json)[..HASH_BYTES]);
-        let annotations = desired.meta_mut().annotations.get_or_insert_default();
-        annotations.insert(APPLIED.to_owned(), hash);
-    }
+    let hash = hash(&desired);
+    let annotations = desired.meta_mut().annotations.get_or_insert_default();
+    annotations.insert(APPLIED.to_owned(), hash);
     desired
+}
+
+/// The hash of a resource or a part of one.
+pub fn hash(part: &impl Serialize) -> String {
+    // Types of the API become JSON without fail.
+    let json = serde_json::to_vec(part).unwrap_or_default();
+    hex::encode(&Sha256::digest(json)[..HASH_BYTES])
 }
 
 /// Whether the resource that is there lacks anything of the (marked) one that should be.

@@ -3,9 +3,11 @@
 //!
 //! 1. [`Piece`]: every partition that a record names, with the resources' names and the node that holds it;
 //! 2. [`node`], [`partition`]: the resources as they should be;
-//! 3. [`difference`]: whether a resource is as it should be.
+//! 3. [`growth`]: the size that volumes should have;
+//! 4. [`difference`]: whether a resource is as it should be.
 
 pub mod difference;
+pub mod growth;
 pub mod node;
 pub mod partition;
 

@@ -1,5 +1,5 @@
-//! The storage node of a partition: a StatefulSet of one pod with its volume, and a headless Service that gives the pod its
-//! name also while it is not ready.
+//! The storage node of a partition: a StatefulSet of one pod with its volume, a headless Service that gives the pod its name
+//! also while it is not ready, and a PodDisruptionBudget that lets a drain of nodes take one pod of the partition at a time.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
     PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext, Service, ServicePort, ServiceSpec,
     TopologySpreadConstraint, VolumeMount, VolumeResourceRequirements,
 };
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -18,8 +19,9 @@ use partita_crds::{Table, names};
 use partita_model::schema::TableId;
 use partita_planning::requests::Requests;
 
-use super::{labels, metadata, selected};
+use super::{difference, labels, metadata, selected};
 use crate::settings::Settings;
+use crate::table::pods::MADE_FROM;
 
 /// The user and group of the image.
 const USER: i64 = 65532;
@@ -29,6 +31,9 @@ const DATA: &str = "/data";
 const CLAIM: &str = "data";
 /// How long a pod may take to stop: requests end within 20 s, then tables are flushed.
 const STOP_SECONDS: i64 = 60;
+/// How many pods of a partition a drain of nodes may take away at once. With one replica that is all there are: zero would hold up
+/// every drain for ever.
+const UNAVAILABLE_MAX: i32 = 1;
 /// How often a pod is probed.
 const PROBE_EVERY_SECONDS: i32 = 10;
 /// How long a probe may take: a loaded disk is no reason to kill.
@@ -60,7 +65,7 @@ pub struct StorageNode<'a> {
 }
 
 impl StorageNode<'_> {
-    /// The name of both resources.
+    /// The name of its resources.
     pub fn name(&self) -> String {
         names::partition(&names::prefix(self.table_name, self.id), self.place)
     }
@@ -90,6 +95,25 @@ impl StorageNode<'_> {
         }
     }
 
+    /// What a drain may take away.
+    pub fn disruption_budget(&self) -> PodDisruptionBudget {
+        let place = self.place.to_string();
+        PodDisruptionBudget {
+            metadata: metadata(self.table, self.id, &self.name(), &place),
+            spec: Some(PodDisruptionBudgetSpec {
+                max_unavailable: Some(IntOrString::Int(UNAVAILABLE_MAX)),
+                // A pod that does not serve holds up no drain.
+                unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
+                selector: Some(LabelSelector {
+                    match_labels: Some(selected(self.id, &place)),
+                    ..LabelSelector::default()
+                }),
+                ..PodDisruptionBudgetSpec::default()
+            }),
+            status: None,
+        }
+    }
+
     /// Its pod and volume.
     pub fn stateful_set(&self, settings: &Settings) -> StatefulSet {
         let (name, place) = (self.name(), self.place.to_string());
@@ -107,13 +131,13 @@ impl StorageNode<'_> {
                     type_: Some("OnDelete".to_owned()),
                     ..StatefulSetUpdateStrategy::default()
                 }),
-                template: PodTemplateSpec {
+                template: made_from_itself(PodTemplateSpec {
                     metadata: Some(ObjectMeta {
                         labels: Some(labels(self.table, self.id, &place)),
                         ..ObjectMeta::default()
                     }),
                     spec: Some(self.pod(settings)),
-                },
+                }),
                 volume_claim_templates: Some(vec![self.claim(&place)]),
                 ..StatefulSetSpec::default()
             }),
@@ -254,6 +278,29 @@ impl StorageNode<'_> {
             ..Container::default()
         }
     }
+}
+
+/// Writes on pods what they are made from. What they ask of the scheduler is left out: units change often, and are no reason to
+/// restart a pod.
+fn made_from_itself(mut template: PodTemplateSpec) -> PodTemplateSpec {
+    let mut essential = template.clone();
+    for container in essential.spec.iter_mut().flat_map(|pod| &mut pod.containers) {
+        container.resources = None;
+    }
+    let hash = difference::hash(&essential);
+    let annotations = template
+        .metadata
+        .get_or_insert_default()
+        .annotations
+        .get_or_insert_default();
+    annotations.insert(MADE_FROM.to_owned(), hash);
+    template
+}
+
+/// What the pods of a StatefulSet are made from.
+pub fn made_from(set: &StatefulSet) -> Option<&String> {
+    let template = set.spec.as_ref()?.template.metadata.as_ref()?;
+    template.annotations.as_ref()?.get(MADE_FROM)
 }
 
 fn value(name: &str, value: &str) -> EnvVar {

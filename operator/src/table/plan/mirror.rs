@@ -90,7 +90,7 @@ fn mirror(piece: &Piece, known: Option<&Partition>, status: PartitionStatus) -> 
 fn judge(observed: &Observed, piece: &Piece, before: &PartitionStatus) -> (PartitionStatus, bool) {
     match observed.nodes.get(&piece.host) {
         None => (before.clone(), false),
-        Some(Node::Silent) => (silent(piece, before), false),
+        Some(Node::Silent) => (silent(observed, piece, before), false),
         Some(Node::Store(store)) => match &before.store {
             Some(made_in) if *made_in != store.uuid => {
                 let message = format!(
@@ -104,17 +104,19 @@ fn judge(observed: &Observed, piece: &Piece, before: &PartitionStatus) -> (Parti
     }
 }
 
-fn silent(piece: &Piece, before: &PartitionStatus) -> PartitionStatus {
+fn silent(observed: &Observed, piece: &Piece, before: &PartitionStatus) -> PartitionStatus {
+    let why = observed.trouble(&piece.host);
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
     let (phase, message) = match before.phase {
         PartitionPhase::Pending => (
             PartitionPhase::Pending,
-            format!("waiting for the storage node {}-0", piece.host),
+            format!("waiting for the storage node {}-0{why}", piece.host),
         ),
         // What is lost is not found because nobody answers.
         PartitionPhase::Lost => return before.clone(),
         PartitionPhase::Ready | PartitionPhase::Unavailable => (
             PartitionPhase::Unavailable,
-            format!("the storage node {}-0 does not answer", piece.host),
+            format!("the storage node {}-0 does not answer{why}", piece.host),
         ),
     };
     with(before, phase, Some(message))

@@ -5,15 +5,18 @@
 //! 3. [`target`]: a settled table whose specification has changed gets another target, in its record;
 //! 4. [`nodes`]: storage nodes and Partition resources as they should be;
 //! 5. [`mirror`]: each partition's state, and its group where it is still to be made;
-//! 6. [`steps`]: the next step from what the record intends to what is there.
+//! 6. [`growth`]: volumes that are to be larger; [`rolling`]: pods that are to be made anew;
+//! 7. [`steps`]: the next step from what the record intends to what is there.
 //!
 //! A plan is for one pass: whatever it changes is observed before the next.
 
 mod begin;
 mod deletion;
+mod growth;
 mod mirror;
 mod nodes;
 mod recover;
+mod rolling;
 mod steps;
 mod target;
 
@@ -26,6 +29,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use partita_crds::names::FINALIZER;
 use partita_crds::{Partition, PartitionPhase, PartitionStatus};
 use partita_model::table::record::{Circumstances, Record};
@@ -64,6 +69,8 @@ pub enum Action {
     /// Make a resource as it should be.
     ApplyService(Box<Service>),
     /// Likewise.
+    ApplyDisruptionBudget(Box<PodDisruptionBudget>),
+    /// Likewise.
     ApplyStatefulSet(Box<StatefulSet>),
     /// Likewise.
     ApplyPartition(Box<Partition>),
@@ -75,6 +82,19 @@ pub enum Action {
     DeleteStatefulSet(String),
     /// Remove a claim, and with it its data.
     DeleteClaim(String),
+    /// Ask for a larger volume.
+    GrowClaim(String, Quantity),
+    /// Remove the StatefulSet of this name and uid, without its pod.
+    ReplaceStatefulSet(String, String),
+    /// Replace a storage node's pod, when it is its turn.
+    RestartPod {
+        /// The StatefulSet.
+        host: String,
+        /// The pod's uid.
+        uid: String,
+        /// It serves: somebody will notice.
+        serves: bool,
+    },
     /// Tell the storage node of a StatefulSet something.
     Tell(String, Call),
 }
@@ -174,6 +194,8 @@ pub struct Plan {
     pub problem: Option<Problem>,
     /// What is waited for.
     pub waiting: Option<String>,
+    /// What goes on beside everything else: a reason and words.
+    pub beside: Option<(&'static str, String)>,
     /// Something that people should hear of: an event's reason and words.
     pub news: Option<(&'static str, String)>,
     /// What was decided about the table, and why: kept in its status.
@@ -211,11 +233,16 @@ impl Plan {
     /// When the table is looked at again, unless something happens before.
     pub fn look_again(&self, outcome: &Outcome) -> Duration {
         let unwell = self.mirrors.iter().any(|mirror| !mirror.is_ready());
-        if outcome.refused_by_api.is_some() {
+        if outcome.refused_by_api.is_some() || outcome.growth_refused.is_some() {
             STALLED
         } else if self.note.is_some() || outcome.refused_by_node.is_some() {
             BUSY
-        } else if self.waiting.is_some() || self.named_twice() || unwell || !self.actions.is_empty() {
+        } else if self.waiting.is_some()
+            || self.beside.is_some()
+            || self.named_twice()
+            || unwell
+            || !self.actions.is_empty()
+        {
             WAITING
         } else if self.problem.is_some() {
             STALLED
@@ -292,12 +319,16 @@ fn keep(
         Err(problem) => Some(problem),
     };
     let nodes = nodes::plan(observed, record, settings);
-    problem = problem.or(nodes.problem);
     let seen = mirror::plan(observed, record);
     problem = problem.or(seen.lost);
     let steps = steps::plan(observed, record, &seen.missing);
-    let mut actions = nodes.actions;
+    let (growth, rolling) = (growth::plan(observed), rolling::plan(observed));
+    let mut actions = growth.actions;
+    actions.extend(nodes.actions);
     actions.extend(seen.actions);
+    actions.extend(rolling.actions);
+    let beside = growth.waiting.map(|words| ("GrowingVolumes", words));
+    let beside = beside.or(rolling.waiting.map(|words| ("RollingUpdate", words)));
     let waiting = nodes.waiting.or(steps.waiting);
     if waiting.is_none() {
         actions.extend(steps.actions);
@@ -309,6 +340,7 @@ fn keep(
         mirrors: seen.mirrors,
         problem,
         waiting,
+        beside,
         follows: scale::follows(&observed.table),
         ..Plan::default()
     }

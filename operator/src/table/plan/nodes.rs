@@ -1,9 +1,9 @@
 //! Storage nodes and Partition resources as they should be.
 
 use partita_model::table::record::Record;
-use partita_planning::{quantity, requests};
+use partita_planning::requests;
 
-use super::{Action, Problem};
+use super::Action;
 use crate::settings::Settings;
 use crate::table::children::node::{StorageNode, storage as volume};
 use crate::table::children::{difference, is_ours, partition, pieces};
@@ -16,8 +16,6 @@ pub struct Nodes {
     pub actions: Vec<Action>,
     /// What is in the way.
     pub waiting: Option<String>,
-    /// What is asked for and cannot be.
-    pub problem: Option<Problem>,
 }
 
 /// Of a table whose partitions are known.
@@ -38,7 +36,7 @@ pub fn plan(observed: &Observed, record: &Record, settings: &Settings) -> Nodes 
     nodes
 }
 
-/// StatefulSets and Services of these of a table's storage nodes.
+/// StatefulSets, Services and disruption budgets of these of a table's storage nodes.
 pub fn storage(observed: &Observed, record: &Record, places: &[usize], settings: &Settings) -> Nodes {
     let mut nodes = Nodes::default();
     for place in places {
@@ -68,29 +66,26 @@ fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, s
     let name = node.name();
     let set = observed.stateful_sets.get(&name).map(AsRef::as_ref);
     let service = observed.services.get(&name).map(AsRef::as_ref);
+    let budget = observed.disruption_budgets.get(&name).map(AsRef::as_ref);
     let foreign = set.is_some_and(|set| !is_ours(&observed.table, &set.metadata))
-        || service.is_some_and(|service| !is_ours(&observed.table, &service.metadata));
+        || service.is_some_and(|service| !is_ours(&observed.table, &service.metadata))
+        || budget.is_some_and(|budget| !is_ours(&observed.table, &budget.metadata));
     if foreign {
         nodes.waiting.get_or_insert_with(|| left_over(&name));
         return;
     }
+
     if let Some((size, class)) = set.and_then(volume) {
-        let asked = wanted.and_then(|storage| storage.size);
-        if let Some(asked) = asked.filter(|asked| !quantity::same(asked, &size)) {
-            nodes.problem.get_or_insert_with(|| {
-                let message = format!(
-                    "spec.storage.size: volumes of {} cannot become {} yet; write `size: {}`",
-                    size.0, asked.0, size.0
-                );
-                Problem::stalled("ChangeRefused", message)
-            });
-        }
-        // A template of claims cannot be changed.
+        // A template of claims cannot be changed: see plan::growth.
         (node.storage_size, node.storage_class) = (size, class);
     }
     let desired = difference::marked(node.service());
     if difference::differs(&desired, service) {
         nodes.actions.push(Action::ApplyService(Box::new(desired)));
+    }
+    let desired = difference::marked(node.disruption_budget());
+    if difference::differs(&desired, budget) {
+        nodes.actions.push(Action::ApplyDisruptionBudget(Box::new(desired)));
     }
     let desired = difference::marked(node.stateful_set(settings));
     if difference::differs(&desired, set) {
@@ -99,5 +94,5 @@ fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, s
 }
 
 fn left_over(name: &str) -> String {
-    format!("waiting for {name} of a deleted Table to be gone")
+    format!("waiting for the former {name} to be gone")
 }

@@ -114,11 +114,7 @@ fn known(observed: &Observed, sketch: &mut Record, settings: &Settings) -> Resul
     let mut places: Vec<usize> = claims.iter().filter_map(|claim| claim.place).collect();
     places.sort_unstable();
     places.dedup();
-    let Nodes {
-        actions,
-        waiting,
-        problem: _,
-    } = nodes::storage(observed, sketch, &places, settings);
+    let Nodes { actions, waiting } = nodes::storage(observed, sketch, &places, settings);
     let prefix = names::prefix(&sketch.spec.name, sketch.id);
     let silent = places.iter().map(|place| names::partition(&prefix, *place));
     let silent = silent

@@ -39,7 +39,10 @@ pub fn plan(observed: &Observed, record: &Record, missing: &BTreeSet<String>) ->
         return Steps::default();
     };
     if let Some(name) = missing.first() {
-        return Steps::wait(format!("waiting for the partition {name}"));
+        return Steps::wait(format!(
+            "waiting for the partition {name}{}",
+            trouble(observed, record, name)
+        ));
     }
     let schema = match schema_known(observed, record) {
         Ok(actions) => actions,
@@ -75,6 +78,13 @@ pub fn plan(observed: &Observed, record: &Record, missing: &BTreeSet<String>) ->
         // It is the Table's deletion that deletes a table.
         Step::Delete => Steps::default(),
     }
+}
+
+/// What keeps a partition's storage node from running, as far as its pod tells.
+fn trouble(observed: &Observed, record: &Record, partition: &str) -> String {
+    let piece = pieces(record).into_iter().find(|piece| piece.name == partition);
+    let why = piece.and_then(|piece| observed.trouble(&piece.host));
+    why.map(|why| format!(": {why}")).unwrap_or_default()
 }
 
 fn of_table(record: &Record) -> impl Iterator<Item = Piece> {

@@ -44,6 +44,7 @@ fn check(world: &World) {
     let nodes: Vec<String> = (0..4).map(|place| format!("{prefix}-{place}")).collect();
     assert_eq!(world.cluster.names("statefulsets"), nodes);
     assert_eq!(world.cluster.names("services"), nodes);
+    assert_eq!(world.cluster.names("poddisruptionbudgets"), nodes);
     let mut partitions = nodes.clone();
     partitions.extend((0..2).map(|place| format!("{prefix}-i1-{place}")));
     assert_eq!(world.cluster.names("partitions"), partitions);
@@ -202,6 +203,7 @@ async fn what_somebody_changed_or_deleted_is_made_again() {
         set["spec"]["replicas"] = json!(0)
     });
     world.cluster.delete("services", NAMESPACE, &names[2]);
+    world.cluster.delete("poddisruptionbudgets", NAMESPACE, &names[0]);
     world.settle().await;
     let set = world.cluster.get("statefulsets", NAMESPACE, &names[1]).unwrap();
     assert_eq!(set["spec"]["replicas"], 1);

@@ -3,4 +3,5 @@
 mod change;
 mod data;
 mod life;
+mod nodes;
 mod scale;

@@ -38,7 +38,7 @@ impl Select {
             (Some(Self::AllProjectedAttributes), Some(name)) => {
                 message::select_conflict(name, "ALL_PROJECTED_ATTRIBUTES")
             }
-            (Some(Self::Count), Some(name)) => message::select_conflict(name, "only the COUNT"),
+            (Some(Self::Count), Some(name)) => message::select_conflict(name, "only the Count"),
             (Some(Self::SpecificAttributes), None) => message::SELECT_SPECIFIC_WITHOUT_PROJECTION.into(),
             (Some(Self::AllProjectedAttributes), None) if !on_index => message::SELECT_PROJECTED_WITHOUT_INDEX.into(),
             _ => return Ok(()),

@@ -1,0 +1,134 @@
+//! The storage nodes' pods, as far as the operator looks at them: from which template they were made, whether they serve, and what
+//! keeps them from it, in words for people.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::ResourceExt;
+use partita_crds::names;
+
+/// Annotation of a pod: the hash of what it was made from, but for what it asks of the scheduler (see `children::node`).
+pub const MADE_FROM: &str = "partita.dev/made-from";
+/// What a container says of its end is cut off here.
+const WORDS_CHARS_MAX: usize = 300;
+
+/// The pod of a storage node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoragePod {
+    /// Its name.
+    pub name: String,
+    /// Which of that name.
+    pub uid: String,
+    /// The hash of the template that it was made from.
+    pub made_from: Option<String>,
+    /// It serves.
+    pub ready: bool,
+    /// It is being stopped.
+    pub leaving: bool,
+    /// Why it does not serve, as far as Kubernetes knows.
+    pub trouble: Option<String>,
+}
+
+impl StoragePod {
+    /// Reads a pod.
+    pub fn of(pod: &Pod) -> Self {
+        let leaving = pod.metadata.deletion_timestamp.is_some();
+        Self {
+            name: pod.name_any(),
+            uid: pod.uid().unwrap_or_default(),
+            made_from: pod.annotations().get(MADE_FROM).cloned(),
+            ready: !leaving && condition(pod, "Ready").is_some_and(|(holds, _)| holds),
+            leaving,
+            trouble: trouble(pod),
+        }
+    }
+}
+
+/// The StatefulSet of a pod, by its name.
+pub fn host(pod: &Pod) -> Option<String> {
+    pod.labels().get(names::TABLE_ID)?;
+    pod.name_any().strip_suffix("-0").map(str::to_owned)
+}
+
+/// Whether a condition holds, and its message.
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(bool, &'a str)> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let found = conditions.iter().find(|condition| condition.type_ == kind)?;
+    Some((found.status == "True", found.message.as_deref().unwrap_or_default()))
+}
+
+fn trouble(pod: &Pod) -> Option<String> {
+    if let Some((false, message)) = condition(pod, "PodScheduled") {
+        return Some(format!("no node takes it: {}", cut(message)));
+    }
+    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
+    containers.iter().find_map(of_container)
+}
+
+fn of_container(container: &ContainerStatus) -> Option<String> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting
+        .reason
+        .as_deref()
+        .filter(|reason| *reason != "ContainerCreating")?;
+    let said = waiting.message.as_deref().map(|message| format!(" ({})", cut(message)));
+    let last = container
+        .last_state
+        .as_ref()
+        .and_then(|state| state.terminated.as_ref());
+    let ended = last.map(|ended| format!("; it last ended with {}", ended.exit_code));
+    Some(format!(
+        "its container does not run: {reason}{}{}",
+        said.unwrap_or_default(),
+        ended.unwrap_or_default()
+    ))
+}
+
+fn cut(text: &str) -> String {
+    text.trim()
+        .trim_end_matches('.')
+        .chars()
+        .take(WORDS_CHARS_MAX)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(status: Value) -> StoragePod {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "t-a-0-0", "uid": "u", "annotations": {MADE_FROM: "abc"}}, "status": status,
+        }))
+        .unwrap();
+        StoragePod::of(&pod)
+    }
+
+    #[test]
+    fn what_keeps_a_pod_from_serving_is_said() {
+        let unschedulable = pod(json!({"conditions": [
+            {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available: 3 Insufficient cpu."}]}));
+        let words = "no node takes it: 0/3 nodes are available: 3 Insufficient cpu";
+        assert_eq!(unschedulable.trouble.as_deref(), Some(words));
+        assert!(!unschedulable.ready);
+        let crashing = pod(json!({"containerStatuses": [{
+            "name": "replica", "image": "i", "imageID": "", "ready": false, "restartCount": 3,
+            "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}},
+            "lastState": {"terminated": {"exitCode": 1}},
+        }]}));
+        let words = "its container does not run: CrashLoopBackOff (back-off 10s); it last ended with 1";
+        assert_eq!(crashing.trouble.as_deref(), Some(words));
+        let starting = pod(json!({"containerStatuses": [{
+            "name": "replica", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "ContainerCreating"}},
+        }]}));
+        assert_eq!(starting.trouble, None);
+    }
+
+    #[test]
+    fn a_pod_that_is_ready_serves() {
+        let ready = pod(json!({"conditions": [
+            {"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "True"}]}));
+        assert!(ready.ready && ready.trouble.is_none() && !ready.leaving);
+        assert_eq!(ready.made_from.as_deref(), Some("abc"));
+    }
+}

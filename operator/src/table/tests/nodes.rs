@@ -1,0 +1,236 @@
+//! Storage nodes: restarted when their image changes, given larger volumes, in trouble.
+
+use serde_json::{Value, json};
+
+use crate::testing::world::{Pass, World};
+use crate::testing::{NAMESPACE, table};
+
+const NOT_READY: &str = "False";
+
+async fn ready() -> World {
+    let mut world = World::with(table(4000, 1000));
+    world.settle().await;
+    assert!(world.condition("Ready").0);
+    world.cluster.take_events();
+    world
+}
+
+fn uids(world: &World, plural: &str) -> Vec<String> {
+    let all = world.cluster.all(plural);
+    all.iter()
+        .map(|object| object["metadata"]["uid"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn images(world: &World) -> Vec<String> {
+    let pods = world.cluster.all("pods");
+    pods.iter()
+        .map(|pod| pod["spec"]["containers"][0]["image"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn events(world: &World) -> Vec<String> {
+    world
+        .cluster
+        .take_events()
+        .into_iter()
+        .map(|(reason, _)| reason)
+        .collect()
+}
+
+fn edit(world: &World, change: impl FnOnce(&mut Value)) {
+    world
+        .cluster
+        .edit("tables", NAMESPACE, "orders", |table| change(&mut table["spec"]));
+}
+
+#[tokio::test]
+async fn a_new_image_reaches_one_pod_after_the_other() {
+    let mut world = ready().await;
+    world.image = "partita:next".into();
+    // The first pass tells the StatefulSets, the next takes the first pod.
+    world.pass_of("orders").await.unwrap();
+    let first = world.cluster.names("statefulsets")[0].clone();
+    let old = uids(&world, "pods");
+    world.pass_of("orders").await.unwrap();
+    assert_eq!(world.condition("Reconciling").1, "RollingUpdate");
+    let replaced = uids(&world, "pods").iter().filter(|uid| !old.contains(uid)).count();
+    assert_eq!(replaced, 1);
+    // It does not come back: nobody else is touched.
+    world.cluster.set_pod(
+        NAMESPACE,
+        &first,
+        json!({"conditions": [{"type": "Ready", "status": NOT_READY}]}),
+    );
+    for _ in 0..3 {
+        world.pass_of("orders").await.unwrap();
+    }
+    assert_eq!(uids(&world, "pods").iter().filter(|uid| !old.contains(uid)).count(), 1);
+    let words = world.condition("Reconciling").2;
+    assert!(
+        words.ends_with(&format!("waiting for shop/{first}-0 to be ready again")),
+        "{words}"
+    );
+    // Not even by another operator.
+    world.restart();
+    world.pass_of("orders").await.unwrap();
+    assert_eq!(uids(&world, "pods").iter().filter(|uid| !old.contains(uid)).count(), 1);
+    world.cluster.set_pod(
+        NAMESPACE,
+        &first,
+        json!({"conditions": [{"type": "Ready", "status": "True"}]}),
+    );
+    world.settle().await;
+    assert_eq!(images(&world), ["partita:next"; 4]);
+    assert!(world.condition("Ready").0 && !world.condition("Reconciling").0);
+    assert_eq!(events(&world), ["RollingUpdate"]);
+    assert!(world.nodes.made().values().all(|times| *times == 1));
+}
+
+#[tokio::test]
+async fn a_pod_that_does_not_serve_is_replaced_at_once() {
+    let mut world = ready().await;
+    for host in world.cluster.names("statefulsets") {
+        world.cluster.set_pod(
+            NAMESPACE,
+            &host,
+            json!({"conditions": [{"type": "Ready", "status": NOT_READY}]}),
+        );
+    }
+    world.image = "partita:next".into();
+    world.pass_of("orders").await.unwrap();
+    world.pass_of("orders").await.unwrap();
+    assert_eq!(images(&world), ["partita:next"; 4]);
+}
+
+#[tokio::test]
+async fn other_units_restart_nobody() {
+    let mut world = ready().await;
+    let before = uids(&world, "pods");
+    edit(&world, |spec| {
+        spec["provisionedThroughput"]["readCapacityUnits"] = json!(3000)
+    });
+    world.settle().await;
+    assert_eq!(uids(&world, "pods"), before);
+    assert!(!world.condition("Reconciling").0);
+}
+
+#[tokio::test]
+async fn volumes_grow_and_their_pods_stay() {
+    let mut kills = 0;
+    loop {
+        let mut world = ready().await;
+        let (pods, claims) = (uids(&world, "pods"), uids(&world, "persistentvolumeclaims"));
+        edit(&world, |spec| spec["storage"] = json!({"size": "40Gi"}));
+        world.cluster.set_budget(Some(kills));
+        let mut killed = false;
+        for _ in 0..20 {
+            if world.pass_of("orders").await.unwrap() == Pass::Killed {
+                killed = true;
+                break;
+            }
+        }
+        world.cluster.set_budget(None);
+        world.settle().await;
+        assert_eq!(
+            (uids(&world, "pods"), uids(&world, "persistentvolumeclaims")),
+            (pods, claims)
+        );
+        for claim in world.cluster.all("persistentvolumeclaims") {
+            assert_eq!(
+                claim["spec"]["resources"]["requests"]["storage"], "40Gi",
+                "killed at {kills}"
+            );
+        }
+        for set in world.cluster.all("statefulsets") {
+            let template = &set["spec"]["volumeClaimTemplates"][0];
+            assert_eq!(
+                template["spec"]["resources"]["requests"]["storage"], "40Gi",
+                "killed at {kills}"
+            );
+        }
+        assert!(world.condition("Ready").0 && !world.condition("Reconciling").0);
+        if !killed {
+            break;
+        }
+        kills += 1;
+    }
+    assert!(kills > 10, "there were only {kills} writes to be killed at");
+}
+
+#[tokio::test]
+async fn a_size_is_a_floor() {
+    let mut world = ready().await;
+    edit(&world, |spec| spec["storage"] = json!({"size": "10Gi"}));
+    world.settle().await;
+    assert!(world.condition("Ready").0 && !world.condition("Stalled").0);
+    for claim in world.cluster.all("persistentvolumeclaims") {
+        assert_eq!(claim["spec"]["resources"]["requests"]["storage"], "30Gi");
+    }
+}
+
+#[tokio::test]
+async fn a_volume_that_may_not_grow_holds_nothing_else_up() {
+    let mut world = ready().await;
+    world.cluster.refuse("persistentvolumeclaims", "the class is fixed");
+    edit(&world, |spec| {
+        spec["storage"] = json!({"size": "40Gi"});
+        spec["timeToLive"] = json!({"attributeName": "until", "enabled": true});
+    });
+    for _ in 0..20 {
+        world.pass_of("orders").await.unwrap();
+    }
+    let (stalled, reason, message) = world.condition("Stalled");
+    assert!(stalled && world.condition("Ready").0);
+    assert_eq!(reason, "VolumeCannotGrow");
+    assert!(
+        message.contains("the class is fixed") && message.contains("allowVolumeExpansion"),
+        "{message}"
+    );
+    assert_eq!(world.table()["status"]["state"]["time_to_live"], "Enabled");
+    edit(&world, |spec| spec["storage"] = Value::Null);
+    world.settle().await;
+    assert!(!world.condition("Stalled").0);
+}
+
+#[tokio::test]
+async fn what_keeps_a_node_away_is_said_and_after_a_while_insisted_on() {
+    let mut world = ready().await;
+    let host = world.cluster.names("statefulsets")[1].clone();
+    world.nodes.silence(&[&host]);
+    let no_room = "0/3 nodes are available: 3 Insufficient memory.";
+    world.cluster.set_pod(
+        NAMESPACE,
+        &host,
+        json!({"conditions": [
+            {"type": "Ready", "status": NOT_READY},
+            {"type": "PodScheduled", "status": "False", "message": no_room}]}),
+    );
+    world.settle().await;
+    let (ready, reason, message) = world.condition("Ready");
+    assert!(!ready);
+    assert_eq!(reason, "PartitionsUnavailable");
+    assert!(
+        message.contains("no node takes it: 0/3 nodes are available: 3 Insufficient memory"),
+        "{message}"
+    );
+    assert!(!world.condition("Stalled").0, "it may come by itself");
+    world.later(601_000);
+    world.settle().await;
+    let (stalled, reason, message) = world.condition("Stalled");
+    assert!(stalled);
+    assert_eq!(reason, "ProgressDeadlineExceeded");
+    assert!(
+        message.contains("within 10 minutes") && message.contains("Insufficient memory"),
+        "{message}"
+    );
+    assert_eq!(events(&world), ["PartitionsUnavailable", "ProgressDeadlineExceeded"]);
+    world.nodes.silence(&[]);
+    world.cluster.set_pod(
+        NAMESPACE,
+        &host,
+        json!({"conditions": [{"type": "Ready", "status": "True"}]}),
+    );
+    world.settle().await;
+    assert!(world.condition("Ready").0 && !world.condition("Stalled").0);
+}
