@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use partita_gateway::metrics::LATENCY_BUCKETS;
+use partita_model::admin::Load;
 use partita_model::capacity::{HalfUnits, WriteCost, read_units};
 use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
 use partita_model::request::Refusal;
@@ -42,10 +43,14 @@ pub enum Kind {
     Stats,
     /// Descriptors.
     Describe,
+    /// Who leads.
+    Leader,
 }
 
 /// Labels of [`Kind`], by its place.
-const KINDS: [&str; 7] = ["get", "write", "page", "command", "position", "stats", "describe"];
+const KINDS: [&str; 8] = [
+    "get", "write", "page", "command", "position", "stats", "describe", "leader",
+];
 
 /// Labels of results, by their place.
 const RESULTS: [&str; 11] = [
@@ -75,6 +80,7 @@ impl Kind {
             Operation::Position(_) => Self::Position,
             Operation::Stats => Self::Stats,
             Operation::Describe(_) => Self::Describe,
+            Operation::Leader => Self::Leader,
         }
     }
 
@@ -87,6 +93,7 @@ impl Kind {
             Self::Position => 4,
             Self::Stats => 5,
             Self::Describe => 6,
+            Self::Leader => 7,
         }
     }
 }
@@ -195,7 +202,7 @@ impl Usage {
     /// Counts an answer. Groups that are not here are counted together: callers can name any number of them.
     pub fn note(&self, store: &Store, group: GroupId, kind: Kind, reply: &Reply, took: Duration) {
         self.latency[kind.place()].observe(took.as_secs_f64());
-        if kind == Kind::Describe {
+        if matches!(kind, Kind::Describe | Kind::Leader) {
             return;
         }
         let Some(counters) = self.counters(store, group) else {
@@ -211,6 +218,19 @@ impl Usage {
                     counters.charge_write(cost);
                 }
             }
+        }
+    }
+
+    /// What was asked of a partition since the process started.
+    pub fn load(&self, group: GroupId) -> Load {
+        let counted = self.groups.read().get(&group).cloned();
+        let Some(counted) = counted else { return Load::default() };
+        let requests = counted.requests.iter().flatten();
+        let indexes: u64 = counted.index_half_units.lock().values().sum();
+        Load {
+            requests: requests.map(|count| count.load(Ordering::Relaxed)).sum(),
+            read_half_units: counted.read_half_units.load(Ordering::Relaxed),
+            write_half_units: counted.write_half_units.load(Ordering::Relaxed) + indexes,
         }
     }
 
