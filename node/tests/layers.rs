@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "partita",
         &[
+            "partita-admission",
             "partita-crds",
             "partita-transport",
             "partita-model",

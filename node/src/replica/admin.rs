@@ -41,6 +41,7 @@ type Body = Result<Bytes, BytesRejection>;
 pub fn router(admin: Arc<Admin<Node>>) -> axum::Router {
     admin::router()
         .route("/store", get(store))
+        .route("/hot-keys", get(hot_keys))
         .route("/groups/{id}", get(get_group).put(put_group).delete(delete_group))
         .route("/groups/{id}/voters", put(members::put_voters))
         .route("/groups/{id}/replica", put(members::put_replica))
@@ -65,6 +66,10 @@ async fn get_group(State(admin): Shared, Path(id): Path<String>) -> Result<Respo
     let node = serving_node(&admin)?;
     let group = group(&node, &id)?;
     json(&state::group(&node, &group))
+}
+
+async fn hot_keys(State(admin): Shared) -> Result<Response, Problem> {
+    json(&serving_node(&admin)?.admission.hot_keys())
 }
 
 async fn put_group(State(admin): Shared, Path(id): Path<String>, body: Body) -> Result<Response, Problem> {

@@ -3,7 +3,7 @@
 //! 1. Bind both addresses; the admin API answers from now on (not ready yet).
 //! 2. Open the data folder: nobody else can, and what was written is recovered. Say who this store is, and find the others
 //!    with which it shares groups ([`peers`]).
-//! 3. Follow the directory ([`places`]), deliver to global indexes, sweep what has expired ([`serving`]).
+//! 3. Follow the directory ([`places`], [`units`]), deliver to global indexes, sweep what has expired ([`serving`]).
 //! 4. Ready: serve routers and other replicas ([`service`]), and the operator ([`admin`]).
 //! 5. Told to stop: not ready, give away what is led here ([`drain`]), tell callers to go elsewhere, finish what runs, flush,
 //!    leave.
@@ -18,6 +18,7 @@ mod node;
 mod peers;
 mod places;
 mod service;
+mod units;
 mod usage;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::admin::Admin;
 use crate::cli::Replica;
 use crate::directory::{Directory, Location};
 use crate::process;
+use crate::serving::admission::{self, Admission};
 use crate::serving::delivery::Deliveries;
 use crate::serving::{expiry, open_store};
 use drain::Drain;
@@ -74,6 +76,12 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
     let places = places::follow(directory.subscribe(), &store, &client);
     let clock: Clock = Arc::new(process::now_ms);
     let deliveries = Deliveries::start(Arc::clone(&store), places, Arc::clone(&clock));
+    let admission = Admission::start(
+        admission::Options::from(&options.admission),
+        &options.storage.data,
+        &store,
+    )?;
+    units::follow(&admission, &store, directory.subscribe(), Arc::clone(&clock));
     let every = Duration::from_millis(options.storage.expiry_interval_ms);
     let expired_items = expiry::start(&store, clock, every);
 
@@ -86,6 +94,7 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
     admin.serves(Arc::new(Node {
         store: Arc::clone(&store),
         jobs: Jobs::new(Arc::clone(&deliveries)),
+        admission: Arc::clone(&admission),
         deliveries,
         directory,
         expired_items,
@@ -100,7 +109,12 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
     if let Some(path) = &options.process.ready_file {
         process::announce(path, listen, admin_listen)?;
     }
-    let groups = Arc::new(Groups::new(Arc::clone(&store), usage, Arc::clone(&book)));
+    let groups = Arc::new(Groups {
+        store: Arc::clone(&store),
+        admission: Arc::clone(&admission),
+        usage,
+        book: Arc::clone(&book),
+    });
     let mut copied = book.copied();
     let told = async {
         tokio::select! {
@@ -116,7 +130,11 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
     if let Some(reason) = &*book.copied().borrow() {
         bail!("{reason}");
     }
-    tokio::task::spawn_blocking(move || store.shutdown()).await?;
+    tokio::task::spawn_blocking(move || {
+        admission.save();
+        store.shutdown();
+    })
+    .await?;
     tracing::info!("stopped");
     Ok(())
 }

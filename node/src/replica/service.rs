@@ -1,7 +1,7 @@
 //! What routers and other replicas ask of the groups of this store.
 //!
 //! 1. Find the group; without one the answer says which of the table's partitions are here.
-//! 2. The group answers. A panic on the way is an error for that caller and nobody else, like in the gateway.
+//! 2. The group answers, if there are units for what is asked ([`Admission`]). A panic on the way is an error for that caller and nobody else, like in the gateway.
 //! 3. A refusal that says that the caller's route or schema is out of date carries the descriptors of the table's
 //!    partitions, so that the caller can correct itself.
 //! 4. Counted: by partition what it cost, by operation how long it took ([`Usage`]).
@@ -24,20 +24,21 @@ use partita_transport::{
 use uuid::Uuid;
 
 use super::usage::{Kind, Usage};
+use crate::serving::admission::Admission;
 
 /// The groups of a store.
 pub struct Groups {
-    store: Arc<Store>,
-    usage: Arc<Usage>,
-    book: Arc<AddressBook>,
+    /// The store.
+    pub store: Arc<Store>,
+    /// What their units admit.
+    pub admission: Arc<Admission>,
+    /// What is counted of requests.
+    pub usage: Arc<Usage>,
+    /// Where other stores are.
+    pub book: Arc<AddressBook>,
 }
 
 impl Groups {
-    /// Of this store, counted there; other stores are in the book.
-    pub fn new(store: Arc<Store>, usage: Arc<Usage>, book: Arc<AddressBook>) -> Self {
-        Self { store, usage, book }
-    }
-
     async fn answer(&self, id: GroupId, operation: Operation) -> Reply {
         let group = match operation {
             Operation::Describe(table) => return Ok(Answer::Describe(known(&self.store, table))),
@@ -68,9 +69,9 @@ impl Groups {
     /// Asks a group that is here.
     async fn ask(&self, group: &Arc<Group>, operation: Operation) -> Result<Answer, Refusal> {
         Ok(match operation {
-            Operation::Get(request) => Answer::Get(group.get(request).await?),
-            Operation::Write(request) => Answer::Write(group.write(request).await?),
-            Operation::Page(request) => Answer::Page(group.page(request).await?),
+            Operation::Get(request) => Answer::Get(self.admission.get(group, request).await?),
+            Operation::Write(request) => Answer::Write(self.admission.write(group, request).await?),
+            Operation::Page(request) => Answer::Page(self.admission.page(group, request).await?),
             Operation::Command(command) => Answer::Command(group.command(command).await?),
             Operation::Position(source) => Answer::Position(group.position(source).await?),
             Operation::Stats => Answer::Stats(stats(group)),

@@ -16,6 +16,8 @@ use super::shared::{PATIENCE, until};
 use super::table::{get, put, record, spec, text, thing};
 
 pub const NAMES: [&str; 3] = ["first", "second", "third"];
+/// A table here has one read unit: what is tested is not its capacity.
+const UNLIMITED: [&str; 2] = ["--admission", "off"];
 
 /// See the module's header.
 pub struct Trio {
@@ -42,7 +44,7 @@ impl Trio {
     /// With this table; leaders are spread over the nodes.
     pub async fn with(spec: TableSpec) -> Self {
         let cluster = Cluster::new();
-        let nodes = NAMES.iter().map(|name| (*name, cluster.start(name))).collect();
+        let nodes = NAMES.iter().map(|name| (*name, cluster.start_with(name, &UNLIMITED))).collect();
         let trio = Self {
             cluster,
             record: record(spec),
@@ -172,7 +174,7 @@ impl Trio {
 
     /// The same, at this address.
     pub fn restart_at(&mut self, name: &'static str, address: &str) {
-        let node = self.cluster.start_at(name, address, &[]);
+        let node = self.cluster.start_at(name, address, &UNLIMITED);
         self.nodes.insert(name, node);
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod admission;
 mod process;
 #[path = "../shared/mod.rs"]
 mod shared;

@@ -1,6 +1,7 @@
 //! What the admin API says of the store and its groups.
 
-use partita_model::admin::{GroupState, MemberRole, MemberState, ReplicationState, StoreAddress, StoreState};
+use partita_model::admin::{GroupState, Load, MemberRole, MemberState, ReplicationState, StoreAddress, StoreState};
+use partita_model::capacity::UnitKind;
 use partita_model::partition::PartitionDescriptor;
 use partita_replication::Group;
 use partita_replication::members::{Member, Role};
@@ -33,7 +34,11 @@ pub fn group(node: &Node, group: &Group) -> GroupState {
         term: stats.term,
         applied: stats.applied.index,
         sizes: serving::sizes(group),
-        load: node.usage.load(group.id()),
+        load: Load {
+            requests: node.usage.requests(group.id()),
+            read_half_units: node.admission.used_half_units(group.id(), UnitKind::Read),
+            write_half_units: node.admission.used_half_units(group.id(), UnitKind::Write),
+        },
         replication: ReplicationState {
             replica: stats.replica,
             leader: (stats.leads != 0).then_some(stats.leads),
