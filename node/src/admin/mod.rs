@@ -3,6 +3,7 @@
 //! It is there from the first moment: `/healthz` says that the process is alive, `/readyz` that it serves. A role adds
 //! routes of its own.
 
+pub mod client;
 pub mod exposition;
 
 use std::sync::Arc;

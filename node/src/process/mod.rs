@@ -16,6 +16,12 @@ pub fn now_ms() -> u64 {
     since.map_or(0, |since| since.as_millis() as u64)
 }
 
+/// This program, as a person would call it.
+pub fn program() -> String {
+    let own = std::env::args().next();
+    own.unwrap_or_else(|| "partita".to_owned())
+}
+
 /// Listens; the address that was bound (port 0: any free one). An error names the flag.
 pub async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(address)

@@ -1,17 +1,21 @@
 //! A store behind routers.
 //!
 //! 1. Bind both addresses; the admin API answers from now on (not ready yet).
-//! 2. Open the data folder: nobody else can, and what was written is recovered.
+//! 2. Open the data folder: nobody else can, and what was written is recovered. Say who this store is, and find the others
+//!    with which it shares groups ([`peers`]).
 //! 3. Follow the directory ([`places`], [`units`]), deliver to global indexes, sweep what has expired ([`serving`]).
 //! 4. Ready: serve routers and other replicas ([`service`]), and the operator ([`admin`]).
-//! 5. Told to stop: not ready, tell callers to go elsewhere, finish what runs, flush, leave.
+//! 5. Told to stop: not ready, give away what is led here ([`drain`]), tell callers to go elsewhere, finish what runs, flush,
+//!    leave.
 //!
 //! Which groups live here is the operator's affair: it makes and destroys them through the admin API. Whatever is asked
 //! of a group that is not here, or no longer as the caller thinks, is answered with what the store does have.
 
 mod admin;
+mod drain;
 mod jobs;
 mod node;
+mod peers;
 mod places;
 mod service;
 mod units;
@@ -21,8 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use partita_replication::Clock;
-use partita_transport::{Client, ClientOptions, Identity, Limits, Role, Server};
+use partita_replication::{Clock, Peers};
+use partita_transport::{Client, ClientOptions, Identity, Letters, Limits, Role, Server};
 
 use crate::admin::Admin;
 use crate::cli::Replica;
@@ -31,6 +35,7 @@ use crate::process;
 use crate::serving::admission::{self, Admission};
 use crate::serving::delivery::Deliveries;
 use crate::serving::{expiry, open_store};
+use drain::Drain;
 use jobs::Jobs;
 use node::Node;
 use service::Groups;
@@ -56,10 +61,17 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
     let admin = Arc::new(Admin::new());
     tokio::spawn(crate::admin::serve(admin_listener, admin::router(Arc::clone(&admin))));
 
-    let store = open_store(&options.storage).await?;
+    let mail = Arc::new(peers::Mail::default());
+    let store = open_store(&options.storage, Some(Arc::clone(&mail) as Arc<dyn Peers>)).await?;
+    let own = peers::introduce(&options.storage.data, &store, listen, options.advertise.as_deref())?;
+    let book = peers::address_book(&options.storage.data, own.clone())?;
     let cache = options.storage.data.join(DIRECTORY_FOLDER);
     let directory = Directory::follow_location(&options.directory, Some(&cache)).context("--directory")?;
-    let identity = Identity::new(Role::Replica, name(store.uuid()));
+    let identity = Identity::new(Role::Replica, name(store.uuid()))
+        .of_cluster(&options.cluster)
+        .with_store(own);
+    let letters = Letters::new(identity.clone(), Arc::clone(&book));
+    mail.connect(letters.clone());
     let client = Client::new(ClientOptions::new(identity.clone()));
     let places = places::follow(directory.subscribe(), &store, &client);
     let clock: Clock = Arc::new(process::now_ms);
@@ -78,7 +90,7 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
         drain_time_max: Duration::from_secs(options.process.drain_seconds),
         ..Limits::default()
     };
-    let server = Server::new(identity, limits);
+    let server = Server::new(identity.clone(), limits);
     admin.serves(Arc::new(Node {
         store: Arc::clone(&store),
         jobs: Jobs::new(Arc::clone(&deliveries)),
@@ -89,18 +101,35 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
         usage: Arc::clone(&usage),
         server: server.clone(),
         client,
+        identity,
+        letters: letters.clone(),
+        drain: Drain::start(&store),
     }));
     tracing::info!(%listen, admin = %admin_listen, store = %store.uuid(), groups = store.groups().len(), "serving");
     if let Some(path) = &options.process.ready_file {
         process::announce(path, listen, admin_listen)?;
     }
-    let groups = Arc::new(Groups::new(Arc::clone(&store), Arc::clone(&admission), usage));
+    let groups = Arc::new(Groups {
+        store: Arc::clone(&store),
+        admission: Arc::clone(&admission),
+        usage,
+        book: Arc::clone(&book),
+    });
+    let mut copied = book.copied();
     let told = async {
-        let signal = stop.recv().await;
-        tracing::info!(signal, "stopping");
-        admin.stops();
+        tokio::select! {
+            signal = stop.recv() => {
+                tracing::info!(signal, "stopping");
+                admin.stops();
+                drain::hand_over(&store).await;
+            }
+            Ok(_) = copied.wait_for(Option::is_some) => {}
+        }
     };
     server.serve(listener, groups, told).await?;
+    if let Some(reason) = &*book.copied().borrow() {
+        bail!("{reason}");
+    }
     tokio::task::spawn_blocking(move || {
         admission.close();
         store.shutdown();

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use partita_replication::{Group, Store};
-use partita_transport::{Client, Server};
+use partita_transport::{Client, Identity, Letters, Server};
 
+use super::drain::Drain;
 use super::jobs::Jobs;
 use super::places::Place;
 use super::usage::Usage;
@@ -36,6 +37,12 @@ pub struct Node {
     pub server: Server,
     /// The calling side.
     pub client: Client,
+    /// What others know of this process.
+    pub identity: Identity,
+    /// Letters to other stores.
+    pub letters: Letters,
+    /// Giving away what is led here.
+    pub drain: Drain,
 }
 
 impl Measured for Node {
@@ -130,6 +137,25 @@ impl Node {
             "counter",
             "Deliveries to other replicas that were not sent or not answered; they are repeated",
             client.not_sent + client.lost,
+        );
+        let letters = self.letters.stats();
+        one(
+            "partita_letters_connections",
+            "gauge",
+            "Open connections to stores that share groups with this one",
+            letters.connections,
+        );
+        one(
+            "partita_letters_sent_bytes_total",
+            "counter",
+            "Bytes of letters to other stores",
+            letters.bytes,
+        );
+        one(
+            "partita_letters_dropped_total",
+            "counter",
+            "Batches of letters dropped: their store was away, or too slow; what matters is sent again",
+            letters.dropped,
         );
         one(
             "partita_directory_source_away_seconds",

@@ -60,7 +60,8 @@ async fn run_in(options: Router) -> anyhow::Result<()> {
     let (admin_listener, admin_listen) = process::bind("--admin-listen", options.endpoint.admin_listen).await?;
     let kubernetes = api_server(&options).await?;
     let namespace = release_namespace(&options, kubernetes.as_ref());
-    let client = Client::new(ClientOptions::new(Identity::new(Role::Router, name())));
+    let identity = Identity::new(Role::Router, name()).of_cluster(&options.cluster);
+    let client = Client::new(ClientOptions::new(identity));
 
     let (directory, tables) = follow(&options, kubernetes.as_ref())?;
     let admin = Arc::new(Admin::new());

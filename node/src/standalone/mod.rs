@@ -10,7 +10,7 @@ mod admin;
 mod banner;
 mod catalog;
 mod exposition;
-mod manifests;
+pub mod manifests;
 mod tables;
 
 use std::sync::Arc;
@@ -59,7 +59,7 @@ async fn run_in(options: Standalone, auth: Auth) -> anyhow::Result<()> {
     let admin = Arc::new(Admin::new());
     tokio::spawn(crate::admin::serve(admin_listener, admin::router(Arc::clone(&admin))));
 
-    let store = serving::open_store(&options.storage).await?;
+    let store = serving::open_store(&options.storage, None).await?;
     let metrics = Arc::new(Metrics::register(admin.registry())?);
     let clock: Clock = Arc::new(process::now_ms);
     let units = admission::Options::from(&options.admission);

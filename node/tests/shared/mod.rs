@@ -47,6 +47,18 @@ impl Process {
         self.child.wait().unwrap()
     }
 
+    /// Sends it a signal: STOP, CONT.
+    #[allow(dead_code)] // Only a cluster's tests do.
+    pub fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        let told = kill
+            .arg(format!("-{name}"))
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
+        assert!(told.success());
+    }
+
     /// Ends the process in the middle of whatever it does.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

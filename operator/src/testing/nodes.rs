@@ -105,6 +105,9 @@ impl Inner {
         let fresh = StoreState {
             uuid: format!("store-of-{claim}"),
             version: "0".to_owned(),
+            cluster: String::new(),
+            address: String::new(),
+            draining: false,
             groups: Vec::new(),
         };
         Ok(self.stores.entry(claim).or_insert(fresh))
@@ -127,6 +130,8 @@ impl Inner {
                             term: 1,
                             applied: 1,
                             sizes: PartitionSizes::default(),
+                            replication: Default::default(),
+                            load: Default::default(),
                         });
                         *self.made.entry(group).or_default() += 1;
                     }

@@ -131,6 +131,7 @@ impl<S: Storage> Group<S> {
             replica: self.record.replica,
             leads: replica.leader(),
             members: Arc::clone(replica.members()),
+            progress: replica.progress((self.core.elapsed)()),
             committed: replica.committed_index(),
             serving: replica.serving_term(),
             lease_until: replica.lease_until(),
@@ -150,11 +151,21 @@ impl<S: Storage> Group<S> {
     /// Returns when the change is applied here (of a replacement, when both configurations are in force; the leader then
     /// leaves the old one by itself).
     pub async fn change_members(&self, id: Uuid, change: MemberChange) -> Result<Changed, MembershipError> {
+        self.change_members_at(id, None, change).await
+    }
+
+    /// The same, only if the membership epoch is the expected one.
+    pub async fn change_members_at(
+        &self,
+        id: Uuid,
+        expected: Option<u64>,
+        change: MemberChange,
+    ) -> Result<Changed, MembershipError> {
         if matches!(change, MemberChange::AddLearner { .. }) {
             self.leave_birth_behind().await?;
         }
         let now = (self.core.elapsed)();
-        match self.with_turn(|replica| replica.change_members(id, change, now))? {
+        match self.with_turn(|replica| replica.change_members(id, expected, change, now))? {
             Wish::Made(changed) => Ok(changed),
             Wish::Proposed(waiting) => {
                 waiting.await?;
@@ -193,6 +204,18 @@ impl<S: Storage> Group<S> {
     /// does not take over: ask again.)
     pub fn transfer_leadership(&self, to: ReplicaId) -> Result<(), MembershipError> {
         self.with_turn(|replica| replica.transfer(to))
+    }
+
+    /// Asks the voter that has most of the log to take the leadership over. False when this replica does not lead, or
+    /// nobody is there who could.
+    pub fn hand_over(&self) -> bool {
+        let now = (self.core.elapsed)();
+        self.with_turn(|replica| replica.hand_over(now))
+    }
+
+    /// The last entry whose effects are in the state's files: what a restart need not apply again.
+    pub fn flushed(&self) -> Result<LogPosition, PartitionError> {
+        self.reader.flushed_at()
     }
 
     /// Who leads, and a wake-up whenever that changes.
@@ -383,8 +406,13 @@ impl<S: Storage> Group<S> {
         self.fresh_until.store(replica.fresh_until(), Ordering::Release);
         let leader = replica.leader();
         let now = Leadership { leader, serving };
-        if *self.leadership.borrow() != now {
+        let before = *self.leadership.borrow();
+        if before != now {
             self.leadership.send_replace(now);
+            if before.serving != now.serving {
+                // Who works beside leaders (deliveries, expiry) begins, or ends.
+                self.core.changed();
+            }
         }
         self.has_peers
             .store(replica.members().members.len() != 1, Ordering::Relaxed);

@@ -45,6 +45,14 @@ impl Admission {
         json!({"keys": keys})
     }
 
+    /// What requests to a partition have used since the process started.
+    pub fn used_half_units(&self, group: GroupId, kind: UnitKind) -> u64 {
+        let meters = self.meters.read();
+        meters
+            .get(&group)
+            .map_or(0, |meter| meter.counted(kind).used_half_units)
+    }
+
     /// Appends everything that is counted, of the partitions that are `there`.
     pub fn expose(&self, text: &mut String, there: impl Fn(GroupId) -> bool) {
         let mut meters: Vec<_> = self

@@ -5,7 +5,7 @@
 //! 3. [`watch`] does both again whenever a file changes.
 
 mod document;
-mod folder;
+pub mod folder;
 mod reconcile;
 mod watch;
 

@@ -399,9 +399,14 @@ impl Driver {
                 }
                 Kind::Pong => {}
                 Kind::GoAway => leave = true,
-                kind @ (Kind::Hello | Kind::Welcome | Kind::Reject | Kind::Request | Kind::Cancel | Kind::Ping) => {
-                    return Err(FrameError::Unexpected(kind));
-                }
+                kind @ (Kind::Hello
+                | Kind::Welcome
+                | Kind::Reject
+                | Kind::Request
+                | Kind::Cancel
+                | Kind::Ping
+                | Kind::Letters
+                | Kind::Addresses) => return Err(FrameError::Unexpected(kind)),
             }
         }
         drop(state);

@@ -7,7 +7,7 @@
 
 mod connection;
 mod error;
-mod pool;
+pub(crate) mod pool;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use self::error::{CallError, Cause};
 use self::pool::Pool;
-use crate::operation::{Answer, GroupStats, Operation, Reply};
+use crate::operation::{Answer, GroupLeader, GroupStats, Operation, Reply};
 use crate::protocol::Identity;
 use crate::stats::{ClientStats, Count};
 
@@ -95,7 +95,7 @@ struct Shared {
 
 /// What is counted.
 #[derive(Debug, Default)]
-struct Counts {
+pub(crate) struct Counts {
     connections: Count,
     connections_opened: Count,
     connections_failed: Count,
@@ -287,6 +287,14 @@ impl Peer {
             other => Err(mismatch(&other)),
         }
     }
+
+    /// Who leads the group, as far as this peer knows. Answered from memory.
+    pub async fn leader(&self, group: GroupId, patience: Duration) -> Result<GroupLeader, CallError> {
+        match self.call_within(group, Operation::Leader, patience).await? {
+            Answer::Leader(reply) => Ok(reply),
+            other => Err(mismatch(&other)),
+        }
+    }
 }
 
 /// The peer answered another question.
@@ -299,6 +307,7 @@ fn mismatch(answer: &Answer) -> CallError {
         Answer::Position(_) => "Position",
         Answer::Stats(_) => "Stats",
         Answer::Describe(_) => "Describe",
+        Answer::Leader(_) => "Leader",
     };
     CallError::Lost(Cause::Unreadable(format!("an answer to {name}").into()))
 }

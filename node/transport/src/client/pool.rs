@@ -155,12 +155,17 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<(TcpStream, Welcome), HandshakeError> {
-        let mut stream = TcpStream::connect(&self.address).await?;
-        // Without it a short request waits for the acknowledgement of the one before.
-        stream.set_nodelay(true)?;
-        let welcome = protocol::greet(&mut stream, &Hello::of(&self.options.identity)).await?;
-        Ok((stream, welcome))
+        dial(&self.address, &Hello::of(&self.options.identity)).await
     }
+}
+
+/// Opens a connection and greets.
+pub async fn dial(address: &str, hello: &Hello) -> Result<(TcpStream, Welcome), HandshakeError> {
+    let mut stream = TcpStream::connect(address).await?;
+    // Without it a short message waits for the acknowledgement of the one before.
+    stream.set_nodelay(true)?;
+    let welcome = protocol::greet(&mut stream, hello).await?;
+    Ok((stream, welcome))
 }
 
 impl Drop for Pool {

@@ -18,21 +18,29 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use uuid::Uuid;
 
 use super::{Service, Shared};
 use crate::frame::{FrameError, Kind, MESSAGE_BYTES_MAX};
 use crate::inbox::Inbox;
+use crate::letters::KnownAddress;
 use crate::operation::{Operation, Reason, Refused, Reply};
 use crate::outbox::{Outbox, PushError};
-use crate::protocol::{self, HandshakeError};
+use crate::protocol::{self, HandshakeError, StoreIdentity, VERSION_LETTERS, Welcomed};
 
 /// The server's half of the handshake: who it is. A connection for which there is no place is told so.
-pub async fn greet(stream: &mut TcpStream, shared: &Shared, full: Option<&String>) -> Result<String, HandshakeError> {
+pub async fn greet<S: Service>(
+    stream: &mut TcpStream,
+    shared: &Shared,
+    service: &S,
+    full: Option<&String>,
+) -> Result<Welcomed, HandshakeError> {
     let limits = &shared.limits;
     let requests_max = u32::try_from(limits.requests_max).unwrap_or(u32::MAX);
-    let greeting = protocol::welcome(stream, &shared.identity, shared.versions, requests_max, full);
+    let meet = |store: &StoreIdentity| service.meet(store);
+    let greeting = protocol::welcome(stream, &shared.identity, shared.versions, requests_max, full, meet);
     match timeout(limits.handshake_time_max, greeting).await {
-        Ok(greeted) => greeted.map(|(_, peer)| peer),
+        Ok(greeted) => greeted,
         Err(_) => Err(HandshakeError::Timeout(limits.handshake_time_max)),
     }
 }
@@ -54,6 +62,8 @@ pub struct Connection<'a, S> {
     shared: &'a Shared,
     service: &'a S,
     peer: &'a str,
+    /// The store that may send letters here.
+    store: Option<Uuid>,
     inbox: Inbox,
     outbox: Outbox,
     /// Taken from the outbox and being written, from `at` on.
@@ -71,11 +81,13 @@ pub struct Connection<'a, S> {
 
 impl<'a, S: Service> Connection<'a, S> {
     /// A connection on which nothing has been said.
-    pub fn new(shared: &'a Shared, service: &'a S, peer: &'a str) -> Self {
+    pub fn new(shared: &'a Shared, service: &'a S, welcomed: &'a Welcomed) -> Self {
+        let store = welcomed.store.as_ref().map(|store| store.uuid);
         Self {
             shared,
             service,
-            peer,
+            peer: &welcomed.peer,
+            store: store.filter(|_| welcomed.version >= VERSION_LETTERS),
             inbox: Inbox::new(shared.limits.message_bytes_max),
             outbox: Outbox::default(),
             writing: Vec::new(),
@@ -191,6 +203,14 @@ impl<'a, S: Service> Connection<'a, S> {
                 }
                 Kind::Ping => self.outbox.push_empty(Kind::Pong, id),
                 Kind::GoAway => self.finished = true,
+                kind @ (Kind::Letters | Kind::Addresses) => {
+                    let from = self.store.ok_or(FrameError::Unexpected(kind))?;
+                    let taken = match kind {
+                        Kind::Letters => self.service.letters(from, &message.payload),
+                        _ => addresses(&message.payload).map(|known| self.service.addresses(known)),
+                    };
+                    taken.map_err(FrameError::Letters)?;
+                }
                 kind @ (Kind::Hello | Kind::Welcome | Kind::Reject | Kind::Answer | Kind::Pong) => {
                     return Err(FrameError::Unexpected(kind));
                 }
@@ -259,6 +279,10 @@ impl<S> Drop for Connection<'_, S> {
     fn drop(&mut self) {
         self.shared.counts.in_flight.sub(self.running.len() as u64);
     }
+}
+
+fn addresses(payload: &[u8]) -> Result<Vec<KnownAddress>, String> {
+    postcard::from_bytes(payload).map_err(|error| error.to_string())
 }
 
 fn unreadable(error: &postcard::Error) -> Refused {

@@ -19,9 +19,11 @@ use partita_partition::descriptor::GroupId;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
+use uuid::Uuid;
 
+use crate::letters::KnownAddress;
 use crate::operation::{Operation, Reply};
-use crate::protocol::{Identity, Versions};
+use crate::protocol::{Identity, StoreIdentity, Versions};
 use crate::stats::{Count, ServerStats};
 
 /// How long to wait after a failed accept: the usual reason, no file descriptors, goes away when others close.
@@ -34,6 +36,19 @@ pub trait Service: Send + Sync + 'static {
     /// Answers one operation. The future is polled on its connection's task, so it must not block; what is ready at
     /// once costs no task. It is dropped when the caller cancels or its connection ends.
     fn call(&self, group: GroupId, operation: Operation) -> impl Future<Output = Reply> + Send;
+
+    /// Whether a store may come: the reason if not.
+    fn meet(&self, _store: &StoreIdentity) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Takes letters of another store's replicas; an error closes its connection. It must not block.
+    fn letters(&self, _from: Uuid, _letters: &[u8]) -> Result<(), String> {
+        Err("this process has no replicas".to_owned())
+    }
+
+    /// Hears where another store knows stores to be.
+    fn addresses(&self, _known: Vec<KnownAddress>) {}
 }
 
 /// What a server takes on.
@@ -200,13 +215,13 @@ impl Server {
         shared.counts.connections_accepted.add(1);
         let place = shared.enter(from.ip());
         let greeted = tokio::select! {
-            greeted = connection::greet(&mut stream, shared, place.as_ref().err()) => greeted,
+            greeted = connection::greet(&mut stream, shared, &*service, place.as_ref().err()) => greeted,
             // Somebody who has not yet been welcomed has asked for nothing.
             _ = stopped.wait_for(|stopped| *stopped) => return,
         };
         match greeted {
-            Ok(peer) => {
-                let connection = connection::Connection::new(shared, &*service, &peer);
+            Ok(welcomed) => {
+                let connection = connection::Connection::new(shared, &*service, &welcomed);
                 connection.run(stream, &mut stopped).await;
             }
             Err(error) => {

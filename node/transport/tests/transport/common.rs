@@ -106,7 +106,7 @@ pub fn client() -> Client {
 }
 
 /// Waits for a condition.
-pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let met = async {
         while !condition() {
             tokio::task::yield_now().await;
@@ -138,7 +138,7 @@ impl Raw {
     pub async fn accept(listener: &TcpListener) -> Self {
         let (mut stream, _) = within(listener.accept()).await.unwrap();
         let us = Identity::new(Role::Replica, "raw");
-        protocol::welcome(&mut stream, &us, Versions::OURS, 1000, None)
+        protocol::welcome(&mut stream, &us, Versions::OURS, 1000, None, |_| Ok(()))
             .await
             .unwrap();
         Self(stream)

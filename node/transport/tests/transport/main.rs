@@ -9,6 +9,7 @@ mod failures;
 mod golden;
 mod handshake;
 mod hostile;
+mod letters;
 mod round_trip;
 mod samples;
 mod stopping;
