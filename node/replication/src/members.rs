@@ -182,6 +182,14 @@ impl Members {
         }
     }
 
+    /// The members of a split's child: the same, who have changed nothing yet.
+    pub(crate) fn of_child(&self) -> Self {
+        Self {
+            done: VecDeque::new(),
+            ..self.clone()
+        }
+    }
+
     /// A store that was the only one wrote no name for itself.
     pub(crate) fn at_home(mut self, store: Uuid) -> Self {
         for member in self.members.iter_mut().filter(|member| member.store.is_nil()) {

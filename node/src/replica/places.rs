@@ -95,6 +95,14 @@ impl IndexTarget for Place {
         .await
     }
 
+    async fn close(&self, sources: Vec<(GroupId, u64)>) -> Result<(), Undelivered> {
+        if let Some(group) = self.store.group(self.group) {
+            return IndexTarget::close(&group, sources).await;
+        }
+        let closed = self.peer.command(self.group, Command::Close(sources)).await;
+        closed.map(drop).map_err(|error| self.failed(error))
+    }
+
     async fn position(&self, source: GroupId) -> Result<Option<Delivered>, Undelivered> {
         if let Some(group) = self.here() {
             return IndexTarget::position(&group, source).await;
