@@ -113,6 +113,10 @@ pub struct Router {
     #[arg(long, value_name = "NAME", env = "PARTITA_TABLE_STORAGE_CLASS")]
     pub table_storage_class: Option<String>,
 
+    /// Certificates for other processes.
+    #[command(flatten)]
+    pub peers: Peers,
+
     /// What every role has.
     #[command(flatten)]
     pub process: Process,
@@ -184,7 +188,7 @@ impl Endpoint {
 pub struct Replica {
     /// Address for routers and other replicas (port 0: any free one)
     ///
-    /// Whoever reaches it reads and writes everything here: in Kubernetes a network policy decides who does.
+    /// Without --peer-tls, whoever reaches it reads and writes everything here.
     #[arg(long, value_name = "ADDR", env = "PARTITA_LISTEN", default_value = "127.0.0.1:8100")]
     pub listen: SocketAddr,
 
@@ -206,9 +210,27 @@ pub struct Replica {
     #[command(flatten)]
     pub storage: Storage,
 
+    /// Certificates for other processes.
+    #[command(flatten)]
+    pub peers: Peers,
+
     /// What every role has.
     #[command(flatten)]
     pub process: Process,
+}
+
+/// How processes know each other.
+#[derive(Debug, Clone, Args)]
+pub struct Peers {
+    /// Folder with tls.crt, tls.key and ca.crt, such as a mounted Secret: processes then only speak mutual TLS with each
+    /// other
+    ///
+    /// tls.crt has a DNS name like router.partita.internal or replica.partita.internal, and is good for servers and clients;
+    /// ca.crt holds everybody who may have signed the others'. With a domain in between (replica.shop.partita.internal) a
+    /// process only talks to those whose domain is its own, contains it or lies within it. The files are read again when
+    /// they change.
+    #[arg(long, value_name = "DIR", env = "PARTITA_PEER_TLS")]
+    pub peer_tls: Option<PathBuf>,
 }
 
 /// Settings of whoever has a store.

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use partita_replication::Clock;
+use partita_tls::Role as Name;
 use partita_transport::{Client, ClientOptions, Identity, Limits, Role, Server};
 
 use crate::admin::Admin;
@@ -29,6 +30,7 @@ use crate::directory::{Directory, Location};
 use crate::process;
 use crate::serving::delivery::Deliveries;
 use crate::serving::{expiry, open_store};
+use crate::tls;
 use jobs::Jobs;
 use node::Node;
 use service::Groups;
@@ -49,6 +51,7 @@ pub fn run(options: Replica) -> anyhow::Result<()> {
 
 async fn run_in(options: Replica) -> anyhow::Result<()> {
     let mut stop = process::stop()?;
+    let tls = tls::follow(&options.peers, Name::Replica)?;
     let (listener, listen) = process::bind("--listen", options.listen).await?;
     let (admin_listener, admin_listen) = process::bind("--admin-listen", options.admin_listen).await?;
     let admin = Arc::new(Admin::new());
@@ -58,7 +61,9 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
     let cache = options.storage.data.join(DIRECTORY_FOLDER);
     let directory = Directory::follow_location(&options.directory, Some(&cache)).context("--directory")?;
     let identity = Identity::new(Role::Replica, name(store.uuid()));
-    let client = Client::new(ClientOptions::new(identity.clone()));
+    let mut calling = ClientOptions::new(identity.clone());
+    calling.tls = tls.clone();
+    let client = Client::new(calling);
     let places = places::follow(directory.subscribe(), &store, &client);
     let clock: Clock = Arc::new(process::now_ms);
     let deliveries = Deliveries::start(Arc::clone(&store), places, Arc::clone(&clock));
@@ -70,7 +75,7 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
         drain_time_max: Duration::from_secs(options.process.drain_seconds),
         ..Limits::default()
     };
-    let server = Server::new(identity, limits);
+    let server = Server::new(identity, limits).with_tls(tls.clone());
     admin.serves(Arc::new(Node {
         store: Arc::clone(&store),
         jobs: Jobs::new(Arc::clone(&deliveries)),
@@ -80,6 +85,7 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
         usage: Arc::clone(&usage),
         server: server.clone(),
         client,
+        tls,
     }));
     tracing::info!(%listen, admin = %admin_listen, store = %store.uuid(), groups = store.groups().len(), "serving");
     if let Some(path) = &options.process.ready_file {

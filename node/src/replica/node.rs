@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use partita_replication::{Group, Store};
+use partita_tls::{Current, Mutual};
 use partita_transport::{Client, Server};
 
 use super::jobs::Jobs;
@@ -14,6 +15,7 @@ use crate::admin::exposition::family;
 use crate::directory::Directory;
 use crate::serving;
 use crate::serving::delivery::Deliveries;
+use crate::tls;
 
 /// A replica that serves.
 pub struct Node {
@@ -33,6 +35,8 @@ pub struct Node {
     pub server: Server,
     /// The calling side.
     pub client: Client,
+    /// The certificates of both.
+    pub tls: Option<Current<Mutual>>,
 }
 
 impl Measured for Node {
@@ -45,6 +49,9 @@ impl Measured for Node {
         });
         self.lag(text);
         self.transport(text);
+        if let Some(tls) = &self.tls {
+            tls::expose(text, &[("peers", tls.status())]);
+        }
     }
 }
 

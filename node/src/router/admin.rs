@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use axum::Router;
+use partita_tls::{Current, Mutual};
 use partita_transport::Client;
 
 use crate::admin::exposition::family;
 use crate::admin::{self, Admin, Measured};
 use crate::directory::{Directory, serve};
+use crate::tls;
 
 /// What is measured when it is asked for.
 pub struct Shown {
@@ -17,6 +19,8 @@ pub struct Shown {
     pub client: Client,
     /// How many access keys there are; `None` when everybody may call.
     pub keys: Option<Box<dyn Fn() -> usize + Send + Sync>>,
+    /// The certificates for nodes and others.
+    pub tls: Option<Current<Mutual>>,
 }
 
 /// The admin API's routes.
@@ -30,6 +34,9 @@ impl Measured for Shown {
     fn expose(&self, text: &mut String) {
         self.expose_directory(text);
         self.expose_client(text);
+        if let Some(tls) = &self.tls {
+            tls::expose(text, &[("peers", tls.status())]);
+        }
         if let Some(count) = &self.keys {
             gauge(
                 text,

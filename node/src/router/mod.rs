@@ -27,13 +27,14 @@ use partita_gateway::auth::Auth;
 use partita_gateway::backend::Account;
 use partita_gateway::http::{App, Limits, serve};
 use partita_gateway::metrics::Metrics;
+use partita_tls::Role as Name;
 use partita_transport::{Client, ClientOptions, Identity, Role};
 
 use crate::admin::Admin;
 use crate::cli::{CredentialsSource, Router};
 use crate::directory::kubernetes::Kubernetes;
 use crate::directory::{Directory, Location};
-use crate::{credentials, process};
+use crate::{credentials, process, tls};
 use admin::Shown;
 use backend::Routed;
 use control::{Control, Tables};
@@ -56,11 +57,14 @@ pub fn run(options: Router) -> anyhow::Result<()> {
 
 async fn run_in(options: Router) -> anyhow::Result<()> {
     let mut stop = process::stop()?;
+    let tls = tls::follow(&options.peers, Name::Router)?;
     let (listener, listen) = process::bind("--listen", options.endpoint.listen).await?;
     let (admin_listener, admin_listen) = process::bind("--admin-listen", options.endpoint.admin_listen).await?;
     let kubernetes = api_server(&options).await?;
     let namespace = release_namespace(&options, kubernetes.as_ref());
-    let client = Client::new(ClientOptions::new(Identity::new(Role::Router, name())));
+    let mut calling = ClientOptions::new(Identity::new(Role::Router, name()));
+    calling.tls = tls.clone();
+    let client = Client::new(calling);
 
     let (directory, tables) = follow(&options, kubernetes.as_ref())?;
     let admin = Arc::new(Admin::new());
@@ -78,6 +82,7 @@ async fn run_in(options: Router) -> anyhow::Result<()> {
         directory: Arc::clone(&directory),
         client: client.clone(),
         keys: auth.counted(),
+        tls,
     }));
 
     let limits = Limits {

@@ -10,10 +10,12 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures::future::{AbortHandle, Abortable, Aborted, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use partita_partition::descriptor::GroupId;
+use partita_tls::{Mutual, Role, Stream};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -26,15 +28,69 @@ use crate::operation::{Operation, Reason, Refused, Reply};
 use crate::outbox::{Outbox, PushError};
 use crate::protocol::{self, HandshakeError};
 
-/// The server's half of the handshake: who it is. A connection for which there is no place is told so.
-pub async fn greet(stream: &mut TcpStream, shared: &Shared, full: Option<&String>) -> Result<String, HandshakeError> {
-    let limits = &shared.limits;
-    let requests_max = u32::try_from(limits.requests_max).unwrap_or(u32::MAX);
-    let greeting = protocol::welcome(stream, &shared.identity, shared.versions, requests_max, full);
-    match timeout(limits.handshake_time_max, greeting).await {
-        Ok(greeted) => greeted.map(|(_, peer)| peer),
-        Err(_) => Err(HandshakeError::Timeout(limits.handshake_time_max)),
+/// What a peer is told that speaks our protocol as it is.
+const ONLY_TLS: &str = "only mutual TLS is spoken here: the peer was started without --peer-tls";
+
+/// A peer that has been greeted.
+pub struct Greeted {
+    /// The bytes' way.
+    pub stream: Stream,
+    /// Who it is.
+    pub peer: String,
+    /// For how long its certificate is valid.
+    pub valid_for: Option<Duration>,
+}
+
+/// The server's half of the handshakes: who it is. A connection for which there is no place is told so.
+pub async fn greet(
+    stream: TcpStream,
+    shared: &Shared,
+    tls: Option<&Mutual>,
+    full: Option<&String>,
+) -> Result<Greeted, HandshakeError> {
+    let limit = shared.limits.handshake_time_max;
+    match timeout(limit, welcome(stream, shared, tls, full)).await {
+        Ok(greeted) => greeted,
+        Err(_) => Err(HandshakeError::Timeout(limit)),
     }
+}
+
+async fn welcome(
+    stream: TcpStream,
+    shared: &Shared,
+    tls: Option<&Mutual>,
+    full: Option<&String>,
+) -> Result<Greeted, HandshakeError> {
+    let requests_max = u32::try_from(shared.limits.requests_max).unwrap_or(u32::MAX);
+    let (mut stream, known) = match tls {
+        None => (Stream::Plain(stream), None),
+        Some(tls) => {
+            let accepted = match tls.accept(stream, &[Role::Router, Role::Replica]).await {
+                Err(partita_tls::HandshakeError::Plain(mut stream)) => {
+                    protocol::turn_away(&mut stream, ONLY_TLS).await?;
+                    return Err(HandshakeError::Plain);
+                }
+                accepted => accepted?,
+            };
+            (Stream::from(accepted.stream), Some(accepted.peer))
+        }
+    };
+    let known = match known.transpose() {
+        Ok(known) => known,
+        Err(stranger) => {
+            protocol::turn_away(&mut stream, &stranger.to_string()).await?;
+            return Err(stranger.into());
+        }
+    };
+    let (_, peer) = protocol::welcome(&mut stream, &shared.identity, shared.versions, requests_max, full).await?;
+    Ok(Greeted {
+        stream,
+        peer: match &known {
+            Some(known) => format!("{peer} as {}", known.name),
+            None => peer,
+        },
+        valid_for: known.map(|known| known.valid_for),
+    })
 }
 
 /// What a request that waits becomes: its id, its bytes, its reply.
@@ -89,7 +145,7 @@ impl<'a, S: Service> Connection<'a, S> {
     }
 
     /// Serves until one of both ends it.
-    pub async fn run(mut self, mut stream: TcpStream, stopped: &mut watch::Receiver<bool>) {
+    pub async fn run(mut self, mut stream: Stream, stopped: &mut watch::Receiver<bool>) {
         let Err(end) = self.converse(&mut stream, stopped).await;
         let peer = self.peer;
         match end {
@@ -105,12 +161,13 @@ impl<'a, S: Service> Connection<'a, S> {
 
     async fn converse(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         stopped: &mut watch::Receiver<bool>,
     ) -> Result<std::convert::Infallible, End> {
         let (mut reader, mut writer) = stream.split();
         let mut tick = self.ticks();
         let mut leaving = false;
+        let mut unflushed = false;
         loop {
             self.start_requests().await.map_err(End::Frame)?;
             while let Some(Some(ended)) = self.running.next().now_or_never() {
@@ -130,6 +187,11 @@ impl<'a, S: Service> Connection<'a, S> {
                     let written = written.map_err(End::Peer)?;
                     self.at += written;
                     self.shared.counts.bytes_out.add(written as u64);
+                    unflushed = writer.buffers();
+                }
+                flushed = writer.flush(), if unflushed && self.at == self.writing.len() => {
+                    flushed.map_err(End::Peer)?;
+                    unflushed = false;
                 }
                 Some(ended) = self.running.next(), if !self.running.is_empty() => self.finish(ended),
                 read = self.inbox.read(&mut reader), if room => {

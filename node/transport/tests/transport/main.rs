@@ -12,3 +12,4 @@ mod hostile;
 mod round_trip;
 mod samples;
 mod stopping;
+mod tls;
