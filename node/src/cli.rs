@@ -79,7 +79,7 @@ pub struct Router {
     pub endpoint: Endpoint,
 
     /// Where to learn of tables and their partitions: kubernetes (Table and Partition resources), another router's admin
-    /// address (http://HOST:PORT) or a file (file:PATH). Only with kubernetes can tables be made, changed and removed here
+    /// address (http://HOST:PORT, https://HOST:PORT with --peer-tls) or a file (file:PATH). Only with kubernetes can tables be made, changed and removed here
     #[arg(long, value_name = "SOURCE", env = "PARTITA_DIRECTORY", default_value = "kubernetes")]
     pub directory: Location,
 
@@ -162,6 +162,16 @@ pub struct Endpoint {
     #[arg(long, value_name = "NAME", env = "PARTITA_REGION", default_value = "us-east-1")]
     pub region: String,
 
+    /// Speak HTTPS at --listen, and nothing else: file with the certificate and the intermediate ones behind it, in PEM format
+    ///
+    /// It is read again when it changes, and so is the key: no restart is needed.
+    #[arg(long, value_name = "FILE", env = "PARTITA_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// File with the private key of --tls-cert, in PEM format
+    #[arg(long, value_name = "FILE", env = "PARTITA_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
     /// Let everybody who can reach --listen read, change and delete everything: without --credentials only loopback
     /// addresses are accepted otherwise
     #[arg(long, env = "PARTITA_ALLOW_NON_LOOPBACK_WITHOUT_CREDENTIALS")]
@@ -169,6 +179,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// How clients begin its address.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls_cert.is_some() { "https" } else { "http" }
+    }
+
     /// Refuses an address that others can reach when everybody may do everything, unless that is waived.
     pub fn check_reachability(&self, credentials: bool) -> anyhow::Result<()> {
         if !credentials && !self.listen.ip().is_loopback() && !self.allow_non_loopback_without_credentials {
@@ -201,8 +216,8 @@ pub struct Replica {
     )]
     pub admin_listen: SocketAddr,
 
-    /// Where to learn of the partitions of global indexes: a router's admin address (http://HOST:PORT) or a file
-    /// (file:PATH)
+    /// Where to learn of the partitions of global indexes: a router's admin address (http://HOST:PORT, https://HOST:PORT with
+    /// --peer-tls) or a file (file:PATH)
     #[arg(long, value_name = "SOURCE", env = "PARTITA_DIRECTORY")]
     pub directory: Location,
 
@@ -231,6 +246,16 @@ pub struct Peers {
     /// they change.
     #[arg(long, value_name = "DIR", env = "PARTITA_PEER_TLS")]
     pub peer_tls: Option<PathBuf>,
+
+    /// With --peer-tls: address of the admin API over mutual TLS. --admin-listen then has nothing but /metrics, /healthz
+    /// and /readyz
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "PARTITA_ADMIN_TLS_LISTEN",
+        default_value = "127.0.0.1:8002"
+    )]
+    pub admin_tls_listen: SocketAddr,
 }
 
 /// Settings of whoever has a store.

@@ -1,10 +1,10 @@
 //! Certificates of this process: what the command line says of them, and what is measured.
 
 use anyhow::{Context, bail};
-use partita_tls::{Current, Files, Mutual, Role, Status};
+use partita_tls::{Current, Files, Https, Mutual, Role, Status};
 
 use crate::admin::exposition::family;
-use crate::cli::Peers;
+use crate::cli::{Endpoint, Peers};
 
 /// Follows the certificates for other processes, if there are to be any. Needs a runtime.
 pub fn follow(options: &Peers, role: Role) -> anyhow::Result<Option<Current<Mutual>>> {
@@ -16,6 +16,15 @@ pub fn follow(options: &Peers, role: Role) -> anyhow::Result<Option<Current<Mutu
     if name.role != role {
         bail!("--peer-tls {}: the certificate is {name}, and this is a {role}", folder.display());
     }
+    Ok(Some(tls))
+}
+
+/// Follows the certificate for clients, if there is to be one. Needs a runtime.
+pub fn https(options: &Endpoint) -> anyhow::Result<Option<Current<Https>>> {
+    let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else {
+        return Ok(None);
+    };
+    let tls = Current::follow(Files::pair(certificate, key)).context("--tls-cert and --tls-key")?;
     Ok(Some(tls))
 }
 

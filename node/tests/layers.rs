@@ -10,10 +10,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("partita-admission", &["partita-model"]),
     ("partita-partition", &["partita-model"]),
     ("partita-replication", &["partita-model", "partita-partition"]),
-    ("partita-gateway", &["partita-model"]),
+    ("partita-gateway", &["partita-model", "partita-tls"]),
     ("partita-tls", &[]),
     ("partita-transport", &["partita-model", "partita-partition", "partita-tls"]),
-    ("partita-operator", &["partita-crds", "partita-model"]),
+    ("partita-operator", &["partita-crds", "partita-model", "partita-tls"]),
     (
         "partita",
         &[

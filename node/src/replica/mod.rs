@@ -24,7 +24,7 @@ use partita_replication::Clock;
 use partita_tls::Role as Name;
 use partita_transport::{Client, ClientOptions, Identity, Limits, Role, Server};
 
-use crate::admin::Admin;
+use crate::admin::{Addresses, Admin};
 use crate::cli::Replica;
 use crate::directory::{Directory, Location};
 use crate::process;
@@ -53,13 +53,14 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
     let mut stop = process::stop()?;
     let tls = tls::follow(&options.peers, Name::Replica)?;
     let (listener, listen) = process::bind("--listen", options.listen).await?;
-    let (admin_listener, admin_listen) = process::bind("--admin-listen", options.admin_listen).await?;
+    let addresses = Addresses::bind(options.admin_listen, &options.peers, tls.as_ref()).await?;
+    let (admin_listen, admin_tls) = (addresses.admin, addresses.admin_tls);
     let admin = Arc::new(Admin::new());
-    tokio::spawn(crate::admin::serve(admin_listener, admin::router(Arc::clone(&admin))));
+    addresses.serve(&admin, admin::router(Arc::clone(&admin)), admin::CALLERS);
 
     let store = open_store(&options.storage).await?;
     let cache = options.storage.data.join(DIRECTORY_FOLDER);
-    let directory = Directory::follow_location(&options.directory, Some(&cache)).context("--directory")?;
+    let directory = Directory::follow_location(&options.directory, Some(&cache), tls.as_ref())?.context("--directory")?;
     let identity = Identity::new(Role::Replica, name(store.uuid()));
     let mut calling = ClientOptions::new(identity.clone());
     calling.tls = tls.clone();
@@ -89,7 +90,7 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
     }));
     tracing::info!(%listen, admin = %admin_listen, store = %store.uuid(), groups = store.groups().len(), "serving");
     if let Some(path) = &options.process.ready_file {
-        process::announce(path, listen, admin_listen)?;
+        process::announce(path, listen, admin_listen, admin_tls)?;
     }
     let groups = Arc::new(Groups::new(Arc::clone(&store), usage));
     let told = async {

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../shared/certificates.rs"]
+mod certificates;
+mod https;
 mod process;
 #[path = "../shared/mod.rs"]
 mod shared;

@@ -138,28 +138,36 @@ impl Files {
 
     /// Reads them.
     pub fn read(&self) -> Result<Pem, Unusable> {
-        let (chain_bytes, key_bytes) = (bytes(&self.certificate)?, bytes(&self.key)?);
-        let chain = certificates(&self.certificate, &chain_bytes)?;
-        let certificate = chain.first().and_then(Certificate::read);
-        let mut all = vec![chain_bytes, key_bytes];
-        let mut authorities = Vec::new();
-        if let Some(path) = &self.authorities {
-            let bytes = bytes(path)?;
-            authorities = certificates(path, &bytes)?;
-            all.push(bytes);
-        }
+        let authorities = self.authorities.as_deref().map(bytes).transpose()?;
+        self.parse(bytes(&self.certificate)?, bytes(&self.key)?, authorities)
+    }
+
+    fn parse(&self, chain: Vec<u8>, key: Vec<u8>, authorities: Option<Vec<u8>>) -> Result<Pem, Unusable> {
+        let parsed = certificates(&self.certificate, &chain)?;
+        let certificate = parsed.first().and_then(Certificate::read);
+        let trusted = match (&self.authorities, &authorities) {
+            (Some(path), Some(bytes)) => certificates(path, bytes)?,
+            _ => Vec::new(),
+        };
         Ok(Pem {
             files: self.clone(),
             certificate: certificate.ok_or_else(|| content(&self.certificate, "certificate"))?,
-            key: PrivateKeyDer::from_pem_slice(&all[1]).map_err(|_| content(&self.key, "private key"))?,
-            chain,
-            authorities,
-            bytes: all,
+            key: PrivateKeyDer::from_pem_slice(&key).map_err(|_| content(&self.key, "private key"))?,
+            chain: parsed,
+            authorities: trusted,
+            bytes: [Some(chain), Some(key), authorities].into_iter().flatten().collect(),
         })
     }
 }
 
 impl Pem {
+    /// What is in no file: a Secret's content.
+    pub fn in_memory(certificate: &str, key: &str, authorities: &str) -> Result<Self, Unusable> {
+        let owned = |text: &str| text.as_bytes().to_vec();
+        let files = Files::in_folder(Path::new(""));
+        files.parse(owned(certificate), owned(key), Some(owned(authorities)))
+    }
+
     /// What the certificate's file is refused for.
     pub(crate) fn refused(&self, error: &rustls::Error) -> Unusable {
         let path = self.files.certificate.clone();

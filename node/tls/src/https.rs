@@ -1,6 +1,5 @@
 //! TLS to clients, who show no certificate.
 
-use std::io;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -9,6 +8,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::files::{Pem, Unusable};
+use crate::mutual::{HandshakeError, linger, speaks_tls};
 use crate::provider;
 use crate::reload::Loaded;
 
@@ -21,8 +21,16 @@ pub struct Https {
 
 impl Https {
     /// The server's half of a handshake.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await
+    pub async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, HandshakeError> {
+        let stream = speaks_tls(stream).await?;
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.config));
+        match acceptor.accept(stream).into_fallible().await {
+            Ok(stream) => Ok(stream),
+            Err((error, stream)) => {
+                linger(stream).await;
+                Err(error.into())
+            }
+        }
     }
 }
 

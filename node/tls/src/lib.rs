@@ -6,11 +6,12 @@
 //! 3. [`Mutual`] is what those files mean between processes: each side shows a certificate of a known authority, with a
 //!    name that is related to the other's. [`Https`] is what they mean to clients, who show none.
 //! 4. [`Current`] follows the files: what is opened from then on uses the new ones, and a broken file changes nothing.
-//! 5. [`Stream`] is a connection with or without TLS.
+//! 5. [`Stream`] is a connection with or without TLS; [`Connector`] opens them for HTTP clients.
 //! 6. [`authority`] makes authorities and certificates: for the operator, and for tests.
 
 pub mod authority;
 mod certificate;
+mod connector;
 mod files;
 mod https;
 mod mutual;
@@ -19,6 +20,7 @@ mod reload;
 mod stream;
 
 pub use certificate::Certificate;
+pub use connector::Connector;
 pub use files::{Files, Pem, Unusable};
 pub use https::Https;
 pub use mutual::{Accepted, HandshakeError, Mutual, Stranger};

@@ -105,10 +105,7 @@ impl Mutual {
 
     /// The server's half of a handshake, with a peer of one of these roles.
     pub async fn accept(&self, stream: TcpStream, roles: &[Role]) -> Result<Accepted, HandshakeError> {
-        let mut first = [0];
-        if stream.peek(&mut first).await? == 1 && first != [HANDSHAKE] {
-            return Err(HandshakeError::Plain(stream));
-        }
+        let stream = speaks_tls(stream).await?;
         let acceptor = TlsAcceptor::from(Arc::clone(&self.server));
         match acceptor.accept(stream).into_fallible().await {
             Ok(stream) => Ok(Accepted {
@@ -161,8 +158,17 @@ impl Mutual {
     }
 }
 
+/// A client that begins a handshake, or one that is given back.
+pub(crate) async fn speaks_tls(stream: TcpStream) -> Result<TcpStream, HandshakeError> {
+    let mut first = [0];
+    match stream.peek(&mut first).await? {
+        1 if first != [HANDSHAKE] => Err(HandshakeError::Plain(stream)),
+        _ => Ok(stream),
+    }
+}
+
 /// Lets a peer read the alert that it was sent.
-async fn linger(mut stream: TcpStream) {
+pub(crate) async fn linger(mut stream: TcpStream) {
     let unread = async {
         stream.shutdown().await?;
         let mut buffer = [0; 1024];

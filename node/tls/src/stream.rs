@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, tcp};
 use tokio_rustls::TlsStream;
 
@@ -52,6 +52,16 @@ impl Stream {
 }
 
 impl WriteHalf<'_> {
+    /// Writes some of these bytes; without any, lets go of what waits in a buffer. Nothing is lost or written twice when the
+    /// future is dropped.
+    pub async fn push(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            self.flush().await?;
+            return Ok(0);
+        }
+        self.write(bytes).await
+    }
+
     /// Whether what was written may wait in a buffer until it is flushed.
     pub fn buffers(&self) -> bool {
         matches!(self, Self::Tls(_))

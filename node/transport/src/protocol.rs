@@ -133,7 +133,7 @@ pub enum HandshakeError {
     #[error("the connection broke during the handshake: {0}")]
     Io(#[from] std::io::Error),
     /// The first bytes are not ours.
-    #[error("the peer does not speak this protocol (its first bytes are {0:02x?}{})", hint(.0))]
+    #[error("the peer does not speak this protocol (its first bytes are {0:02x?}{hint})", hint = hint(.0))]
     Magic([u8; MAGIC.len()]),
     /// A frame that is not what belongs here.
     #[error("a broken greeting: {0}")]

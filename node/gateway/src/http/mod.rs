@@ -1,6 +1,7 @@
 //! The HTTP side: from a listener to a finished answer.
 //!
-//! 1. [`serve`] accepts connections, at most [`Limits::connections_max`] at once, and drains them at the end;
+//! 1. [`serve`] accepts connections, at most [`Limits::connections_max`] at once, with TLS if there is a certificate, and
+//!    drains them at the end;
 //! 2. [`route`] sorts by method and path: `POST /` is the API, `GET /` the health line, `OPTIONS` a preflight;
 //! 3. [`body`] collects and inflates the body within bounds of size, memory and time;
 //! 4. [`call`] names the operation, finds out who asks, runs the operation and counts it;
@@ -17,6 +18,7 @@ mod shield;
 use std::sync::Arc;
 use std::time::Duration;
 
+use partita_tls::{Current, Https};
 use tokio::sync::Semaphore;
 
 use crate::auth::Auth;
@@ -31,6 +33,8 @@ const MIB: usize = 1024 * 1024;
 pub struct Limits {
     /// Connections open at once; the next one waits in the listener's backlog.
     pub connections_max: usize,
+    /// How long a TLS handshake may take.
+    pub handshake_time_max: Duration,
     /// How long a connection may be idle, or take to send a request's head.
     pub head_time_max: Duration,
     /// How long a body may take to arrive.
@@ -48,6 +52,7 @@ impl Default for Limits {
         Self {
             // Ten thousand idle connections are nothing special for SDKs with pools.
             connections_max: 20_000,
+            handshake_time_max: Duration::from_secs(10),
             // Longer than the idle time of the SDKs' own pools (botocore, Java: 60 s), so that they close first.
             head_time_max: Duration::from_secs(120),
             body_time_max: Duration::from_secs(30),
@@ -66,6 +71,7 @@ pub struct App<B> {
     auth: Auth,
     metrics: Arc<Metrics>,
     limits: Limits,
+    tls: Option<Current<Https>>,
     /// Room for large bodies, in KiB.
     bodies: Arc<Semaphore>,
 }
@@ -82,7 +88,13 @@ impl<B> App<B> {
             auth,
             metrics,
             limits,
+            tls: None,
             bodies,
         }
+    }
+
+    /// Speaks HTTPS, if there is a certificate, and nothing else.
+    pub fn with_tls(self, tls: Option<Current<Https>>) -> Self {
+        Self { tls, ..self }
     }
 }

@@ -17,7 +17,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use partita_partition::descriptor::GroupId;
 use partita_tls::Stream;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
@@ -355,16 +354,13 @@ impl Driver {
             }
             tokio::select! {
                 biased;
-                written = writer.write(&self.writing[self.at..]), if self.at < self.writing.len() => {
+                written = writer.push(&self.writing[self.at..]), if self.at < self.writing.len() || unflushed => {
                     let written = written.map_err(End::Peer)?;
                     self.at += written;
                     self.written += written as u64;
                     connection.counts.bytes_out.add(written as u64);
-                    unflushed = writer.buffers();
-                }
-                flushed = writer.flush(), if unflushed && self.at == self.writing.len() => {
-                    flushed.map_err(End::Peer)?;
-                    unflushed = false;
+                    // What TLS has taken may wait in its buffer; a push of nothing is what lets go of it.
+                    unflushed = written > 0 && writer.buffers();
                 }
                 read = self.inbox.read(&mut reader) => {
                     let read = read.map_err(End::Peer)?;

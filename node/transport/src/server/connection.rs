@@ -16,7 +16,6 @@ use futures::future::{AbortHandle, Abortable, Aborted, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use partita_partition::descriptor::GroupId;
 use partita_tls::{Mutual, Role, Stream};
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
@@ -183,15 +182,12 @@ impl<'a, S: Service> Connection<'a, S> {
             let room = self.has_room();
             tokio::select! {
                 biased;
-                written = writer.write(&self.writing[self.at..]), if self.at < self.writing.len() => {
+                written = writer.push(&self.writing[self.at..]), if self.at < self.writing.len() || unflushed => {
                     let written = written.map_err(End::Peer)?;
                     self.at += written;
                     self.shared.counts.bytes_out.add(written as u64);
-                    unflushed = writer.buffers();
-                }
-                flushed = writer.flush(), if unflushed && self.at == self.writing.len() => {
-                    flushed.map_err(End::Peer)?;
-                    unflushed = false;
+                    // What TLS has taken may wait in its buffer; a push of nothing is what lets go of it.
+                    unflushed = written > 0 && writer.buffers();
                 }
                 Some(ended) = self.running.next(), if !self.running.is_empty() => self.finish(ended),
                 read = self.inbox.read(&mut reader), if room => {

@@ -248,17 +248,19 @@ async fn leaving(
     outlived: impl Future<Output = ()>,
     drain: Duration,
 ) {
-    tokio::select! {
-        _ = stopped.wait_for(|stopped| *stopped) => {
-            leave.send_replace(true);
-            // Whoever stops the server has an eye on how long this takes.
-            std::future::pending().await
-        }
+    let stopped = async { stopped.wait_for(|stopped| *stopped).await.is_ok() };
+    let told = tokio::select! {
+        told = stopped => told,
         () = outlived => {
             leave.send_replace(true);
-            tokio::time::sleep(drain).await;
+            return tokio::time::sleep(drain).await;
         }
+    };
+    if told {
+        leave.send_replace(true);
     }
+    // Whoever stops the server has an eye on how long this takes.
+    std::future::pending().await
 }
 
 /// A panic of the service ends its connection, and must not go unseen.
