@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::directory::Location;
+use crate::serving::admission::Mode;
 
 /// DynamoDB tables on your own machines.
 #[derive(Debug, Parser)]
@@ -65,6 +66,10 @@ pub struct Standalone {
     /// What is stored, and how.
     #[command(flatten)]
     pub storage: Storage,
+
+    /// Who may use how much.
+    #[command(flatten)]
+    pub admission: Admission,
 
     /// What every role has.
     #[command(flatten)]
@@ -229,6 +234,10 @@ pub struct Replica {
     #[command(flatten)]
     pub peers: Peers,
 
+    /// Who may use how much.
+    #[command(flatten)]
+    pub admission: Admission,
+
     /// What every role has.
     #[command(flatten)]
     pub process: Process,
@@ -282,6 +291,33 @@ pub struct Storage {
     #[arg(long, value_name = "MS", env = "PARTITA_EXPIRY_INTERVAL_MS", default_value_t = 1000,
           value_parser = clap::value_parser!(u64).range(10..))]
     pub expiry_interval_ms: u64,
+}
+
+/// Settings of admission: what tables' capacity units allow.
+#[derive(Debug, Clone, Args)]
+pub struct Admission {
+    /// What becomes of requests beyond a table's capacity units
+    ///
+    /// Units are counted in any case. A new table has its whole burst, so that a few hundred requests pass on a table with
+    /// one unit; on-demand tables begin with 12,000 read and 4,000 write units per second.
+    #[arg(long = "admission", value_name = "MODE", value_enum, env = "PARTITA_ADMISSION", default_value_t = Mode::Enforce)]
+    pub mode: Mode,
+
+    /// For how long units that are not used can be used later, in seconds
+    #[arg(long, value_name = "S", env = "PARTITA_BURST_SECONDS", default_value_t = 300,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub burst_seconds: u64,
+
+    /// Read units per second that one partition serves at most (more where the table has fewer partitions than its units ask
+    /// for)
+    #[arg(long, value_name = "UNITS", env = "PARTITA_PARTITION_READ_UNITS", default_value_t = 3000,
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub partition_read_units: u64,
+
+    /// The same for write units
+    #[arg(long, value_name = "UNITS", env = "PARTITA_PARTITION_WRITE_UNITS", default_value_t = 1000,
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub partition_write_units: u64,
 }
 
 /// Settings of every process.

@@ -14,7 +14,10 @@ pub fn follow(options: &Peers, role: Role) -> anyhow::Result<Option<Current<Mutu
     let tls = Current::<Mutual>::follow(Files::in_folder(folder)).context("--peer-tls")?;
     let name = tls.latest().name().clone();
     if name.role != role {
-        bail!("--peer-tls {}: the certificate is {name}, and this is a {role}", folder.display());
+        bail!(
+            "--peer-tls {}: the certificate is {name}, and this is a {role}",
+            folder.display()
+        );
     }
     Ok(Some(tls))
 }

@@ -12,11 +12,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("partita-replication", &["partita-model", "partita-partition"]),
     ("partita-gateway", &["partita-model", "partita-tls"]),
     ("partita-tls", &[]),
-    ("partita-transport", &["partita-model", "partita-partition", "partita-tls"]),
+    (
+        "partita-transport",
+        &["partita-model", "partita-partition", "partita-tls"],
+    ),
     ("partita-operator", &["partita-crds", "partita-model", "partita-tls"]),
     (
         "partita",
         &[
+            "partita-admission",
             "partita-crds",
             "partita-tls",
             "partita-transport",

@@ -73,6 +73,21 @@ impl Bucket {
         self.level
     }
 
+    /// The level now, in units.
+    pub fn balance(&mut self, now_ms: u64) -> f64 {
+        self.level(now_ms) as f64 / (2 * PARTS) as f64
+    }
+
+    /// What is left, in whole half units.
+    pub fn left(&mut self, now_ms: u64) -> HalfUnits {
+        HalfUnits(u64::try_from(self.level(now_ms) / PARTS).unwrap_or(0))
+    }
+
+    /// Whether it holds no more.
+    pub fn is_full(&mut self, now_ms: u64) -> bool {
+        self.level(now_ms) >= self.most()
+    }
+
     /// A clock that goes back fills nothing, and nothing twice.
     fn fill(&mut self, now_ms: u64) {
         let elapsed = now_ms.saturating_sub(self.at_ms);

@@ -37,23 +37,39 @@ impl Peak {
         }
     }
 
+    /// The same one somewhere else, where the clock shows another time: what the step that runs has seen is left behind.
+    /// `ready`: what the table has to be ready for at least.
+    pub fn resumed(self, ready: HalfUnits, now_ms: u64) -> Self {
+        Self {
+            settled: self.settled.max(ready.0 / 2),
+            used: 0,
+            step_ms: now_ms,
+            ..self
+        }
+    }
+
     /// Notes what was used.
     pub fn note(&mut self, used: HalfUnits, now_ms: u64) {
         self.pass(now_ms);
         self.used = self.used.saturating_add(used.0);
     }
 
-    /// The rate that is admitted now.
-    pub fn admitted(&mut self, now_ms: u64) -> HalfUnits {
-        self.pass(now_ms);
+    /// The rate that is admitted.
+    pub fn admitted(&self) -> HalfUnits {
         HalfUnits(self.settled.saturating_mul(2))
     }
 
-    /// Ends the steps that are over. After a long time without any load one look at the clock ends them all.
-    fn pass(&mut self, now_ms: u64) {
+    /// Whether there is anything to remember.
+    pub fn has_seen_load(&self) -> bool {
+        self.used > 0 || self.recent.iter().any(|average| *average > 0)
+    }
+
+    /// Ends the steps that are over; whether there were any. After a long time without any load one look at the clock ends
+    /// them all.
+    pub fn pass(&mut self, now_ms: u64) -> bool {
         let over = now_ms.saturating_sub(self.step_ms) / STEP_MS;
         if over == 0 {
-            return;
+            return false;
         }
         self.step_ms += over * STEP_MS;
         self.end_step(self.used / (STEP_MS / 1000));
@@ -61,6 +77,7 @@ impl Peak {
         for _ in 1..over.min(STEPS as u64 + 1) {
             self.end_step(0);
         }
+        true
     }
 
     fn end_step(&mut self, average: u64) {

@@ -1,19 +1,203 @@
-//! Shares of a table's rate for partitions that live in different processes.
+//! Shares of a table's units for partitions that live in different processes.
 //!
-//! The leader of the table's first partition hears what each partition would use, and grants rates that never sum above the
-//! table's. A grant expires, so one that got lost takes nothing away for long.
+//! 1. The leader of the table's first partition holds the table's [`Capacity`] and is its [`Grantor`].
+//! 2. Every process that leads partitions of the table uses an [`Allowance`]. It reports what it has used since the last
+//!    grant, and what it wants per second.
+//! 3. The grantor takes what was used, divides what is there by what all want ([`divide`]), and grants a share of it: units,
+//!    not a rate, so that the burst can be shared as well. What is granted and not reported as used never sums above what is
+//!    there.
+//! 4. A grant expires, so one that got lost takes nothing away for long; at the holder, whose clock counts from before it
+//!    asked, earlier than at the grantor.
+//! 5. Who cannot get a grant uses an even part of the table's units, without burst ([`Allowance::admit`]).
+
+use std::collections::BTreeMap;
 
 use partita_model::capacity::HalfUnits;
+use serde::{Deserialize, Serialize};
 
-/// Divides a rate by demand: who wants little gets it, the rest is shared evenly among those who want more, up to what one
-/// partition can do. What nobody wants is given out evenly too, so that a partition that wakes up can begin at once.
-pub fn divide(rate: HalfUnits, partition_most: HalfUnits, demands: &[HalfUnits]) -> Vec<HalfUnits> {
+use crate::bucket::Bucket;
+use crate::table::{Capacity, Declared};
+
+/// How often an allowance is used up and renewed while there is load: often beside the second in which units are counted.
+pub const REPORT_EVERY_MS: u64 = 100;
+/// How long a grant can be used: many reports may be lost before anybody falls back.
+pub const GRANT_VALID_MS: u64 = 2_000;
+/// A holder that has been refused something wants this many times as much as it got.
+const WANTS_MORE: u64 = 4;
+/// A grant is for what is wanted in this time at most, so that little of a burst is tied up with one holder.
+const AHEAD_MS: u64 = 5 * REPORT_EVERY_MS;
+/// Without a grant a part of the units is used second by second: nothing is saved up.
+const FALLBACK_BURST_MS: u64 = 1_000;
+/// The least that is wanted, per second: a holder that wakes up can begin at once.
+const WANTED_LEAST: u64 = 4;
+
+/// What a holder says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// What it has used since its last report was answered.
+    pub used: HalfUnits,
+    /// What it wants per second.
+    pub wanted: HalfUnits,
+}
+
+/// What it may use from now on until the next grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Grant(pub HalfUnits);
+
+/// Units that may be used here.
+#[derive(Debug, Clone)]
+pub struct Allowance {
+    /// Half units that are left of the grant; below zero, a debt that the grantor has been (or will be) told of.
+    left: i64,
+    /// What has been used since the last report that was answered.
+    used: u64,
+    refused: bool,
+    reported_ms: u64,
+    until_ms: u64,
+    /// While there is no grant.
+    fallback: Bucket,
+}
+
+impl Allowance {
+    /// Of a process that has this part of the table's units, and no grant yet.
+    pub fn new(part: HalfUnits, now_ms: u64) -> Self {
+        Self {
+            left: 0,
+            used: 0,
+            refused: false,
+            reported_ms: now_ms,
+            until_ms: 0,
+            fallback: Bucket::full(part, FALLBACK_BURST_MS, now_ms),
+        }
+    }
+
+    /// Another part from now on.
+    pub fn set_part(&mut self, part: HalfUnits, now_ms: u64) {
+        self.fallback.set_rate(part, now_ms);
+    }
+
+    /// Whether a request may go ahead.
+    pub fn admit(&mut self, now_ms: u64) -> bool {
+        let admitted = match now_ms < self.until_ms {
+            true => self.left > 0,
+            false => self.fallback.has_any(now_ms),
+        };
+        self.refused |= !admitted;
+        admitted
+    }
+
+    /// Takes what a request cost.
+    pub fn charge(&mut self, cost: HalfUnits) {
+        self.used = self.used.saturating_add(cost.0);
+        self.left = self.left.saturating_sub_unsigned(cost.0);
+        self.fallback.take(cost);
+    }
+
+    /// Whether there is anything to report: something was used or refused.
+    pub fn is_active(&self) -> bool {
+        self.used > 0 || self.refused
+    }
+
+    /// What to tell the grantor. Asked again, it says it again: with [`Allowance::granted`] it is over.
+    pub fn report(&self, now_ms: u64) -> Report {
+        let elapsed_ms = (now_ms - self.reported_ms).max(REPORT_EVERY_MS);
+        let rate = self.used.saturating_mul(1000) / elapsed_ms;
+        let wanted = if self.refused {
+            rate.saturating_mul(WANTS_MORE)
+        } else {
+            rate.saturating_mul(2)
+        };
+        Report {
+            used: HalfUnits(self.used),
+            wanted: HalfUnits(wanted.max(WANTED_LEAST)),
+        }
+    }
+
+    /// The answer to a report that was made at `reported_ms`. What was used meanwhile is not reported yet, and taken off.
+    pub fn granted(&mut self, report: Report, grant: Grant, reported_ms: u64) {
+        self.used = self.used.saturating_sub(report.used.0);
+        self.left = i64::try_from(grant.0.0)
+            .unwrap_or(i64::MAX)
+            .saturating_sub_unsigned(self.used);
+        self.refused = false;
+        self.reported_ms = reported_ms;
+        self.until_ms = reported_ms + GRANT_VALID_MS;
+    }
+}
+
+/// A process among those that use a table's units: a number of its own.
+pub type HolderId = u64;
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Holder {
+    wanted: u64,
+    granted: u64,
+    until_ms: u64,
+}
+
+/// Who was granted what.
+#[derive(Debug, Clone, Default)]
+pub struct Grantor {
+    holders: BTreeMap<HolderId, Holder>,
+}
+
+impl Grantor {
+    /// Takes what a holder has used, and grants it more. `most`: what it can use per second, however much it wants.
+    pub fn report(
+        &mut self,
+        capacity: &mut Capacity,
+        holder: HolderId,
+        report: Report,
+        most: HalfUnits,
+        now_ms: u64,
+    ) -> Grant {
+        capacity.charge(report.used, now_ms);
+        self.holders.retain(|_, holder| now_ms < holder.until_ms);
+        let wanted = report.wanted.0.min(most.0.max(WANTED_LEAST));
+        let own = Holder {
+            wanted,
+            granted: 0,
+            until_ms: now_ms + GRANT_VALID_MS,
+        };
+        self.holders.insert(holder, own);
+        let granted = self.share(capacity, holder, now_ms);
+        if let Some(own) = self.holders.get_mut(&holder) {
+            own.granted = granted.0;
+        }
+        Grant(granted)
+    }
+
+    /// A holder's share of what is there and not with somebody else.
+    fn share(&self, capacity: &mut Capacity, holder: HolderId, now_ms: u64) -> HalfUnits {
+        let there = capacity.available(now_ms).0;
+        let with_others: u64 = self.holders.values().map(|holder| holder.granted).sum();
+        let ahead = |holder: &Holder| HalfUnits((holder.wanted * AHEAD_MS).div_ceil(1000));
+        let wanted: Vec<HalfUnits> = self.holders.values().map(ahead).collect();
+        let place = self
+            .holders
+            .keys()
+            .position(|known| *known == holder)
+            .unwrap_or_default();
+        let shares = divide(HalfUnits(there), HalfUnits(u64::MAX), &wanted, false);
+        let share = shares.get(place).copied().unwrap_or_default();
+        share.min(HalfUnits(there.saturating_sub(with_others)))
+    }
+}
+
+/// The even part of a table's units that comes with `here` of all its partitions, in half units per second.
+pub fn even_part(declared: Declared, here: usize, all: usize) -> HalfUnits {
+    declared.part(here, all).ready()
+}
+
+/// Divides units by demand: who wants little gets it, the rest is shared evenly among those who want more, up to what each
+/// can use. What nobody wants is `spread` evenly too, or left.
+pub fn divide(units: HalfUnits, most: HalfUnits, demands: &[HalfUnits], spread: bool) -> Vec<HalfUnits> {
     let mut shares = vec![0_u64; demands.len()];
-    let mut left = rate.0;
-    let wanted: Vec<u64> = demands.iter().map(|demand| demand.0.min(partition_most.0)).collect();
-    left = level_up(&mut shares, &wanted, left);
-    let most = vec![partition_most.0; demands.len()];
-    level_up(&mut shares, &most, left);
+    let wanted: Vec<u64> = demands.iter().map(|demand| demand.0.min(most.0)).collect();
+    let left = level_up(&mut shares, &wanted, units.0);
+    if spread {
+        level_up(&mut shares, &vec![most.0; demands.len()], left);
+    }
     shares.into_iter().map(HalfUnits).collect()
 }
 

@@ -13,12 +13,10 @@ pub struct Limits {
     pub partition: HalfUnits,
     /// For how long unused units are kept: 300 s.
     pub burst_ms: u64,
-    /// What a new on-demand table is ready for (12,000 reads, 4,000 writes).
-    pub on_demand_ready: HalfUnits,
 }
 
-/// A partition works on its own for so long after it was idle: one second, which is what its ceiling is counted in.
-const PARTITION_BURST_MS: u64 = 1000;
+/// A ceiling is no capacity that one could save up: what a second brings is all there is.
+const CEILING_BURST_MS: u64 = 1000;
 
 /// How a table's capacity is declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,46 +25,118 @@ pub enum Declared {
     Provisioned(HalfUnits),
     /// On demand.
     OnDemand {
+        /// What it is ready for from the beginning: 12,000 reads and 4,000 writes, or its warm throughput.
+        ready: HalfUnits,
         /// `onDemandThroughput`'s ceiling.
         most: Option<HalfUnits>,
-        /// Warm throughput: ready for at least this.
-        warm: Option<HalfUnits>,
     },
+}
+
+impl Declared {
+    /// What it is ready for from the beginning.
+    pub(crate) fn ready(self) -> HalfUnits {
+        match self {
+            Self::Provisioned(units) | Self::OnDemand { ready: units, .. } => units,
+        }
+    }
+
+    /// The part of one that has `here` of all the partitions. Such parts never sum above the whole.
+    pub fn part(self, here: usize, all: usize) -> Self {
+        let part = |units: HalfUnits| HalfUnits((u128::from(units.0) * here as u128 / all.max(1) as u128) as u64);
+        match self {
+            Self::Provisioned(units) => Self::Provisioned(part(units)),
+            Self::OnDemand { ready, most } => Self::OnDemand {
+                ready: part(ready),
+                most: most.map(part),
+            },
+        }
+    }
+
+    /// What one of so many partitions may do by itself, in units per second; `None`: as much as the table.
+    ///
+    /// It is what a partition can do, or an even share where a table has fewer partitions than its units ask for: what is
+    /// declared can be had. An on-demand table begins with few partitions, one as a rule, that stand in for the ones that
+    /// it gets when there is load: until then they have no ceilings of their own.
+    pub fn partition_ceiling(self, limits: Limits, partitions: usize) -> Option<HalfUnits> {
+        let ready = self.ready();
+        let share = HalfUnits(ready.0.div_ceil(partitions.max(1) as u64));
+        match self {
+            Self::OnDemand { .. } if share > limits.partition => None,
+            Self::OnDemand { .. } | Self::Provisioned(_) => Some(limits.partition.max(share)),
+        }
+    }
+}
+
+/// What one partition may do by itself.
+#[derive(Debug, Clone)]
+pub struct Ceiling(Option<Bucket>);
+
+impl Ceiling {
+    /// Of [`Declared::partition_ceiling`]'s height.
+    pub fn new(height: Option<HalfUnits>, now_ms: u64) -> Self {
+        Self(height.map(|height| Bucket::full(height, CEILING_BURST_MS, now_ms)))
+    }
+
+    /// Another height from now on.
+    pub fn set(&mut self, height: Option<HalfUnits>, now_ms: u64) {
+        match (&mut self.0, height) {
+            (Some(bucket), Some(height)) => bucket.set_rate(height, now_ms),
+            (own, height) => *own = Self::new(height, now_ms).0,
+        }
+    }
+
+    /// Whether a request may go ahead.
+    ///
+    /// # Errors
+    /// [`ThrottleLimit::KeyRangeThroughputExceeded`].
+    pub fn admit(&mut self, now_ms: u64) -> Result<(), ThrottleLimit> {
+        match self.0.as_mut().is_none_or(|bucket| bucket.has_any(now_ms)) {
+            true => Ok(()),
+            false => Err(ThrottleLimit::KeyRangeThroughputExceeded),
+        }
+    }
+
+    /// Takes what a request cost.
+    pub fn charge(&mut self, cost: HalfUnits) {
+        if let Some(bucket) = &mut self.0 {
+            bucket.take(cost);
+        }
+    }
 }
 
 /// The state of the buckets, to go on with elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Levels {
-    /// The table's own, in thousandths of half units.
+    /// What the partitions share, in thousandths of half units.
     pub shared: Option<i64>,
     /// On demand: the loads of before.
     pub peak: Option<Peak>,
 }
 
-/// The buckets.
+/// What the partitions share.
 #[derive(Debug, Clone)]
 pub struct Capacity {
     limits: Limits,
     declared: Declared,
-    /// What the partitions share.
     shared: Bucket,
     /// On demand with a ceiling.
     ceiling: Option<Bucket>,
     peak: Option<Peak>,
-    partitions: Vec<Bucket>,
 }
 
 impl Capacity {
-    /// Of a table with so many partitions in this process; `levels` are those that another has left off with.
-    pub fn new(declared: Declared, limits: Limits, partitions: usize, levels: Levels, now_ms: u64) -> Self {
-        let mut peak = match declared {
+    /// Of a table; `levels` are those that another has left off with. A new table's bucket is full: it is as if it had been
+    /// there, unused, for as long as units are kept.
+    pub fn new(declared: Declared, limits: Limits, levels: Levels, now_ms: u64) -> Self {
+        let ready = declared.ready();
+        let peak = match declared {
             Declared::Provisioned(_) => None,
-            Declared::OnDemand { warm, .. } => {
-                let ready = limits.on_demand_ready.max(warm.unwrap_or_default());
-                Some(levels.peak.unwrap_or_else(|| Peak::new(ready, now_ms)))
-            }
+            Declared::OnDemand { .. } => Some(match levels.peak {
+                Some(peak) => peak.resumed(ready, now_ms),
+                None => Peak::new(ready, now_ms),
+            }),
         };
-        let rate = rate(declared, peak.as_mut(), now_ms);
+        let rate = peak.as_ref().map_or(ready, Peak::admitted);
         let shared = match levels.shared {
             Some(level) => Bucket::at_level(rate, limits.burst_ms, level, now_ms),
             None => Bucket::full(rate, limits.burst_ms, now_ms),
@@ -77,44 +147,63 @@ impl Capacity {
             shared,
             ceiling: ceiling(declared, now_ms),
             peak,
-            partitions: vec![Bucket::full(limits.partition, PARTITION_BURST_MS, now_ms); partitions],
         }
     }
 
-    /// Another declaration: what was saved up stays, as far as the new units can hold it.
+    /// Another declaration: what was saved up stays, as far as the new units can hold it. A table that becomes on-demand is
+    /// ready for what was declared before.
     pub fn declare(&mut self, declared: Declared, now_ms: u64) {
         if declared == self.declared {
             return;
         }
-        let levels = self.levels(now_ms);
-        *self = Self::new(declared, self.limits, self.partitions.len(), levels, now_ms);
+        let mut levels = Levels {
+            shared: Some(self.shared.level(now_ms)),
+            peak: self.peak.clone(),
+        };
+        if let (Declared::Provisioned(before), Declared::OnDemand { .. }) = (self.declared, declared) {
+            levels.peak = Some(Peak::new(before, now_ms));
+        }
+        *self = Self::new(declared, self.limits, levels, now_ms);
     }
 
-    /// Whether a request on a partition may go ahead.
-    pub fn admit(&mut self, partition: usize, now_ms: u64) -> Result<(), ThrottleLimit> {
+    /// Whether a request may go ahead.
+    ///
+    /// # Errors
+    /// The limit that it meets.
+    pub fn admit(&mut self, now_ms: u64) -> Result<(), ThrottleLimit> {
         if let Some(ceiling) = &mut self.ceiling
             && !ceiling.has_any(now_ms)
         {
             return Err(ThrottleLimit::MaxOnDemandThroughputExceeded);
         }
-        if let Some(peak) = &mut self.peak {
-            self.shared.set_rate(peak.admitted(now_ms), now_ms);
+        self.grow(now_ms);
+        match (self.shared.has_any(now_ms), self.declared) {
+            (true, _) => Ok(()),
+            (false, Declared::Provisioned(_)) => Err(ThrottleLimit::ProvisionedThroughputExceeded),
+            // Its partitions have not grown that far yet.
+            (false, Declared::OnDemand { .. }) => Err(ThrottleLimit::KeyRangeThroughputExceeded),
         }
-        if !self.shared.has_any(now_ms) {
-            return Err(match self.declared {
-                Declared::Provisioned(_) => ThrottleLimit::ProvisionedThroughputExceeded,
-                Declared::OnDemand { .. } => ThrottleLimit::AccountLimitExceeded,
-            });
-        }
-        let own = self.partitions.get_mut(partition);
-        match own.is_none_or(|own| own.has_any(now_ms)) {
-            true => Ok(()),
-            false => Err(ThrottleLimit::KeyRangeThroughputExceeded),
+    }
+
+    /// What may be used at once: nothing while there is a debt.
+    pub fn available(&mut self, now_ms: u64) -> HalfUnits {
+        self.grow(now_ms);
+        let shared = self.shared.left(now_ms);
+        let ceiling = self.ceiling.as_mut().map(|ceiling| ceiling.left(now_ms));
+        ceiling.map_or(shared, |ceiling| ceiling.min(shared))
+    }
+
+    /// On demand: the rate follows the peak.
+    fn grow(&mut self, now_ms: u64) {
+        if let Some(peak) = &mut self.peak
+            && peak.pass(now_ms)
+        {
+            self.shared.set_rate(peak.admitted(), now_ms);
         }
     }
 
     /// Takes what a request cost.
-    pub fn charge(&mut self, partition: usize, cost: HalfUnits, now_ms: u64) {
+    pub fn charge(&mut self, cost: HalfUnits, now_ms: u64) {
         self.shared.take(cost);
         if let Some(ceiling) = &mut self.ceiling {
             ceiling.take(cost);
@@ -122,37 +211,43 @@ impl Capacity {
         if let Some(peak) = &mut self.peak {
             peak.note(cost, now_ms);
         }
-        if let Some(own) = self.partitions.get_mut(partition) {
-            own.take(cost);
-        }
     }
 
-    /// Where the buckets stand.
-    pub fn levels(&mut self, now_ms: u64) -> Levels {
-        Levels {
+    /// Where the buckets stand; `None` when they are as a new table's.
+    pub fn levels(&mut self, now_ms: u64) -> Option<Levels> {
+        let ready = self.declared.ready();
+        let seen = |peak: &Peak| peak.has_seen_load() || peak.admitted() > ready;
+        let peak = self.peak.clone().filter(seen);
+        let full = self.shared.is_full(now_ms);
+        (!full || peak.is_some()).then(|| Levels {
             shared: Some(self.shared.level(now_ms)),
-            peak: self.peak.clone(),
-        }
+            peak,
+        })
     }
 
     /// The units per second that are admitted in the long run.
     pub fn allowed(&self) -> HalfUnits {
-        self.shared.rate()
+        match self.declared {
+            Declared::OnDemand { most: Some(most), .. } => most.min(self.shared.rate()),
+            Declared::OnDemand { most: None, .. } | Declared::Provisioned(_) => self.shared.rate(),
+        }
+    }
+
+    /// Leaves what was saved up behind: somebody else may have used it meanwhile.
+    pub fn leave_savings(&mut self, now_ms: u64) {
+        let saved = self.shared.level(now_ms);
+        self.shared = Bucket::at_level(self.shared.rate(), self.limits.burst_ms, saved.min(0), now_ms);
+    }
+
+    /// What is there to be used at once, in units; negative while a debt is paid back.
+    pub fn balance(&mut self, now_ms: u64) -> f64 {
+        self.shared.balance(now_ms)
     }
 }
 
-fn rate(declared: Declared, peak: Option<&mut Peak>, now_ms: u64) -> HalfUnits {
-    match (declared, peak) {
-        (Declared::Provisioned(units), _) => units,
-        (Declared::OnDemand { .. }, Some(peak)) => peak.admitted(now_ms),
-        (Declared::OnDemand { .. }, None) => HalfUnits::default(),
-    }
-}
-
-/// A ceiling is no capacity that one could save up: what a second brings is all there is.
 fn ceiling(declared: Declared, now_ms: u64) -> Option<Bucket> {
     match declared {
-        Declared::OnDemand { most: Some(most), .. } => Some(Bucket::full(most, PARTITION_BURST_MS, now_ms)),
-        _ => None,
+        Declared::OnDemand { most: Some(most), .. } => Some(Bucket::full(most, CEILING_BURST_MS, now_ms)),
+        Declared::OnDemand { most: None, .. } | Declared::Provisioned(_) => None,
     }
 }

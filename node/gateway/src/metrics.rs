@@ -44,15 +44,19 @@ pub struct Metrics {
     panics: IntCounter,
     read_units: GenericCounterVec<AtomicF64>,
     write_units: GenericCounterVec<AtomicF64>,
-    tables: RwLock<HashMap<TableId, Arc<TableUnits>>>,
+    returned_items: IntCounterVec,
+    failed_conditions: IntCounterVec,
+    tables: RwLock<HashMap<TableId, Arc<TableCounters>>>,
 }
 
 /// One table's handles.
-struct TableUnits {
+struct TableCounters {
     /// The values of [`TABLE_LABELS`].
     labels: [String; TABLE_LABELS.len()],
     read: GenericCounter<AtomicF64>,
     write: GenericCounter<AtomicF64>,
+    returned_items: IntCounter,
+    failed_conditions: IntCounter,
 }
 
 /// Something that is there as long as this value: a connection, a request.
@@ -88,6 +92,7 @@ impl Metrics {
         let counter = |name, help| registered(registry, IntCounter::new(name, help)?);
         let gauge = |name, help| registered(registry, IntGauge::new(name, help)?);
         let units = |name, help| registered(registry, GenericCounterVec::new(Opts::new(name, help), &TABLE_LABELS)?);
+        let by_table = |name, help| registered(registry, IntCounterVec::new(Opts::new(name, help), &TABLE_LABELS)?);
         Ok(Self {
             requests: registered(
                 registry,
@@ -125,6 +130,14 @@ impl Metrics {
             write_units: units(
                 "partita_consumed_write_units_total",
                 "Write capacity units used, by table (with its indexes)",
+            )?,
+            returned_items: by_table(
+                "partita_returned_items_total",
+                "Items that Query and Scan have returned, by table",
+            )?,
+            failed_conditions: by_table(
+                "partita_conditional_check_failures_total",
+                "Writes whose condition did not hold, by table",
             )?,
             tables: RwLock::new(HashMap::new()),
         })
@@ -175,11 +188,24 @@ impl Metrics {
 
     /// Counts the units of one request.
     pub fn count_units(&self, account: &Account, table: &TableSchema, read: HalfUnits, write: HalfUnits) {
-        if let Some(units) = self.tables.read().get(&table.id) {
-            units.count(read, write);
-            return;
+        self.table(account, table).count(read, write);
+    }
+
+    /// Counts the items that a Query or Scan returns.
+    pub fn count_returned(&self, account: &Account, table: &TableSchema, items: u64) {
+        self.table(account, table).returned_items.inc_by(items);
+    }
+
+    /// Counts a write whose condition did not hold.
+    pub fn count_failed_condition(&self, account: &Account, table: &TableSchema) {
+        self.table(account, table).failed_conditions.inc();
+    }
+
+    fn table(&self, account: &Account, table: &TableSchema) -> Arc<TableCounters> {
+        if let Some(counters) = self.tables.read().get(&table.id) {
+            return Arc::clone(counters);
         }
-        self.table_units(account, table).count(read, write);
+        self.new_table(account, table)
     }
 
     /// Forgets a table that is gone, so that the labels stay bounded by the tables there are.
@@ -191,22 +217,26 @@ impl Metrics {
         // Gone already: not an error.
         let _ = self.read_units.remove_label_values(&labels);
         let _ = self.write_units.remove_label_values(&labels);
+        let _ = self.returned_items.remove_label_values(&labels);
+        let _ = self.failed_conditions.remove_label_values(&labels);
     }
 
-    fn table_units(&self, account: &Account, table: &TableSchema) -> Arc<TableUnits> {
+    fn new_table(&self, account: &Account, table: &TableSchema) -> Arc<TableCounters> {
         let namespace = account.namespace.as_deref().unwrap_or_default();
         let values = [namespace, &account.id, &table.name];
-        let units = Arc::new(TableUnits {
+        let units = Arc::new(TableCounters {
             labels: values.map(str::to_owned),
             read: self.read_units.with_label_values(&values),
             write: self.write_units.with_label_values(&values),
+            returned_items: self.returned_items.with_label_values(&values),
+            failed_conditions: self.failed_conditions.with_label_values(&values),
         });
         self.tables.write().insert(table.id, units.clone());
         units
     }
 }
 
-impl TableUnits {
+impl TableCounters {
     fn label_values(&self) -> [&str; TABLE_LABELS.len()] {
         self.labels.each_ref().map(String::as_str)
     }

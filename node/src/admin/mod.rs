@@ -72,7 +72,12 @@ impl Addresses {
 async fn refused() -> Response {
     let message = "this needs a certificate: it is answered over mutual TLS only, at --admin-tls-listen";
     let body = serde_json::json!({ "message": message }).to_string();
-    (StatusCode::FORBIDDEN, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    (
+        StatusCode::FORBIDDEN,
+        [(header::CONTENT_TYPE, "application/json")],
+        body,
+    )
+        .into_response()
 }
 
 /// What a role shows once it serves.

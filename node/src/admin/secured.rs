@@ -29,7 +29,8 @@ const OLD_CERTIFICATES_MAX: Duration = Duration::from_secs(10 * 60);
 /// How long to wait after a failed accept: the usual reason, no file descriptors, goes away when others close.
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// What is said to a client that speaks HTTP as it is.
-const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 45\r\n\r\n\
+const PLAIN: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 45\r\n\r\n\
     only mutual TLS is spoken here: use https://\n";
 
 /// Answers until the process ends.
@@ -37,7 +38,9 @@ pub async fn serve(listener: TcpListener, tls: Current<Mutual>, roles: &'static 
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         // The semaphore is never closed.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok((stream, from)) => {
                 let (tls, routes) = (tls.clone(), routes.clone());
@@ -82,7 +85,8 @@ async fn connection(
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
     let stream = TokioIo::new(Stream::from(accepted.stream));
-    let mut serving = std::pin::pin!(builder.serve_connection(stream, service_fn(move |request| routes.clone().call(request))));
+    let mut serving =
+        std::pin::pin!(builder.serve_connection(stream, service_fn(move |request| routes.clone().call(request))));
     tokio::select! {
         // How it ends is the client's affair.
         _ = &mut serving => return Ok(()),

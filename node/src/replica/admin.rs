@@ -44,6 +44,7 @@ pub const CALLERS: &[Role] = &[Role::Operator, Role::Admin];
 pub fn router(admin: Arc<Admin<Node>>) -> axum::Router {
     admin::router()
         .route("/store", get(store))
+        .route("/hot-keys", get(hot_keys))
         .route("/groups/{id}", put(put_group).delete(delete_group))
         .route("/groups/{id}/schema", put(put_schema))
         .route("/groups/{id}/backfill/{index}", put(put_backfill))
@@ -61,6 +62,10 @@ async fn store(State(admin): Shared) -> Result<Response, Problem> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         groups: groups.iter().map(|group| group_state(group)).collect(),
     })
+}
+
+async fn hot_keys(State(admin): Shared) -> Result<Response, Problem> {
+    json(&serving_node(&admin)?.admission.hot_keys())
 }
 
 async fn put_group(State(admin): Shared, Path(id): Path<String>, body: Body) -> Result<Response, Problem> {

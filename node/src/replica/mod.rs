@@ -2,7 +2,7 @@
 //!
 //! 1. Bind both addresses; the admin API answers from now on (not ready yet).
 //! 2. Open the data folder: nobody else can, and what was written is recovered.
-//! 3. Follow the directory ([`places`]), deliver to global indexes, sweep what has expired ([`serving`]).
+//! 3. Follow the directory ([`places`], [`units`]), deliver to global indexes, sweep what has expired ([`serving`]).
 //! 4. Ready: serve routers and other replicas ([`service`]), and the operator ([`admin`]).
 //! 5. Told to stop: not ready, tell callers to go elsewhere, finish what runs, flush, leave.
 //!
@@ -14,6 +14,7 @@ mod jobs;
 mod node;
 mod places;
 mod service;
+mod units;
 mod usage;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::admin::{Addresses, Admin};
 use crate::cli::Replica;
 use crate::directory::{Directory, Location};
 use crate::process;
+use crate::serving::admission::{self, Admission};
 use crate::serving::delivery::Deliveries;
 use crate::serving::{expiry, open_store};
 use crate::tls;
@@ -60,7 +62,8 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
 
     let store = open_store(&options.storage).await?;
     let cache = options.storage.data.join(DIRECTORY_FOLDER);
-    let directory = Directory::follow_location(&options.directory, Some(&cache), tls.as_ref())?.context("--directory")?;
+    let directory =
+        Directory::follow_location(&options.directory, Some(&cache), tls.as_ref())?.context("--directory")?;
     let identity = Identity::new(Role::Replica, name(store.uuid()));
     let mut calling = ClientOptions::new(identity.clone());
     calling.tls = tls.clone();
@@ -68,6 +71,12 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
     let places = places::follow(directory.subscribe(), &store, &client);
     let clock: Clock = Arc::new(process::now_ms);
     let deliveries = Deliveries::start(Arc::clone(&store), places, Arc::clone(&clock));
+    let admission = Admission::start(
+        admission::Options::from(&options.admission),
+        &options.storage.data,
+        &store,
+    )?;
+    units::follow(&admission, &store, directory.subscribe(), Arc::clone(&clock));
     let every = Duration::from_millis(options.storage.expiry_interval_ms);
     let expired_items = expiry::start(&store, clock, every);
 
@@ -80,6 +89,7 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
     admin.serves(Arc::new(Node {
         store: Arc::clone(&store),
         jobs: Jobs::new(Arc::clone(&deliveries)),
+        admission: Arc::clone(&admission),
         deliveries,
         directory,
         expired_items,
@@ -92,14 +102,18 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
     if let Some(path) = &options.process.ready_file {
         process::announce(path, listen, admin_listen, admin_tls)?;
     }
-    let groups = Arc::new(Groups::new(Arc::clone(&store), usage));
+    let groups = Arc::new(Groups::new(Arc::clone(&store), Arc::clone(&admission), usage));
     let told = async {
         let signal = stop.recv().await;
         tracing::info!(signal, "stopping");
         admin.stops();
     };
     server.serve(listener, groups, told).await?;
-    tokio::task::spawn_blocking(move || store.shutdown()).await?;
+    tokio::task::spawn_blocking(move || {
+        admission.save();
+        store.shutdown();
+    })
+    .await?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::admin::Measured;
 use crate::admin::exposition::family;
 use crate::directory::Directory;
 use crate::serving;
+use crate::serving::admission::Admission;
 use crate::serving::delivery::Deliveries;
 use crate::tls;
 
@@ -23,6 +24,8 @@ pub struct Node {
     pub store: Arc<Store>,
     /// What the operator ordered.
     pub jobs: Jobs,
+    /// The units of tables.
+    pub admission: Arc<Admission>,
     /// Deliveries to global indexes.
     pub deliveries: Arc<Deliveries<Place>>,
     /// Where other partitions are.
@@ -47,6 +50,7 @@ impl Measured for Node {
         self.usage.expose(text, &self.store, &|table| {
             listing.table(table).map(|entry| entry.record.spec.name.clone())
         });
+        self.admission.expose(text, |group| self.store.group(group).is_some());
         self.lag(text);
         self.transport(text);
         if let Some(tls) = &self.tls {

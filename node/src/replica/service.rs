@@ -1,7 +1,7 @@
 //! What routers and other replicas ask of the groups of this store.
 //!
 //! 1. Find the group; without one the answer says which of the table's partitions are here.
-//! 2. The group answers. A panic on the way is an error for that caller and nobody else, like in the gateway.
+//! 2. The group answers, if there are units for what is asked ([`Admission`]). A panic on the way is an error for that caller and nobody else, like in the gateway.
 //! 3. A refusal that says that the caller's route or schema is out of date carries the descriptors of the table's
 //!    partitions, so that the caller can correct itself.
 //! 4. Counted: by partition what it cost, by operation how long it took ([`Usage`]).
@@ -18,17 +18,23 @@ use partita_replication::{Group, Store};
 use partita_transport::{Answer, GroupStats, Operation, Reason, Refused, Reply, Service};
 
 use super::usage::{Kind, Usage};
+use crate::serving::admission::Admission;
 
 /// The groups of a store.
 pub struct Groups {
     store: Arc<Store>,
+    admission: Arc<Admission>,
     usage: Arc<Usage>,
 }
 
 impl Groups {
     /// Of this store, counted there.
-    pub fn new(store: Arc<Store>, usage: Arc<Usage>) -> Self {
-        Self { store, usage }
+    pub fn new(store: Arc<Store>, admission: Arc<Admission>, usage: Arc<Usage>) -> Self {
+        Self {
+            store,
+            admission,
+            usage,
+        }
     }
 
     async fn answer(&self, id: GroupId, operation: Operation) -> Reply {
@@ -44,7 +50,7 @@ impl Groups {
             (None, _) => None,
         };
         let answer = match group {
-            Some(group) => ask(&group, operation).await.map_err(Refused::from),
+            Some(group) => ask(&self.admission, &group, operation).await.map_err(Refused::from),
             None => Err(Refused {
                 reason: Reason::UnknownGroup,
                 known: Vec::new(),
@@ -78,11 +84,11 @@ impl Service for Groups {
 }
 
 /// Asks a group that is here.
-async fn ask(group: &Arc<Group>, operation: Operation) -> Result<Answer, Refusal> {
+async fn ask(admission: &Admission, group: &Arc<Group>, operation: Operation) -> Result<Answer, Refusal> {
     Ok(match operation {
-        Operation::Get(request) => Answer::Get(group.get(request).await?),
-        Operation::Write(request) => Answer::Write(group.write(request).await?),
-        Operation::Page(request) => Answer::Page(group.page(request).await?),
+        Operation::Get(request) => Answer::Get(admission.get(group, request).await?),
+        Operation::Write(request) => Answer::Write(admission.write(group, request).await?),
+        Operation::Page(request) => Answer::Page(admission.page(group, request).await?),
         Operation::Command(command) => Answer::Command(group.command(command).await?),
         Operation::Position(source) => Answer::Position(group.position(source).await?),
         Operation::Stats => Answer::Stats(stats(group)),

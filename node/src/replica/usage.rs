@@ -1,22 +1,20 @@
 //! What is asked of this store's partitions and what it costs, in Prometheus terms.
 //!
 //! Counted for each partition while it is here; labels are table, index and group, so there are as many series as the
-//! store has partitions, times what is counted. A write's units for global indexes count with the partition of the
-//! table that takes the write: that is where they are known, and the index's own partitions are charged nothing else.
+//! store has partitions, times what is counted. The units are counted by [`crate::serving::admission`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use partita_gateway::metrics::LATENCY_BUCKETS;
-use partita_model::capacity::{HalfUnits, WriteCost, read_units};
 use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
 use partita_model::request::Refusal;
-use partita_model::schema::{IndexId, TableId};
+use partita_model::schema::TableId;
 use partita_replication::{Group, Store};
-use partita_transport::{Answer, Operation, Reason, Reply};
+use partita_transport::{Operation, Reason, Reply};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, Registry};
 
 use super::service::table_of;
@@ -116,39 +114,6 @@ fn result_place(reply: &Reply) -> usize {
 #[derive(Default)]
 struct Counters {
     requests: [[AtomicU64; RESULTS.len()]; KINDS.len()],
-    read_half_units: AtomicU64,
-    write_half_units: AtomicU64,
-    /// Units of writes for the table's global indexes.
-    index_half_units: Mutex<BTreeMap<IndexId, u64>>,
-}
-
-impl Counters {
-    fn charge(&self, kind: Kind, answer: &Answer) {
-        let reads = match (kind, answer) {
-            (Kind::Get, Answer::Get(reply)) => reply.cost.0,
-            (Kind::Page { consistent }, Answer::Page(reply)) => {
-                read_units(reply.bytes, consistent) + HalfUnits(reply.fetch_half_units)
-            }
-            (Kind::Write, Answer::Write(reply)) => {
-                self.charge_write(&reply.cost);
-                HalfUnits(0)
-            }
-            _ => HalfUnits(0),
-        };
-        self.read_half_units.fetch_add(reads.0, Ordering::Relaxed);
-    }
-
-    fn charge_write(&self, cost: &WriteCost) {
-        let local: HalfUnits = cost.local.iter().map(|(_, units)| *units).sum();
-        self.write_half_units
-            .fetch_add((cost.table + local).0, Ordering::Relaxed);
-        if cost.global.iter().any(|(_, units)| units.0 > 0) {
-            let mut indexes = self.index_half_units.lock();
-            for (index, units) in &cost.global {
-                *indexes.entry(*index).or_default() += units.0;
-            }
-        }
-    }
 }
 
 /// Everything that is counted of requests.
@@ -203,15 +168,6 @@ impl Usage {
             return;
         };
         counters.requests[kind.place()][result_place(reply)].fetch_add(1, Ordering::Relaxed);
-        match reply {
-            Ok(answer) => counters.charge(kind, answer),
-            // A condition that does not hold has its price all the same.
-            Err(refused) => {
-                if let Reason::Refusal(Refusal::Evaluated { cost, .. }) = &refused.reason {
-                    counters.charge_write(cost);
-                }
-            }
-        }
     }
 
     fn counters(&self, store: &Store, group: GroupId) -> Option<Arc<Counters>> {
@@ -259,8 +215,6 @@ fn names<'a>(
 struct Series {
     items: Vec<(String, u64)>,
     bytes: Vec<(String, u64)>,
-    reads: Vec<(String, f64)>,
-    writes: Vec<(String, f64)>,
     requests: Vec<(String, u64)>,
 }
 
@@ -277,19 +231,9 @@ impl Series {
         self.items.push((own.clone(), held.items));
         self.bytes.push((own.clone(), held.bytes));
         let Some(counted) = counted else { return };
-        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let units = |half_units: u64| HalfUnits(half_units).units();
-        self.reads.push((own.clone(), units(load(&counted.read_half_units))));
-        self.writes.push((own.clone(), units(load(&counted.write_half_units))));
-        for (index, half_units) in &*counted.index_half_units.lock() {
-            // An index that has been removed has no name to count under any more.
-            let index = descriptor.schema().and_then(|schema| schema.global_index(*index));
-            self.writes
-                .extend(index.map(|index| (labels(&index.name), units(*half_units))));
-        }
         for (kind, results) in KINDS.iter().zip(&counted.requests) {
             for (result, count) in RESULTS.iter().zip(results) {
-                let count = load(count);
+                let count = count.load(Ordering::Relaxed);
                 if count > 0 {
                     let labels = format!("{own},operation=\"{kind}\",result=\"{result}\"");
                     self.requests.push((labels, count));
@@ -312,21 +256,6 @@ impl Series {
             "gauge",
             "Bytes of a partition's items or rows, by DynamoDB's rules of sizes",
             &self.bytes,
-        );
-        family(
-            text,
-            "partita_partition_consumed_read_units_total",
-            "counter",
-            "Read capacity units that requests to a partition have used (4 KB read strongly is 1)",
-            &self.reads,
-        );
-        family(
-            text,
-            "partita_partition_consumed_write_units_total",
-            "counter",
-            "Write capacity units that writes to a partition have used (1 KB is 1); those for global indexes have the \
-             index's name, and the partition of the table that took the write",
-            &self.writes,
         );
         family(
             text,

@@ -1,13 +1,15 @@
 //! What runs beside a store, whoever answers in front of it: standalone and replica share it.
 //!
 //! 1. [`open_store`] opens the data folder;
-//! 2. [`delivery`] brings the changes of its tables' partitions to global indexes, wherever their partitions are;
-//! 3. [`expiry`] removes items whose time to live has run out;
-//! 4. [`walk`] copies existing items into a new index and makes or drops expiry rows, for whoever orders it;
-//! 5. [`sizes`] and [`exposition`] say what the store holds and counts.
+//! 2. [`admission`] decides which requests there are units for;
+//! 3. [`delivery`] brings the changes of its tables' partitions to global indexes, wherever their partitions are;
+//! 4. [`expiry`] removes items whose time to live has run out;
+//! 5. [`walk`] copies existing items into a new index and makes or drops expiry rows, for whoever orders it;
+//! 6. [`sizes`] and [`exposition`] say what the store holds and counts.
 //!
 //! All of it follows the store: groups that come to life or end, schemas that change.
 
+pub mod admission;
 pub mod delivery;
 pub mod expiry;
 pub mod exposition;

@@ -1,4 +1,4 @@
-//! What standalone adds to the admin API: `/tables`, and what store and tables measure.
+//! What standalone adds to the admin API: `/tables`, `/hot-keys`, and what store and tables measure.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,12 +40,25 @@ impl Measured for Shown {
         if let Some(https) = &self.https {
             tls::expose(text, &[("https", https.status())]);
         }
+        let there = |group| self.tables.store.group(group).is_some();
+        self.tables.admission.expose(text, there);
     }
 }
 
 /// All routes.
 pub fn router(admin: Arc<Admin<Shown>>) -> Router {
-    admin::router().route("/tables", get(tables)).with_state(admin)
+    admin::router()
+        .route("/tables", get(tables))
+        .route("/hot-keys", get(hot_keys))
+        .with_state(admin)
+}
+
+async fn hot_keys(State(admin): State<Arc<Admin<Shown>>>) -> Response {
+    let Some(shown) = admin.serving() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the process is starting or stopping\n").into_response();
+    };
+    let body = shown.tables.admission.hot_keys();
+    ([(header::CONTENT_TYPE, "application/json")], format!("{body:#}\n")).into_response()
 }
 
 async fn tables(State(admin): State<Arc<Admin<Shown>>>) -> Response {

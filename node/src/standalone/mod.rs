@@ -26,6 +26,7 @@ use partita_replication::Clock;
 use crate::admin::Admin;
 use crate::cli::Standalone;
 use crate::credentials;
+use crate::serving::admission::{self, Admission};
 use crate::serving::expiry;
 use crate::{process, serving, tls};
 use admin::Shown;
@@ -62,9 +63,12 @@ async fn run_in(options: Standalone, auth: Auth) -> anyhow::Result<()> {
     let store = serving::open_store(&options.storage).await?;
     let metrics = Arc::new(Metrics::register(admin.registry())?);
     let clock: Clock = Arc::new(process::now_ms);
+    let units = admission::Options::from(&options.admission);
+    let admission = Admission::start(units, &options.storage.data, &store)?;
     let tables = Tables::open(
         &options.storage.data,
         Arc::clone(&store),
+        Arc::clone(&admission),
         Arc::clone(&metrics),
         Arc::clone(&clock),
     )?;
@@ -99,7 +103,11 @@ async fn run_in(options: Standalone, auth: Auth) -> anyhow::Result<()> {
         admin.stops();
     })
     .await?;
-    tokio::task::spawn_blocking(move || store.shutdown()).await?;
+    tokio::task::spawn_blocking(move || {
+        admission.save();
+        store.shutdown();
+    })
+    .await?;
     tracing::info!("stopped");
     Ok(())
 }

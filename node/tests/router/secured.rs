@@ -50,7 +50,15 @@ impl World {
     }
 
     /// A call over TLS with that certificate, or without any.
-    fn call(&self, process: &Process, host: &str, name: Option<&str>, method: &str, target: &str, body: &str) -> Result<(u16, String), String> {
+    fn call(
+        &self,
+        process: &Process,
+        host: &str,
+        name: Option<&str>,
+        method: &str,
+        target: &str,
+        body: &str,
+    ) -> Result<(u16, String), String> {
         let address = process.admin_tls.as_ref().unwrap();
         let request = format!(
             "{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
@@ -62,7 +70,8 @@ impl World {
 
 fn plain(process: &Process, method: &str, target: &str) -> (u16, String) {
     let address = &process.admin;
-    let request = format!("{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    let request =
+        format!("{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
     exchange(address, &request)
 }
 
@@ -91,7 +100,12 @@ fn only_peers_with_a_certificate_get_anywhere() {
     let (status, refused) = plain(&replica, "PUT", &target);
     assert_eq!(status, 403, "{refused}");
     assert!(refused.contains("needs a certificate"), "{refused}");
-    let store = |name| world.call(&replica, REPLICA, Some(name), "GET", "/store", "").unwrap().1;
+    let store = |name| {
+        world
+            .call(&replica, REPLICA, Some(name), "GET", "/store", "")
+            .unwrap()
+            .1
+    };
     assert!(store(OPERATOR).contains("\"groups\":[]"));
     let (status, made) = make(Some(OPERATOR)).unwrap();
     assert_eq!(status, 200, "{made}");
@@ -105,7 +119,10 @@ fn only_peers_with_a_certificate_get_anywhere() {
         assert_eq!(plain(process, "GET", "/directory").0, 403);
     }
     let (status, said) = exchange(replica.admin_tls.as_ref().unwrap(), "GET /store HTTP/1.1\r\n\r\n");
-    assert_eq!((status, said.as_str()), (400, "only mutual TLS is spoken here: use https://\n"));
+    assert_eq!(
+        (status, said.as_str()),
+        (400, "only mutual TLS is spoken here: use https://\n")
+    );
 
     // The second router knows from the first one, and both reach the replica.
     let hosts = json!({format!("{:016x}", partition.group.0): replica.listen});
@@ -116,9 +133,15 @@ fn only_peers_with_a_certificate_get_anywhere() {
         let item = json!({"pk": {"S": "a"}, "colour": {"S": colour}});
         Endpoint::at(&router.listen).call("PutItem", &json!({"TableName": "things", "Item": item}))
     };
-    until("the second router to know the table", || (write(&second, "red").0 == 200).then_some(()));
+    until("the second router to know the table", || {
+        (write(&second, "red").0 == 200).then_some(())
+    });
     let (status, answer) = Endpoint::at(&first.listen).call("GetItem", &get("a"));
-    assert_eq!((status, &answer["Item"]["colour"]["S"]), (200, &json!("red")), "{answer}");
+    assert_eq!(
+        (status, &answer["Item"]["colour"]["S"]),
+        (200, &json!("red")),
+        "{answer}"
+    );
 
     // Everybody's certificate is replaced, while writes go on; none fails.
     for (process, name) in [(&replica, REPLICA), (&first, ROUTER)] {
@@ -145,8 +168,16 @@ fn a_folder_that_cannot_be_used_is_refused_at_the_start() {
     let file = format!("file:{}", world.file().display());
     let router = world.certificates.folder(ROUTER, 1);
     for (tls, directory, reason) in [
-        (Path::new("/nowhere"), file.as_str(), "--peer-tls: /nowhere/tls.crt: No such file"),
-        (&router, &file, "the certificate is router.partita.internal, and this is a replica"),
+        (
+            Path::new("/nowhere"),
+            file.as_str(),
+            "--peer-tls: /nowhere/tls.crt: No such file",
+        ),
+        (
+            &router,
+            &file,
+            "the certificate is router.partita.internal, and this is a replica",
+        ),
     ] {
         let mut command = world.command("replica", tls, directory);
         let output = command.stderr(Stdio::piped()).output().unwrap();
@@ -156,5 +187,8 @@ fn a_folder_that_cannot_be_used_is_refused_at_the_start() {
     let mut command = super::router::command(&["--listen", "127.0.0.1:0", "--directory", "https://127.0.0.1:1"]);
     let output = command.stderr(Stdio::piped()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && said.contains("this needs certificates (--peer-tls)"), "{said}");
+    assert!(
+        !output.status.success() && said.contains("this needs certificates (--peer-tls)"),
+        "{said}"
+    );
 }

@@ -37,7 +37,13 @@ impl Certificates {
     }
 
     /// Sends a request over TLS, with the certificate of that name or without any; status and body, or what went wrong.
-    pub fn exchange(&self, address: &str, host: &str, dns: Option<&str>, request: &str) -> Result<(u16, String), String> {
+    pub fn exchange(
+        &self,
+        address: &str,
+        host: &str,
+        dns: Option<&str>,
+        request: &str,
+    ) -> Result<(u16, String), String> {
         let pem = |text: &str| CertificateDer::from_pem_slice(text.as_bytes()).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(pem(self.authority.certificate())).unwrap();
@@ -51,14 +57,19 @@ impl Certificates {
             Some(dns) => {
                 let issued = self.authority.issue(&[dns.to_owned()], lasting(1)).unwrap();
                 let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
-                builder.with_client_auth_cert(vec![pem(&issued.certificate)], key).unwrap()
+                builder
+                    .with_client_auth_cert(vec![pem(&issued.certificate)], key)
+                    .unwrap()
             }
         };
-        let connection = ClientConnection::new(Arc::new(config), ServerName::try_from(host.to_owned()).unwrap()).unwrap();
+        let connection =
+            ClientConnection::new(Arc::new(config), ServerName::try_from(host.to_owned()).unwrap()).unwrap();
         let tcp = TcpStream::connect(address).unwrap();
         tcp.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut stream = StreamOwned::new(connection, tcp);
-        stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
+        stream
+            .write_all(request.as_bytes())
+            .map_err(|error| error.to_string())?;
         let mut answer = Vec::new();
         // A connection that is closed without a goodbye has still said all there is.
         if let Err(error) = stream.read_to_end(&mut answer)

@@ -23,7 +23,11 @@ fn clients_that_check_the_certificate_are_served() {
     let data = data.path().join("data");
     let partita = Partita::start(&data, &["--tls-cert", &certificate, "--tls-key", &key]);
     let address = partita.listen().to_owned();
-    let ask = || certificates.exchange(&address, "localhost", None, &list_tables(&address)).unwrap();
+    let ask = || {
+        certificates
+            .exchange(&address, "localhost", None, &list_tables(&address))
+            .unwrap()
+    };
     assert_eq!(ask(), (200, r#"{"TableNames":[]}"#.to_owned()));
     // Who does not speak it is told so.
     assert_eq!(
@@ -47,11 +51,21 @@ fn a_certificate_that_cannot_be_used_is_refused_at_the_start() {
     for (arguments, reason) in [
         (vec!["--tls-cert".to_owned(), path(&one, "tls.crt")], "--tls-key <FILE>"),
         (
-            vec!["--tls-cert".to_owned(), path(&one, "none"), "--tls-key".to_owned(), path(&one, "tls.key")],
+            vec![
+                "--tls-cert".to_owned(),
+                path(&one, "none"),
+                "--tls-key".to_owned(),
+                path(&one, "tls.key"),
+            ],
             "none: No such file",
         ),
         (
-            vec!["--tls-cert".to_owned(), path(&one, "tls.crt"), "--tls-key".to_owned(), path(&other, "tls.key")],
+            vec![
+                "--tls-cert".to_owned(),
+                path(&one, "tls.crt"),
+                "--tls-key".to_owned(),
+                path(&other, "tls.key"),
+            ],
             "is not the key of",
         ),
     ] {

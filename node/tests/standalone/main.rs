@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod admission;
 #[path = "../shared/certificates.rs"]
 mod certificates;
 mod https;

@@ -58,7 +58,9 @@ pub struct Issued {
 impl std::fmt::Debug for Issued {
     /// Without the key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Issued").field("certificate", &self.certificate).finish_non_exhaustive()
+        f.debug_struct("Issued")
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
     }
 }
 
@@ -90,7 +92,9 @@ impl Authority {
         };
         let probe = authority.issue(&[Name::of_cluster(Role::Admin).to_string()], validity)?;
         let probe = Pem::in_memory(&probe.certificate, &probe.key, certificate);
-        probe.and_then(|probe| Mutual::load(&probe)).map_err(|error| mismatch(&error))?;
+        probe
+            .and_then(|probe| Mutual::load(&probe))
+            .map_err(|error| mismatch(&error))?;
         Ok(authority)
     }
 
@@ -135,8 +139,15 @@ impl Issued {
 
 fn of_authority(key: &KeyPair, validity: Validity) -> Result<CertificateParams, Failed> {
     let identifier = CertificateParams::default().key_identifier(key);
-    let hexadecimal = identifier.iter().take(IDENTIFIED_BY_BYTES).map(|byte| format!("{byte:02x}"));
-    let mut params = params(&format!("partita {}", hexadecimal.collect::<String>()), Vec::new(), validity)?;
+    let hexadecimal = identifier
+        .iter()
+        .take(IDENTIFIED_BY_BYTES)
+        .map(|byte| format!("{byte:02x}"));
+    let mut params = params(
+        &format!("partita {}", hexadecimal.collect::<String>()),
+        Vec::new(),
+        validity,
+    )?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)

@@ -139,7 +139,15 @@ mod tests {
         assert_eq!(time(UTC_TIME, b"240229123456Z"), Some(1_709_210_096));
         assert_eq!(time(UTC_TIME, b"500101000000Z"), Some(-631_152_000));
         assert_eq!(time(GENERALIZED_TIME, b"20500301000000Z"), Some(2_529_619_200));
-        for wrong in ["", "Z", "700101000000", "7001010000Z", "70010100000xZ", "701301000000Z", "+00101000000Z"] {
+        for wrong in [
+            "",
+            "Z",
+            "700101000000",
+            "7001010000Z",
+            "70010100000xZ",
+            "701301000000Z",
+            "+00101000000Z",
+        ] {
             assert_eq!(time(UTC_TIME, wrong.as_bytes()), None, "{wrong}");
         }
     }
@@ -153,12 +161,18 @@ mod tests {
                 not_after: at(to_s),
             };
             let authority = Authority::make(validity).unwrap();
-            let issued = authority.issue(&["a.example".to_owned(), "router.partita.internal".to_owned()], validity);
+            let issued = authority.issue(
+                &["a.example".to_owned(), "router.partita.internal".to_owned()],
+                validity,
+            );
             let issued = issued.unwrap().certificate;
             let read = Certificate::from_pem(&issued).unwrap();
             assert_eq!((read.not_before, read.not_after), (from_s as i64, to_s as i64));
             assert_eq!(read.dns, ["a.example", "router.partita.internal"]);
-            assert_eq!(read.names().map(|name| name.to_string()).collect::<Vec<_>>(), ["router.partita.internal"]);
+            assert_eq!(
+                read.names().map(|name| name.to_string()).collect::<Vec<_>>(),
+                ["router.partita.internal"]
+            );
             assert_eq!(read.valid_for(at(to_s - 5)), Duration::from_secs(5));
             assert_eq!(read.valid_for(at(to_s + 5)), Duration::ZERO);
             let der = CertificateDer::from_pem_slice(issued.as_bytes()).unwrap();

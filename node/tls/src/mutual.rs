@@ -233,7 +233,9 @@ fn check_own(pem: &Pem, of_clients: &dyn ClientCertVerifier, of_servers: &OfServ
     let Some((own, intermediates)) = pem.chain.split_first() else {
         return Ok(());
     };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     let seconds = |time: i64| Duration::from_secs(u64::try_from(time).unwrap_or(0));
     let (from, to) = (seconds(pem.certificate.not_before), seconds(pem.certificate.not_after));
     let then = UnixTime::since_unix_epoch(now.min(to).max(from));

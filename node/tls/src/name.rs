@@ -112,7 +112,10 @@ mod tests {
         ] {
             assert_eq!(parse(ours).as_deref(), Some(ours));
         }
-        assert_eq!(parse("Router.PARTITA.internal").as_deref(), Some("router.partita.internal"));
+        assert_eq!(
+            parse("Router.PARTITA.internal").as_deref(),
+            Some("router.partita.internal")
+        );
         for other in [
             "",
             "router",
@@ -133,7 +136,10 @@ mod tests {
     fn scopes_that_contain_each_other_belong_together() {
         let name = |dns| Name::parse(dns).unwrap();
         let router = name("router.partita.internal");
-        let (shop, bank) = (name("replica.shop.partita.internal"), name("replica.bank.partita.internal"));
+        let (shop, bank) = (
+            name("replica.shop.partita.internal"),
+            name("replica.bank.partita.internal"),
+        );
         assert!(router.is_related(&shop) && shop.is_related(&router) && shop.is_related(&shop));
         assert!(!shop.is_related(&bank) && !bank.is_related(&shop));
         assert!(!shop.is_related(&name("replica.workshop.partita.internal")));

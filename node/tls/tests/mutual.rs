@@ -77,7 +77,9 @@ async fn meet(server: &Mutual, client: &Mutual) -> (Result<Accepted, HandshakeEr
 
 fn said(accepted: Result<Accepted, HandshakeError>) -> String {
     match accepted {
-        Ok(Accepted { peer: Err(stranger), .. }) => stranger.to_string(),
+        Ok(Accepted {
+            peer: Err(stranger), ..
+        }) => stranger.to_string(),
         Ok(Accepted { peer: Ok(known), .. }) => known.name.to_string(),
         Err(error) => error.to_string(),
     }
@@ -153,9 +155,17 @@ async fn a_client_refuses_a_server_that_is_somebody_else() {
     let (_, answer) = meet(&peer(&ours, "router.partita.internal"), &client).await;
     let heard = answer.unwrap_err();
     assert!(heard.contains("the peer is router.partita.internal"), "{heard}");
-    let old = load(&folder(&ours, "replica.partita.internal", expired(), ours.certificate()));
+    let old = load(&folder(
+        &ours,
+        "replica.partita.internal",
+        expired(),
+        ours.certificate(),
+    ));
     let (_, answer) = meet(&old, &client).await;
-    assert!(answer.clone().unwrap_err().contains("certificate expired"), "{answer:?}");
+    assert!(
+        answer.clone().unwrap_err().contains("certificate expired"),
+        "{answer:?}"
+    );
 }
 
 #[tokio::test]
@@ -224,7 +234,11 @@ fn files_that_cannot_be_used_say_why() {
         ("tls.crt", Some("nothing"), "tls.crt: no certificate in PEM format"),
         ("tls.key", Some(""), "tls.key: no private key in PEM format"),
         ("ca.crt", Some(""), "ca.crt: no certificate in PEM format"),
-        ("ca.crt", Some(theirs.certificate()), "tls.crt: not to be used between peers: invalid peer certificate: UnknownIssuer"),
+        (
+            "ca.crt",
+            Some(theirs.certificate()),
+            "tls.crt: not to be used between peers: invalid peer certificate: UnknownIssuer",
+        ),
     ] {
         let folder = good();
         let path = folder.path().join(file);
@@ -240,14 +254,20 @@ fn files_that_cannot_be_used_say_why() {
     std::fs::write(half.path().join("tls.key"), &other.key).unwrap();
     assert!(reason(&half).contains("tls.key is not the key of"), "{}", reason(&half));
     let nameless = folder(&ours, "db.example.com", valid(), ours.certificate());
-    assert!(reason(&nameless).contains("none like replica.partita.internal"), "{}", reason(&nameless));
+    assert!(
+        reason(&nameless).contains("none like replica.partita.internal"),
+        "{}",
+        reason(&nameless)
+    );
 }
 
 /// Waits until the latest is another one.
 async fn replaced<T: Loaded>(current: &Current<T>, change: impl FnOnce()) {
     let replaced = current.replaced();
     change();
-    tokio::time::timeout(Duration::from_secs(60), replaced).await.expect("it is never replaced");
+    tokio::time::timeout(Duration::from_secs(60), replaced)
+        .await
+        .expect("it is never replaced");
 }
 
 /// What the kubelet does with a Secret: a folder with the files, a link to it, and links to the files through that.
@@ -264,7 +284,11 @@ impl Mounted {
     }
 
     fn swap(&self, fill: impl FnOnce(&Path)) {
-        let next = tempfile::Builder::new().prefix("..").tempdir_in(self.0.path()).unwrap().keep();
+        let next = tempfile::Builder::new()
+            .prefix("..")
+            .tempdir_in(self.0.path())
+            .unwrap()
+            .keep();
         fill(&next);
         let link = self.0.path().join("..data_tmp");
         std::os::unix::fs::symlink(next.file_name().unwrap(), &link).unwrap();
@@ -285,7 +309,10 @@ async fn a_swapped_secret_is_used_and_a_broken_one_is_not() {
     assert!(meet(&current.latest(), &of_second).await.1.is_err());
 
     // The next authority is trusted before anybody shows a certificate of it.
-    replaced(&current, || secret.swap(|folder| write(folder, &first, dns, valid(), &both))).await;
+    replaced(&current, || {
+        secret.swap(|folder| write(folder, &first, dns, valid(), &both))
+    })
+    .await;
     assert_eq!(current.generation(), 1);
     assert_eq!(meet(&current.latest(), &of_first).await.1, Ok(b'x'));
     assert_eq!(meet(&current.latest(), &of_second).await.1, Ok(b'x'));
@@ -325,6 +352,9 @@ async fn a_certificate_for_clients_is_followed_too() {
         not_after: SystemTime::now() + 9 * HOUR,
         ..valid()
     };
-    replaced(&current, || write(home.path(), &ours, "localhost", longer, ours.certificate())).await;
+    replaced(&current, || {
+        write(home.path(), &ours, "localhost", longer, ours.certificate())
+    })
+    .await;
     assert!(current.status().not_after > until + 7 * 3600);
 }

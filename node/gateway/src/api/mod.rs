@@ -65,6 +65,18 @@ impl<B> Call<'_, B> {
     pub fn count_write(&self, table: &TableSchema, units: HalfUnits) {
         self.metrics.count_units(self.account, table, HalfUnits(0), units);
     }
+
+    /// Counts the items that a Query or Scan returns.
+    pub fn count_returned(&self, table: &TableSchema, items: usize) {
+        self.metrics.count_returned(self.account, table, items as u64);
+    }
+
+    /// Counts a write that was refused by its leader, if its condition did not hold.
+    pub fn count_refused(&self, table: &TableSchema, error: &ApiError) {
+        if error.code == ErrorCode::ConditionalCheckFailed {
+            self.metrics.count_failed_condition(self.account, table);
+        }
+    }
 }
 
 /// A finished JSON body.

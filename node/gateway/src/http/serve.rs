@@ -24,7 +24,8 @@ const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is said to a client that speaks HTTP where HTTPS is spoken.
-const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 40\r\n\r\n\
+const PLAIN: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 40\r\n\r\n\
     only HTTPS is spoken here: use https://\n";
 
 /// Serves until `shutdown` is there, then lets open requests finish, for [`super::Limits::drain_time_max`] at most.
@@ -93,7 +94,10 @@ async fn connection<B: Backend>(stream: TcpStream, app: Arc<App<B>>, mut drainin
 }
 
 /// The handshake; what goes wrong in it is the client's affair.
-async fn secured(tls: &Current<Https>, stream: TcpStream) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send + use<>> {
+async fn secured(
+    tls: &Current<Https>,
+    stream: TcpStream,
+) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send + use<>> {
     match tls.latest().accept(stream).await {
         Ok(stream) => Some(stream),
         Err(HandshakeError::Plain(mut stream)) => {

@@ -183,6 +183,11 @@ impl<S: Storage> Group<S> {
         Ok(())
     }
 
+    /// Whether this replica serves as the leader, at a glance: it may have changed when this returns.
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Acquire) != 0
+    }
+
     /// Asks a voter to take the leadership over, at the leader. It has happened when this replica leads no longer; when
     /// that takes longer than an election timeout, it will not. (A voter that has not applied its own promotion yet
     /// does not take over: ask again.)
@@ -337,7 +342,7 @@ impl<S: Storage> Group<S> {
     }
 
     /// Whether the group has other replicas.
-    pub(crate) fn has_peers(&self) -> bool {
+    pub fn has_peers(&self) -> bool {
         self.has_peers.load(Ordering::Relaxed)
     }
 

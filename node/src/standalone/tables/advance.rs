@@ -18,6 +18,7 @@ use partita_replication::Group;
 use super::super::catalog::Table;
 use super::Tables;
 use crate::routing::{Ranges, TableRoute};
+use crate::serving::admission::Admitted;
 use crate::serving::delivery;
 use crate::serving::walk::{Purpose, Walk};
 
@@ -55,7 +56,7 @@ async fn take(tables: &Arc<Tables>, table: &Table, step: &Step) -> Result<(), Re
     }
 }
 
-/// Puts a table that is there on the map: at the start of the process, and whenever its indexes change. Indexes whose
+/// Puts a table that is there on the map: at the start of the process, and whenever its units or indexes change. Indexes whose
 /// groups are still to be made (or are being removed) are left out.
 pub fn publish(tables: &Arc<Tables>, record: &Record) -> Result<(), Refusal> {
     let items = ranges(tables, &record.partitions).ok_or_else(|| missing(record))?;
@@ -63,6 +64,7 @@ pub fn publish(tables: &Arc<Tables>, record: &Record) -> Result<(), Refusal> {
     let indexes = wanted
         .filter_map(|index| Some((index.id, ranges(tables, &index.partitions)?)))
         .collect();
+    tables.admission.declare(record, &|_| true);
     tables.directory.set(record.id, TableRoute { table: items, indexes });
     tables.catalog.serve(&record.account, record.schema());
     Ok(())
@@ -76,10 +78,14 @@ fn missing(record: &Record) -> Refusal {
 }
 
 /// Leaders of these partitions; `None` while one is not there.
-fn ranges(tables: &Tables, partitions: &[PartitionRecord]) -> Option<Ranges<Arc<Group>>> {
-    let leaders = partitions
-        .iter()
-        .map(|partition| Some((partition.start.clone(), tables.store.group(partition.group)?)));
+fn ranges(tables: &Tables, partitions: &[PartitionRecord]) -> Option<Ranges<Admitted>> {
+    let leaders = partitions.iter().map(|partition| {
+        let admitted = Admitted {
+            group: tables.store.group(partition.group)?,
+            admission: Arc::clone(&tables.admission),
+        };
+        Some((partition.start.clone(), admitted))
+    });
     Ranges::new(leaders.collect::<Option<Vec<_>>>()?)
 }
 

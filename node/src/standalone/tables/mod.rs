@@ -17,11 +17,12 @@ use partita_model::error::ApiError;
 use partita_model::schema::TableId;
 use partita_model::table::record::{Circumstances, Declared, Owner, Record};
 use partita_model::table::{SpecError, Status, TableDescription, TableSpec};
-use partita_replication::{Clock, Group, Store};
+use partita_replication::{Clock, Store};
 
 use super::catalog::{Catalog, Table};
 use crate::routing::Directory;
 use crate::serving;
+use crate::serving::admission::{Admission, Admitted};
 use crate::serving::delivery::Deliveries;
 
 /// Most partitions of a table or index that one process makes: beyond DynamoDB's default quota of 40,000 units a table
@@ -37,9 +38,11 @@ pub struct Tables {
     /// Table records.
     pub catalog: Catalog,
     /// Where each table's partitions are.
-    pub directory: Arc<Directory<Arc<Group>>>,
+    pub directory: Arc<Directory<Admitted>>,
     /// Deliveries to global indexes.
-    pub deliveries: Arc<Deliveries<Arc<Group>>>,
+    pub deliveries: Arc<Deliveries<Admitted>>,
+    /// What the tables declare of units.
+    pub admission: Arc<Admission>,
     /// The wall clock in epoch milliseconds.
     now_ms: Clock,
     /// The gateway's counters, which are told when a table is gone.
@@ -59,7 +62,13 @@ pub enum Refused {
 
 impl Tables {
     /// Reads the records and puts every table that is there on the map. What had been begun goes on by itself.
-    pub fn open(data: &Path, store: Arc<Store>, metrics: Arc<Metrics>, now_ms: Clock) -> anyhow::Result<Arc<Self>> {
+    pub fn open(
+        data: &Path,
+        store: Arc<Store>,
+        admission: Arc<Admission>,
+        metrics: Arc<Metrics>,
+        now_ms: Clock,
+    ) -> anyhow::Result<Arc<Self>> {
         let folder = data.join(CATALOG_FOLDER);
         let catalog = Catalog::open(folder).context("table records")?;
         let directory = Arc::new(Directory::new());
@@ -69,6 +78,7 @@ impl Tables {
             catalog,
             directory,
             deliveries,
+            admission,
             now_ms,
             metrics,
         });
@@ -170,6 +180,7 @@ impl Tables {
     /// A table is gone: nothing more is counted about it.
     fn forgotten(&self, id: TableId) {
         self.metrics.forget_table(id);
+        self.admission.forget(id);
     }
 
     /// A table that the API may change.

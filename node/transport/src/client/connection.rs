@@ -448,7 +448,10 @@ impl Driver {
             state.outbox.push_empty(Kind::Ping, 0);
         }
         if state.life == Life::Open && self.leave_at.is_some_and(|at| at <= Instant::now()) {
-            tracing::info!(address = self.address, "the peer's certificate has expired: another connection is opened");
+            tracing::info!(
+                address = self.address,
+                "the peer's certificate has expired: another connection is opened"
+            );
             state.life = Life::Leaving { told: false };
             self.connection.close_places();
         }

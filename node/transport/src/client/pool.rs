@@ -132,7 +132,11 @@ impl Pool {
                 let connection =
                     Connection::start(&self.address, opened, &welcome, &self.options, Arc::clone(&self.counts));
                 let mut state = self.state.lock();
-                for older in state.connections.iter().filter(|c| c.generation() != connection.generation()) {
+                for older in state
+                    .connections
+                    .iter()
+                    .filter(|c| c.generation() != connection.generation())
+                {
                     older.leave();
                 }
                 state.connections.push(connection);

@@ -106,18 +106,29 @@ async fn calls_of_any_size_cross() {
 #[tokio::test]
 async fn peers_that_do_not_belong_here_are_refused_with_a_reason() {
     let family = Family::new();
-    let node = node(family.member("replica.shop.partita.internal"), reads(), Limits::default()).await;
+    let node = node(
+        family.member("replica.shop.partita.internal"),
+        reads(),
+        Limits::default(),
+    )
+    .await;
     let mut refused = 0;
     let mut impatient = options();
     impatient.connect_wait = Duration::from_millis(500);
     for (tls, reason) in [
-        (None, "only mutual TLS is spoken here: the peer was started without --peer-tls"),
+        (
+            None,
+            "only mutual TLS is spoken here: the peer was started without --peer-tls",
+        ),
         (
             Some(family.member("replica.bank.partita.internal")),
             // It finds out first that the server is none of its own.
             "the peer is replica.shop.partita.internal",
         ),
-        (Some(family.member("operator.partita.internal")), "the peer is operator.partita.internal"),
+        (
+            Some(family.member("operator.partita.internal")),
+            "the peer is operator.partita.internal",
+        ),
         (Some(family.member_for(ROUTER, -60)), "CertificateExpired"),
         (Some(Family::new().member(ROUTER)), "UnknownIssuer"),
     ] {
@@ -193,7 +204,10 @@ async fn a_client_with_new_certificates_moves_to_a_new_connection() {
     .await;
     within(peer.get(GroupId(1), get(1))).await.unwrap();
     assert_eq!(client.stats().connections_opened, 2);
-    assert_eq!(client.stats().connections_lost + client.stats().lost + client.stats().not_sent, 0);
+    assert_eq!(
+        client.stats().connections_lost + client.stats().lost + client.stats().not_sent,
+        0
+    );
     node.stop().await;
 }
 
@@ -229,7 +243,9 @@ async fn a_peer_that_holds_on_to_its_connection_is_closed() {
     let node = node(tls.clone(), reads(), limits).await;
     let stream = TcpStream::connect(&node.address).await.unwrap();
     let client = family.certificate(ROUTER, 3600);
-    let (mut stream, _) = within(client.connect("127.0.0.1", stream, &[partita_tls::Role::Replica])).await.unwrap();
+    let (mut stream, _) = within(client.connect("127.0.0.1", stream, &[partita_tls::Role::Replica]))
+        .await
+        .unwrap();
     let hello = Hello::of(&Identity::new(Role::Router, "deaf"));
     within(protocol::greet(&mut stream, &hello)).await.unwrap();
     assert_eq!(node.server.stats().connections, 1);

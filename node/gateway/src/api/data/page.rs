@@ -69,6 +69,7 @@ pub async fn send<B: Backend>(
     let reply = call.backend.page(request).await?;
     let consumed = consumed(rows, &reply, consistent);
     call.count_read(schema, consumed.total());
+    call.count_returned(schema, reply.items.len());
     let mut out = Vec::new();
     let mut members = Members::open(&mut out);
     if !view.count_only {

@@ -71,8 +71,9 @@ pub async fn send<B: Backend>(
         Ok(reply) => reply,
         Err(refusal) => {
             // A condition that does not hold has its price all the same.
-            if let Refusal::Evaluated { cost, .. } = &refusal {
+            if let Refusal::Evaluated { error, cost } = &refusal {
                 call.count_write(schema, Consumed::of_write(cost).total());
+                call.count_refused(schema, error);
             }
             return Err(refusal.into());
         }

@@ -1,0 +1,77 @@
+//! The partition keys that use the most: sampled, and shown on the admin API (as labels of metrics they would have no bound).
+
+use std::ops::Bound;
+
+use parking_lot::Mutex;
+use partita_admission::hot::{HotKey, HotKeys};
+use partita_model::capacity::HalfUnits;
+use partita_model::item::Item;
+use partita_model::key::{HASH_BYTES, KeyBytes, collection_of, component};
+use partita_model::request::PageRequest;
+use partita_model::schema::KeySchema;
+use serde_json::Value;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One request of so many is looked at.
+const SAMPLED_OF: u64 = 8;
+
+/// What is used by the keys of one partition, of one kind of units.
+#[derive(Debug, Default)]
+pub struct Sampler {
+    seen: AtomicU64,
+    keys: Mutex<HotKeys>,
+}
+
+/// A request that is looked at: its key.
+pub struct Sample(Vec<u8>);
+
+impl Sampler {
+    /// Looks at a request about a key, or does not.
+    pub fn sample(&self, key: &KeyBytes) -> Option<Sample> {
+        self.is_due().then(|| Sample(key.0.clone()))
+    }
+
+    /// Looks at a Query, or does not. A Scan is about no key.
+    pub fn sample_page(&self, request: &PageRequest) -> Option<Sample> {
+        let (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) = &request.range
+        else {
+            return None;
+        };
+        (from.hash() == to.hash() && self.is_due()).then(|| Sample(from.0.clone()))
+    }
+
+    fn is_due(&self) -> bool {
+        self.seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLED_OF)
+    }
+
+    /// Notes what a request cost that was looked at.
+    pub fn note(&self, sample: Option<Sample>, keys: &KeySchema, cost: HalfUnits, now_ms: u64) {
+        if let Some(sample) = sample
+            && let Some(collection) = collection_of(keys, &sample.0)
+        {
+            let cost = HalfUnits(cost.0.saturating_mul(SAMPLED_OF));
+            self.keys.lock().note(collection, cost, now_ms);
+        }
+    }
+
+    /// The keys that use the most.
+    pub fn top(&self, most: usize, now_ms: u64) -> Vec<HotKey> {
+        self.keys.lock().top(most, now_ms)
+    }
+}
+
+/// A partition key as the API writes it.
+pub fn shown(keys: &KeySchema, collection: &[u8]) -> Option<Value> {
+    let mut rest = collection.get(HASH_BYTES..)?;
+    let mut values = Vec::with_capacity(keys.hash.len());
+    for attribute in &keys.hash {
+        let (component, behind) = component::split(attribute.kind, rest)?;
+        values.push((attribute.name.as_str(), component::decode(attribute.kind, component)?));
+        rest = behind;
+    }
+    let item = Item::from_attributes(values.iter().map(|(name, value)| (*name, value.as_ref())));
+    let mut json = Vec::new();
+    item.as_ref().write_json(&mut json);
+    serde_json::from_slice(&json).ok()
+}

@@ -1,0 +1,162 @@
+//! Where buckets stand, kept in the data folder.
+//!
+//! 1. [`LevelsFile::open`] reads what the process before this one has left;
+//! 2. [`keep`] sleeps until something is used, waits a moment, and writes the levels of all tables that are not as new
+//!    ones; what a process that is killed has used within that moment is forgotten, and no more than that;
+//! 3. [`Admission::save`] writes them once more when the process stops.
+//!
+//! The time in between brings no units: a process that starts goes on where the one before has stopped.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use parking_lot::Mutex;
+use partita_admission::table::Levels;
+use partita_model::schema::{IndexId, TableId};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use super::Admission;
+
+/// How long a change may stay unwritten: what a process that is killed forgets. Short beside the 300 s of a burst, long
+/// beside the sync that it costs.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// The file within the data folder.
+const FILE: &str = "admission.json";
+
+/// One kind of units each; `None`: as of a new table.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SavedUnits {
+    /// Reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reads: Option<Levels>,
+    /// Writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writes: Option<Levels>,
+}
+
+/// A table and its global indexes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SavedTable {
+    /// The table's own units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<SavedUnits>,
+    /// Its global indexes', by number.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub indexes: BTreeMap<IndexId, SavedUnits>,
+}
+
+/// What was left by the process before.
+#[derive(Debug, Default)]
+pub struct Saved(HashMap<TableId, SavedTable>);
+
+impl Saved {
+    /// Of a process that left these.
+    #[cfg(test)]
+    pub fn of(levels: HashMap<TableId, SavedTable>) -> Self {
+        Self(levels)
+    }
+
+    /// Of all tables that have not been taken.
+    pub fn rest(&self) -> &HashMap<TableId, SavedTable> {
+        &self.0
+    }
+
+    /// A table's levels, once.
+    pub fn take(&mut self, table: TableId) -> SavedTable {
+        self.0.remove(&table).unwrap_or_default()
+    }
+}
+
+/// Whether something has been used since levels were last written.
+#[derive(Debug, Default)]
+pub struct Kept {
+    changed: AtomicBool,
+    wake: Notify,
+    /// The last attempt has failed.
+    failing: AtomicBool,
+}
+
+impl Kept {
+    /// Something was used: the levels have to be written.
+    pub fn note_change(&self) {
+        if !self.changed.load(Ordering::Relaxed) && !self.changed.swap(true, Ordering::Relaxed) {
+            self.wake.notify_one();
+        }
+    }
+}
+
+/// The file.
+#[derive(Debug)]
+pub struct LevelsFile {
+    path: PathBuf,
+    /// Writes happen one after the other.
+    writing: Mutex<()>,
+}
+
+impl LevelsFile {
+    /// Reads the file, if there is one.
+    pub fn open(data: &Path) -> anyhow::Result<(Self, Saved)> {
+        let path = data.join(FILE);
+        let saved = match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).with_context(|| {
+                format!(
+                    "{}: not the levels of tables' units. Remove the file to go on: every table then begins with a whole \
+                     burst",
+                    path.display()
+                )
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => HashMap::new(),
+            Err(error) => return Err(error).with_context(|| path.display().to_string()),
+        };
+        let file = Self {
+            path,
+            writing: Mutex::new(()),
+        };
+        Ok((file, Saved(saved)))
+    }
+
+    fn write(&self, admission: &Admission) -> io::Result<()> {
+        let _writing = self.writing.lock();
+        let unfinished = self.path.with_extension("json.new");
+        let mut file = File::create(&unfinished)?;
+        file.write_all(&serde_json::to_vec(&admission.levels())?)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, &self.path)
+    }
+}
+
+impl Admission {
+    /// Writes the levels; durable on return.
+    pub fn save(&self) {
+        let Some(file) = &self.file else { return };
+        match file.write(self) {
+            Ok(()) => self.kept.failing.store(false, Ordering::Relaxed),
+            // Said once: it is tried again every second.
+            Err(error) if !self.kept.failing.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(file = %file.path.display(), %error, "the levels of tables' units could not be written");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Writes the levels whenever they have changed, until the process stops.
+pub async fn keep(admission: Arc<Admission>) {
+    loop {
+        admission.kept.wake.notified().await;
+        tokio::time::sleep(KEEP_EVERY).await;
+        // First this: what is used from here on is written next time.
+        admission.kept.changed.store(false, Ordering::Relaxed);
+        let saved = Arc::clone(&admission);
+        if tokio::task::spawn_blocking(move || saved.save()).await.is_err() {
+            return;
+        }
+    }
+}

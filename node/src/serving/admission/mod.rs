@@ -1,0 +1,340 @@
+//! Who may use how much, now: what every request to a partition of this store goes through.
+//!
+//! 1. Whoever keeps tables says what they declare ([`Admission::declare`]); nothing is refused before.
+//! 2. A request finds its partition's meter and asks for every balance that it will be paid from ([`meter`]): the table's
+//!    (or the index's) units, which its partitions share; what the partition may do by itself; and, for a write, the write
+//!    units of the table's global indexes: an index that cannot keep up holds back the writes that would touch it.
+//!    It is refused here, before the leader evaluates it, or goes ahead.
+//! 3. Afterwards it pays what it cost; what it cost is counted.
+//! 4. Levels are kept in the data folder ([`levels`]), so that a restart hands out no second burst.
+//! 5. What was used and refused is shown as metrics ([`exposition`]), the keys that use the most on the admin API ([`hot`]).
+//!
+//! What the service does for itself (deliveries to indexes, copies of items into new ones, deletes of expired items) does
+//! not come through here: it is free, and a delivery has been paid for by its write.
+//!
+//! The rules are [`partita_admission`]'s; this is where they meet requests, threads and clocks.
+
+mod exposition;
+mod hot;
+mod levels;
+mod meter;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::{Mutex, RwLock};
+use partita_admission::table::Limits;
+use partita_model::capacity::{HalfUnits, UnitKind, WriteCost, read_units};
+use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
+use partita_model::request::{GetReply, GetRequest, PageReply, PageRequest, Refusal, WriteReply, WriteRequest};
+use partita_model::schema::TableId;
+use partita_model::table::Throughput;
+use partita_model::table::record::Record;
+use partita_partition::command::{CommandReply, Delivered, IndexBatch};
+use partita_replication::{Clock, Group, Store};
+
+use self::hot::Sample;
+use self::levels::{Kept, LevelsFile, SavedTable};
+use self::meter::{Declaration, Met, Meter, Table};
+use super::delivery::{IndexTarget, Undelivered};
+use crate::cli;
+use crate::routing::Leader;
+
+/// What is done about requests for which there are no units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// They are refused, as DynamoDB does
+    Enforce,
+    /// They are counted, and go ahead
+    Shadow,
+    /// Nothing
+    Off,
+}
+
+/// Settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// What is done about requests for which there are no units.
+    pub mode: Mode,
+    /// For reads.
+    pub reads: Limits,
+    /// For writes.
+    pub writes: Limits,
+    /// What a new on-demand table is ready for.
+    pub on_demand: Throughput,
+}
+
+/// Units per second for which a new on-demand table is ready at once. Source: "On-demand capacity mode", Amazon DynamoDB
+/// Developer Guide.
+const ON_DEMAND_UNITS: Throughput = Throughput {
+    read: 12_000,
+    write: 4_000,
+};
+
+impl From<&cli::Admission> for Options {
+    fn from(flags: &cli::Admission) -> Self {
+        let limits = |partition: u64| Limits {
+            partition: HalfUnits(partition * 2),
+            burst_ms: flags.burst_seconds * 1000,
+        };
+        Self {
+            mode: flags.mode,
+            reads: limits(flags.partition_read_units),
+            writes: limits(flags.partition_write_units),
+            on_demand: ON_DEMAND_UNITS,
+        }
+    }
+}
+
+/// The units of every table of this store.
+pub struct Admission {
+    options: Options,
+    /// Milliseconds that never go back: a wall clock that is set back would stop every bucket until it has caught up.
+    now_ms: Clock,
+    known: Mutex<Known>,
+    /// Of the partitions that have been asked for something, by group.
+    meters: RwLock<HashMap<GroupId, Arc<Meter>>>,
+    kept: Kept,
+    file: Option<LevelsFile>,
+}
+
+/// What is known of tables.
+#[derive(Default)]
+struct Known {
+    tables: HashMap<TableId, Arc<Table>>,
+    /// Where tables were when the process before this one ended.
+    saved: levels::Saved,
+}
+
+/// Milliseconds since the process has asked for this clock.
+pub fn elapsed_ms() -> Clock {
+    let begin = Instant::now();
+    Arc::new(move || begin.elapsed().as_millis() as u64)
+}
+
+impl Admission {
+    /// Of a store; levels are kept in its data folder. Follows the store until the process stops.
+    pub fn start(options: Options, data: &Path, store: &Arc<Store>) -> anyhow::Result<Arc<Self>> {
+        let (file, saved) = LevelsFile::open(data)?;
+        let mut admission = Self::new(options, elapsed_ms(), saved);
+        admission.file = Some(file);
+        let admission = Arc::new(admission);
+        tokio::spawn(levels::keep(Arc::clone(&admission)));
+        tokio::spawn(Arc::clone(&admission).follow(Arc::clone(store)));
+        Ok(admission)
+    }
+
+    fn new(options: Options, now_ms: Clock, saved: levels::Saved) -> Self {
+        let known = Known {
+            saved,
+            ..Known::default()
+        };
+        Self {
+            options,
+            now_ms,
+            known: Mutex::new(known),
+            meters: RwLock::default(),
+            kept: Kept::default(),
+            file: None,
+        }
+    }
+
+    /// Forgets partitions that are gone.
+    async fn follow(self: Arc<Self>, store: Arc<Store>) {
+        let mut changes = store.changes();
+        while changes.changed().await.is_ok() {
+            self.meters.write().retain(|group, _| store.group(*group).is_some());
+        }
+    }
+
+    /// What a table declares, and which of its partitions are led here, from now on. What was saved up stays as far as the
+    /// units can hold it.
+    pub fn declare(&self, record: &Record, leads: &dyn Fn(GroupId) -> bool) {
+        let now_ms = (self.now_ms)();
+        let mut known = self.known.lock();
+        let saved = known.saved.take(record.id);
+        let before = known.tables.get(&record.id).cloned();
+        let declaration = Declaration {
+            record,
+            leads,
+            options: &self.options,
+        };
+        let table = Arc::new(declaration.table(before.as_deref(), saved, now_ms));
+        known.tables.insert(record.id, Arc::clone(&table));
+        let mut meters = self.meters.write();
+        let indexes = record.global.iter().flat_map(|index| &index.partitions);
+        for partition in record.partitions.iter().chain(indexes) {
+            if let Some(meter) = meters.get_mut(&partition.group) {
+                *meter = Arc::new(meter.of(&table, now_ms));
+            }
+        }
+    }
+
+    /// What was saved up of a table's units stays behind: somebody else may have used it.
+    pub fn leave_savings(&self, table: TableId) {
+        let known = self.known.lock();
+        if let Some(table) = known.tables.get(&table) {
+            table.leave_savings((self.now_ms)());
+        }
+    }
+
+    /// A table is gone.
+    pub fn forget(&self, table: TableId) {
+        let mut known = self.known.lock();
+        known.tables.remove(&table);
+        known.saved.take(table);
+        self.meters.write().retain(|_, meter| meter.table() != table);
+    }
+
+    /// One item.
+    ///
+    /// Here and below: a replica that does not lead has no balances. It refuses what it cannot answer, and what it can answer
+    /// (an eventual read) is counted and free.
+    pub async fn get(&self, group: &Group, request: GetRequest) -> Result<GetReply, Refusal> {
+        let meter = self.meter(group);
+        let pays = group.is_serving() && self.ask(meter.admit_read((self.now_ms)()))?;
+        let sample = meter.sampler(UnitKind::Read).sample(&request.key);
+        let answer = group.get(request).await;
+        if let Ok(reply) = &answer {
+            self.charge_read(&meter, pays, sample, reply.cost.0);
+        }
+        answer
+    }
+
+    /// One page within a partition: it pays for the rows that were evaluated.
+    pub async fn page(&self, group: &Group, request: PageRequest) -> Result<PageReply, Refusal> {
+        let meter = self.meter(group);
+        let pays = group.is_serving() && self.ask(meter.admit_read((self.now_ms)()))?;
+        let sample = meter.sampler(UnitKind::Read).sample_page(&request);
+        let consistent = request.consistent;
+        let answer = group.page(request).await;
+        if let Ok(reply) = &answer {
+            let cost = read_units(reply.bytes, consistent) + HalfUnits(reply.fetch_half_units);
+            self.charge_read(&meter, pays, sample, cost);
+        }
+        answer
+    }
+
+    /// One write: it pays for what it changes, and a condition that does not hold has its price all the same.
+    pub async fn write(&self, group: &Arc<Group>, request: WriteRequest) -> Result<WriteReply, Refusal> {
+        let meter = self.meter(group);
+        let pays = group.is_serving() && self.ask(meter.admit_write(&request.action, (self.now_ms)()))?;
+        let sample = meter.sampler(UnitKind::Write).sample(&request.key);
+        let answer = group.write(request).await;
+        match &answer {
+            Ok(reply) => self.charge_write(&meter, pays, sample, &reply.cost),
+            Err(Refusal::Evaluated { cost, .. }) => self.charge_write(&meter, pays, sample, cost),
+            Err(_) => {}
+        }
+        answer
+    }
+
+    /// What becomes of a request that was (or was not) admitted: whether it pays, or why it is refused. One that goes ahead
+    /// although there is nothing for it does not pay: it would not have been done, and takes nothing from those behind it.
+    fn ask(&self, admitted: Result<(), Met<'_>>) -> Result<bool, Refusal> {
+        match (admitted, self.options.mode) {
+            (Ok(()), mode) => Ok(mode != Mode::Off),
+            (Err(_), Mode::Off) => Ok(false),
+            (Err(met), Mode::Shadow) => {
+                met.note_shadowed();
+                Ok(false)
+            }
+            (Err(met), Mode::Enforce) => {
+                met.note_throttled();
+                Err(Refusal::Throttled(Box::new(met.into_throttled())))
+            }
+        }
+    }
+
+    fn charge_read(&self, meter: &Meter, pays: bool, sample: Option<Sample>, cost: HalfUnits) {
+        let now_ms = (self.now_ms)();
+        meter.note_used(UnitKind::Read, cost);
+        meter.note_sample(UnitKind::Read, sample, cost, now_ms);
+        if pays {
+            meter.charge_read(cost, now_ms);
+            self.kept.note_change();
+        }
+    }
+
+    fn charge_write(&self, meter: &Meter, pays: bool, sample: Option<Sample>, cost: &WriteCost) {
+        let now_ms = (self.now_ms)();
+        meter.note_written(cost);
+        meter.note_sample(UnitKind::Write, sample, meter::own(cost), now_ms);
+        if pays {
+            meter.charge_write(cost, now_ms);
+            self.kept.note_change();
+        }
+    }
+
+    fn meter(&self, group: &Group) -> Arc<Meter> {
+        if let Some(meter) = self.meters.read().get(&group.id()) {
+            return Arc::clone(meter);
+        }
+        self.new_meter(&group.descriptor())
+    }
+
+    fn new_meter(&self, partition: &PartitionDescriptor) -> Arc<Meter> {
+        let known = self.known.lock();
+        let (id, index, keys) = match &partition.kind {
+            PartitionKind::Table(schema) => (schema.id, None, &schema.keys),
+            PartitionKind::Index { base, index, .. } => (*base, Some(index.id), &index.keys),
+        };
+        let declared = known.tables.get(&id).cloned();
+        let table = declared.unwrap_or_else(|| Arc::new(Table::undeclared(&partition.kind)));
+        let meter = Arc::new(Meter::new(&table, index, keys, (self.now_ms)()));
+        self.meters.write().insert(partition.group, Arc::clone(&meter));
+        meter
+    }
+
+    /// Where every table is that is not as a new one.
+    fn levels(&self) -> HashMap<TableId, SavedTable> {
+        let now_ms = (self.now_ms)();
+        let known = self.known.lock();
+        let mut levels = known.saved.rest().clone();
+        for (id, table) in &known.tables {
+            levels.extend(table.levels(now_ms).map(|table| (*id, table)));
+        }
+        levels
+    }
+}
+
+/// A group whose requests go through admission.
+#[derive(Clone)]
+pub struct Admitted {
+    /// The group.
+    pub group: Arc<Group>,
+    /// Its store's admission.
+    pub admission: Arc<Admission>,
+}
+
+impl Leader for Admitted {
+    async fn get(&self, request: GetRequest) -> Result<GetReply, Refusal> {
+        self.admission.get(&self.group, request).await
+    }
+
+    async fn write(&self, request: WriteRequest) -> Result<WriteReply, Refusal> {
+        self.admission.write(&self.group, request).await
+    }
+
+    async fn page(&self, request: PageRequest) -> Result<PageReply, Refusal> {
+        self.admission.page(&self.group, request).await
+    }
+}
+
+impl IndexTarget for Admitted {
+    fn id(&self) -> GroupId {
+        self.group.id()
+    }
+
+    async fn deliver(&self, batch: IndexBatch) -> Result<CommandReply, Undelivered> {
+        IndexTarget::deliver(&self.group, batch).await
+    }
+
+    async fn position(&self, source: GroupId) -> Result<Option<Delivered>, Undelivered> {
+        IndexTarget::position(&self.group, source).await
+    }
+}

@@ -1,0 +1,167 @@
+//! Units that mean something: what is refused, with which words, and that no restart hands out a second burst.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::process::Partita;
+use super::shared::until;
+
+/// A table with one write unit has 300 to begin with.
+const BURST: u64 = 300;
+
+fn create(partita: &Partita, name: &str, write: u64) {
+    let table = json!({
+        "TableName": name, "ProvisionedThroughput": {"ReadCapacityUnits": 1, "WriteCapacityUnits": write},
+        "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
+    });
+    partita.ok("CreateTable", &table);
+    partita.active(name);
+}
+
+fn put(name: &str, number: u64) -> Value {
+    json!({"TableName": name, "Item": {"pk": {"S": number.to_string()}}})
+}
+
+/// Puts until one is refused: how many went ahead, and the refusal.
+fn put_all(partita: &Partita, name: &str) -> (u64, Value) {
+    for number in 0..20 * BURST {
+        let (status, answer) = partita.call("PutItem", &put(name, number));
+        if status != 200 {
+            return (number, answer);
+        }
+    }
+    panic!("nothing was refused");
+}
+
+/// As many as the burst and the time since `begin` (and a second for what is rounded) have brought.
+fn assert_within(admitted: u64, burst: u64, begin: Instant) {
+    let most = burst + begin.elapsed().as_secs() + 2;
+    assert!((burst..=most).contains(&admitted), "{admitted}, of {burst} to {most}");
+}
+
+#[test]
+fn beyond_its_units_a_table_is_throttled_and_its_neighbour_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let partita = Partita::start(&folder.path().join("data"), &[]);
+    let begin = Instant::now();
+    create(&partita, "small", 1);
+    create(&partita, "large", 1000);
+    let (admitted, refusal) = put_all(&partita, "small");
+    assert_within(admitted, BURST, begin);
+    assert_eq!(
+        refusal["__type"],
+        "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"
+    );
+    let reasons = json!([{
+        "reason": "TableWriteProvisionedThroughputExceeded",
+        "resource": "arn:aws:dynamodb:us-east-1:000000000000:table/small",
+    }]);
+    assert_eq!(refusal["ThrottlingReasons"], reasons);
+
+    // Reads have units of their own, and so has every other table.
+    partita.ok("GetItem", &json!({"TableName": "small", "Key": {"pk": {"S": "1"}}}));
+    for number in 0..2 * BURST {
+        partita.ok("PutItem", &put("large", number));
+    }
+
+    // More units hold at once.
+    let units =
+        json!({"TableName": "small", "ProvisionedThroughput": {"ReadCapacityUnits": 1, "WriteCapacityUnits": 10_000}});
+    partita.ok("UpdateTable", &units);
+    partita.active("small");
+    for number in 0..BURST {
+        partita.ok("PutItem", &put("small", number));
+    }
+    assert!(partita.stop().success());
+}
+
+#[test]
+fn what_is_throttled_in_a_batch_is_handed_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let partita = Partita::start(&folder.path().join("data"), &[]);
+    create(&partita, "debtor", 1);
+    create(&partita, "large", 1000);
+    // A write is admitted as long as anything is left, whatever it costs: the table is in debt for longer than this test runs.
+    let large = json!({"pk": {"S": "a"}, "text": {"S": "x".repeat(390_000)}});
+    partita.ok("PutItem", &json!({"TableName": "debtor", "Item": large}));
+
+    let write = |number: u64| json!({"PutRequest": {"Item": {"pk": {"S": number.to_string()}}}});
+    let both = json!({"RequestItems": {"debtor": [write(1)], "large": [write(1), write(2)]}});
+    assert_eq!(
+        partita.ok("BatchWriteItem", &both)["UnprocessedItems"],
+        json!({"debtor": [write(1)]})
+    );
+    let (status, answer) = partita.call(
+        "BatchWriteItem",
+        &json!({"RequestItems": {"debtor": [write(1), write(2)]}}),
+    );
+    assert_eq!(status, 400);
+    assert_eq!(
+        answer["ThrottlingReasons"][0]["reason"],
+        "TableWriteProvisionedThroughputExceeded"
+    );
+
+    // The same for reads: a large strong read takes 96 units of 300 each time.
+    let get = json!({"TableName": "debtor", "ConsistentRead": true, "Key": {"pk": {"S": "a"}}});
+    for _ in 0..4 {
+        partita.ok("GetItem", &get);
+    }
+    let keys = json!({"Keys": [{"pk": {"S": "a"}}]});
+    let both = json!({"RequestItems": {"debtor": keys, "large": {"Keys": [{"pk": {"S": "1"}}]}}});
+    let answer = partita.ok("BatchGetItem", &both);
+    assert_eq!(answer["UnprocessedKeys"], json!({"debtor": keys}));
+    let (status, answer) = partita.call("BatchGetItem", &json!({"RequestItems": {"debtor": keys}}));
+    assert_eq!(
+        (status, &answer["ThrottlingReasons"][0]["reason"]),
+        (400, &json!("TableReadProvisionedThroughputExceeded"))
+    );
+    for operation in ["Scan", "GetItem"] {
+        let mut body = json!({"TableName": "debtor"});
+        if operation == "GetItem" {
+            body["Key"] = json!({"pk": {"S": "b"}});
+        }
+        let (status, answer) = partita.call(operation, &body);
+        assert_eq!(status, 400, "{operation}: {answer}");
+    }
+}
+
+#[test]
+fn no_restart_hands_out_a_second_burst() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let begin = Instant::now();
+    let partita = Partita::start(&data, &[]);
+    create(&partita, "small", 1);
+    let (first, _) = put_all(&partita, "small");
+    assert!(partita.stop().success());
+    let partita = Partita::start(&data, &[]);
+    let (second, _) = put_all(&partita, "small");
+    assert_within(first + second, BURST, begin);
+
+    // A process that is killed forgets no more than what it has used in the last second.
+    until("the levels to be written", || {
+        let levels: Value = serde_json::from_slice(&std::fs::read(data.join("admission.json")).ok()?).ok()?;
+        let table = levels.as_object()?.values().next()?;
+        // In thousandths of half units.
+        (table["own"]["writes"]["shared"].as_i64()? < 10 * 2000).then_some(())
+    });
+    partita.kill();
+    let partita = Partita::start(&data, &[]);
+    let (third, _) = put_all(&partita, "small");
+    assert_within(first + second + third, BURST, begin);
+    assert!(partita.stop().success());
+}
+
+#[test]
+fn shadow_and_off_refuse_nothing() {
+    for mode in ["shadow", "off"] {
+        let folder = tempfile::tempdir().unwrap();
+        let partita = Partita::start(&folder.path().join("data"), &["--admission", mode]);
+        create(&partita, "small", 1);
+        for number in 0..BURST + 50 {
+            partita.ok("PutItem", &put("small", number));
+        }
+    }
+}
