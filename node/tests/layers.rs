@@ -10,13 +10,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("partita-admission", &["partita-model"]),
     ("partita-partition", &["partita-model"]),
     ("partita-replication", &["partita-model", "partita-partition"]),
-    ("partita-gateway", &["partita-model", "partita-tls"]),
+    ("partita-gateway", &["partita-model"]),
     ("partita-tls", &[]),
     (
         "partita-transport",
         &["partita-model", "partita-partition", "partita-tls"],
     ),
-    ("partita-operator", &["partita-crds", "partita-model", "partita-tls"]),
+    ("partita-operator", &["partita-crds", "partita-model"]),
     (
         "partita",
         &[

@@ -98,7 +98,8 @@ async fn run_in(options: Router) -> anyhow::Result<()> {
         client,
     };
     let backend = Arc::new(Routed { map, control });
-    let app = App::new(backend, &options.endpoint.region, auth.into_auth(), metrics, limits).with_tls(https);
+    let app =
+        App::new(backend, &options.endpoint.region, auth.into_auth(), metrics, limits).secured(tls::secure(https));
     tracing::info!(%listen, admin = %admin_listen, "ready");
     if let Some(path) = &options.process.ready_file {
         process::announce(path, listen, admin_listen, admin_tls)?;

@@ -92,7 +92,7 @@ async fn run_in(options: Standalone, auth: Auth) -> anyhow::Result<()> {
         metrics,
         limits,
     )
-    .with_tls(https);
+    .secured(tls::secure(https));
     banner::print(&options, listen, admin_listen, &tables);
     if let Some(path) = &options.process.ready_file {
         process::announce(path, listen, admin_listen, None)?;

@@ -1,6 +1,6 @@
 //! The HTTP side: from a listener to a finished answer.
 //!
-//! 1. [`serve`] accepts connections, at most [`Limits::connections_max`] at once, with TLS if there is a certificate, and
+//! 1. [`serve`] accepts connections, at most [`Limits::connections_max`] at once, secures them if that is wanted, and
 //!    drains them at the end;
 //! 2. [`route`] sorts by method and path: `POST /` is the API, `GET /` the health line, `OPTIONS` a preflight;
 //! 3. [`body`] collects and inflates the body within bounds of size, memory and time;
@@ -18,7 +18,9 @@ mod shield;
 use std::sync::Arc;
 use std::time::Duration;
 
-use partita_tls::{Current, Https};
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::auth::Auth;
@@ -64,6 +66,17 @@ impl Default for Limits {
     }
 }
 
+/// A connection's bytes, as the client means them.
+pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Connection for T {}
+
+/// What secures connections: HTTPS.
+pub trait Secure: Send + Sync {
+    /// The server's half of a handshake; `None` if there is nothing further to say to the client.
+    fn accept(&self, stream: TcpStream) -> BoxFuture<'_, Option<Box<dyn Connection>>>;
+}
+
 /// Everything a request needs.
 pub struct App<B> {
     backend: Arc<B>,
@@ -71,7 +84,7 @@ pub struct App<B> {
     auth: Auth,
     metrics: Arc<Metrics>,
     limits: Limits,
-    tls: Option<Current<Https>>,
+    secure: Option<Box<dyn Secure>>,
     /// Room for large bodies, in KiB.
     bodies: Arc<Semaphore>,
 }
@@ -88,13 +101,13 @@ impl<B> App<B> {
             auth,
             metrics,
             limits,
-            tls: None,
+            secure: None,
             bodies,
         }
     }
 
-    /// Speaks HTTPS, if there is a certificate, and nothing else.
-    pub fn with_tls(self, tls: Option<Current<Https>>) -> Self {
-        Self { tls, ..self }
+    /// Secures every connection, if there is something that does.
+    pub fn secured(self, secure: Option<Box<dyn Secure>>) -> Self {
+        Self { secure, ..self }
     }
 }

@@ -9,24 +9,17 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use partita_tls::{Current, HandshakeError, Https};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use super::App;
 use super::route::{Answered, route};
+use super::{App, Connection};
 use crate::backend::Backend;
 
 /// A connection's read buffer may grow to this: it bounds a request's head, and what an idle connection holds.
 const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// How long to wait after a failed accept: the usual reason, no file descriptors, goes away when others close.
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(50);
-
-/// What is said to a client that speaks HTTP where HTTPS is spoken.
-const PLAIN: &[u8] =
-    b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 40\r\n\r\n\
-    only HTTPS is spoken here: use https://\n";
 
 /// Serves until `shutdown` is there, then lets open requests finish, for [`super::Limits::drain_time_max`] at most.
 pub async fn serve<B: Backend>(
@@ -78,14 +71,14 @@ async fn connection<B: Backend>(stream: TcpStream, app: Arc<App<B>>, mut drainin
     // Without it the last segment of an answer waits for the client's acknowledgement.
     let _ = stream.set_nodelay(true);
     let _open = app.metrics.connection();
-    let Some(tls) = &app.tls else {
+    let Some(secure) = &app.secure else {
         return exchange(stream, app, draining).await;
     };
-    let handshake = tokio::time::timeout(app.limits.handshake_time_max, secured(tls, stream));
+    let handshake = tokio::time::timeout(app.limits.handshake_time_max, secure.accept(stream));
     tokio::select! {
         stream = handshake => {
             if let Ok(Some(stream)) = stream {
-                exchange(stream, app, draining).await;
+                exchange(stream, Arc::clone(&app), draining).await;
             }
         }
         // Nothing has been asked yet.
@@ -93,31 +86,8 @@ async fn connection<B: Backend>(stream: TcpStream, app: Arc<App<B>>, mut drainin
     }
 }
 
-/// The handshake; what goes wrong in it is the client's affair.
-async fn secured(
-    tls: &Current<Https>,
-    stream: TcpStream,
-) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send + use<>> {
-    match tls.latest().accept(stream).await {
-        Ok(stream) => Some(stream),
-        Err(HandshakeError::Plain(mut stream)) => {
-            // It has gone away, or it reads this.
-            let _ = stream.write_all(PLAIN).await;
-            None
-        }
-        Err(error) => {
-            tracing::debug!(%error, "a connection was refused");
-            None
-        }
-    }
-}
-
 /// Requests and answers.
-async fn exchange<B: Backend>(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
-    app: Arc<App<B>>,
-    mut draining: watch::Receiver<()>,
-) {
+async fn exchange<B: Backend>(stream: impl Connection, app: Arc<App<B>>, mut draining: watch::Receiver<()>) {
     let head_time_max = app.limits.head_time_max;
     let service = service_fn(move |request| {
         let app = app.clone();
