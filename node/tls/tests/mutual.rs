@@ -1,5 +1,7 @@
 //! Handshakes of two ends, over loopback.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
