@@ -91,7 +91,7 @@ pub struct Router {
     pub endpoint: Endpoint,
 
     /// Where to learn of tables and their partitions: kubernetes (Table and Partition resources), another router's admin
-    /// address (http://HOST:PORT) or a file (file:PATH). Only with kubernetes can tables be made, changed and removed here
+    /// address (http://HOST:PORT, https://HOST:PORT with --peer-tls) or a file (file:PATH). Only with kubernetes can tables be made, changed and removed here
     #[arg(long, value_name = "SOURCE", env = "PARTITA_DIRECTORY", default_value = "kubernetes")]
     pub directory: Location,
 
@@ -138,6 +138,10 @@ pub struct Router {
     /// Storage class of the volumes of tables that are made through the API; the cluster's default unless given
     #[arg(long, value_name = "NAME", env = "PARTITA_TABLE_STORAGE_CLASS")]
     pub table_storage_class: Option<String>,
+
+    /// Certificates for other processes.
+    #[command(flatten)]
+    pub peers: Peers,
 
     /// What every role has.
     #[command(flatten)]
@@ -206,6 +210,16 @@ pub struct Endpoint {
     #[arg(long, value_name = "NAME", env = "PARTITA_REGION", default_value = "us-east-1")]
     pub region: String,
 
+    /// Speak HTTPS at --listen, and nothing else: file with the certificate and the intermediate ones behind it, in PEM format
+    ///
+    /// It is read again when it changes, and so is the key: no restart is needed.
+    #[arg(long, value_name = "FILE", env = "PARTITA_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// File with the private key of --tls-cert, in PEM format
+    #[arg(long, value_name = "FILE", env = "PARTITA_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
     /// Let everybody who can reach --listen read, change and delete everything: without --credentials only loopback
     /// addresses are accepted otherwise
     #[arg(long, env = "PARTITA_ALLOW_NON_LOOPBACK_WITHOUT_CREDENTIALS")]
@@ -213,6 +227,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// How clients begin its address.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls_cert.is_some() { "https" } else { "http" }
+    }
+
     /// Refuses an address that others can reach when everybody may do everything, unless that is waived.
     pub fn check_reachability(&self, credentials: bool) -> anyhow::Result<()> {
         if !credentials && !self.listen.ip().is_loopback() && !self.allow_non_loopback_without_credentials {
@@ -232,7 +251,7 @@ impl Endpoint {
 pub struct Replica {
     /// Address for routers and other replicas (port 0: any free one)
     ///
-    /// Whoever reaches it reads and writes everything here: in Kubernetes a network policy decides who does.
+    /// Without --peer-tls, whoever reaches it reads and writes everything here.
     #[arg(long, value_name = "ADDR", env = "PARTITA_LISTEN", default_value = "127.0.0.1:8100")]
     pub listen: SocketAddr,
 
@@ -254,14 +273,18 @@ pub struct Replica {
     #[arg(long, value_name = "NAME", env = "PARTITA_CLUSTER", default_value = CLUSTER, value_parser = cluster_name)]
     pub cluster: String,
 
-    /// Where to learn of the partitions of global indexes: a router's admin address (http://HOST:PORT) or a file
-    /// (file:PATH)
+    /// Where to learn of the partitions of global indexes: a router's admin address (http://HOST:PORT, https://HOST:PORT with
+    /// --peer-tls) or a file (file:PATH)
     #[arg(long, value_name = "SOURCE", env = "PARTITA_DIRECTORY")]
     pub directory: Location,
 
     /// What is stored, and how.
     #[command(flatten)]
     pub storage: Storage,
+
+    /// Certificates for other processes.
+    #[command(flatten)]
+    pub peers: Peers,
 
     /// Who may use how much.
     #[command(flatten)]
@@ -411,6 +434,30 @@ pub struct ClusterLocal {
     /// File to write once all serve: JSON with each process's role, pid, addresses and command line
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
+}
+
+/// How processes know each other.
+#[derive(Debug, Clone, Args)]
+pub struct Peers {
+    /// Folder with tls.crt, tls.key and ca.crt, such as a mounted Secret: processes then only speak mutual TLS with each
+    /// other
+    ///
+    /// tls.crt has a DNS name like router.partita.internal or replica.partita.internal, and is good for servers and clients;
+    /// ca.crt holds everybody who may have signed the others'. With a domain in between (replica.shop.partita.internal) a
+    /// process only talks to those whose domain is its own, contains it or lies within it. The files are read again when
+    /// they change.
+    #[arg(long, value_name = "DIR", env = "PARTITA_PEER_TLS")]
+    pub peer_tls: Option<PathBuf>,
+
+    /// With --peer-tls: address of the admin API over mutual TLS. --admin-listen then has nothing but /metrics, /healthz
+    /// and /readyz
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "PARTITA_ADMIN_TLS_LISTEN",
+        default_value = "127.0.0.1:8002"
+    )]
+    pub admin_tls_listen: SocketAddr,
 }
 
 /// Settings of whoever has a store.

@@ -20,6 +20,7 @@ mod router;
 mod routing;
 mod serving;
 mod standalone;
+mod tls;
 
 use std::process::ExitCode;
 

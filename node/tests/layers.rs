@@ -11,13 +11,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("partita-partition", &["partita-model"]),
     ("partita-replication", &["partita-model", "partita-partition"]),
     ("partita-gateway", &["partita-model"]),
-    ("partita-transport", &["partita-model", "partita-partition"]),
+    ("partita-tls", &[]),
+    (
+        "partita-transport",
+        &["partita-model", "partita-partition", "partita-tls"],
+    ),
     ("partita-operator", &["partita-crds", "partita-model"]),
     (
         "partita",
         &[
             "partita-admission",
             "partita-crds",
+            "partita-tls",
             "partita-transport",
             "partita-model",
             "partita-partition",

@@ -23,6 +23,7 @@ use partita_model::request::Refusal;
 use partita_model::schema::{IndexId, TableSchema};
 use partita_partition::command::Command;
 use partita_replication::{Group, Store};
+use partita_tls::Role;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -36,6 +37,9 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 
 type Shared = State<Arc<Admin<Node>>>;
 type Body = Result<Bytes, BytesRejection>;
+
+/// Who may make these calls, where there is mutual TLS.
+pub const CALLERS: &[Role] = &[Role::Operator, Role::Admin];
 
 /// All routes.
 pub fn router(admin: Arc<Admin<Node>>) -> axum::Router {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use partita_replication::{Group, Store};
+use partita_tls::{Current, Mutual};
 use partita_transport::{Client, Identity, Letters, Server};
 
 use super::drain::Drain;
@@ -16,6 +17,7 @@ use crate::directory::Directory;
 use crate::serving;
 use crate::serving::admission::Admission;
 use crate::serving::delivery::Deliveries;
+use crate::tls;
 
 /// A replica that serves.
 pub struct Node {
@@ -43,6 +45,8 @@ pub struct Node {
     pub letters: Letters,
     /// Giving away what is led here.
     pub drain: Drain,
+    /// The certificates of both.
+    pub tls: Option<Current<Mutual>>,
 }
 
 impl Measured for Node {
@@ -56,6 +60,9 @@ impl Measured for Node {
         self.admission.expose(text, |group| self.store.group(group).is_some());
         self.lag(text);
         self.transport(text);
+        if let Some(tls) = &self.tls {
+            tls::expose(text, &[("peers", tls.status())]);
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Process {
     child: Child,
     pub listen: String,
     pub admin: String,
+    #[allow(dead_code)] // Only where there is mutual TLS.
+    pub admin_tls: Option<String>,
 }
 
 impl Process {
@@ -37,6 +39,7 @@ impl Process {
             child,
             listen: address("listen"),
             admin: address("admin"),
+            admin_tls: announced["admin_tls"].as_str().map(str::to_owned),
         }
     }
 

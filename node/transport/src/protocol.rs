@@ -228,7 +228,7 @@ pub enum HandshakeError {
     #[error("the connection broke during the handshake: {0}")]
     Io(#[from] std::io::Error),
     /// The first bytes are not ours.
-    #[error("the peer does not speak this protocol (its first bytes are {0:02x?})")]
+    #[error("the peer does not speak this protocol (its first bytes are {0:02x?}{hint})", hint = hint(.0))]
     Magic([u8; MAGIC.len()]),
     /// A frame that is not what belongs here.
     #[error("a broken greeting: {0}")]
@@ -265,6 +265,15 @@ pub enum HandshakeError {
     /// There is no place for it.
     #[error("{0}")]
     Full(String),
+    /// It speaks this protocol, but no TLS.
+    #[error("the peer does not speak TLS")]
+    Plain,
+    /// One of both does not take the other's certificate, or speaks no TLS.
+    #[error(transparent)]
+    Tls(#[from] partita_tls::HandshakeError),
+    /// The peer belongs to somebody else.
+    #[error(transparent)]
+    Stranger(#[from] partita_tls::Stranger),
     /// It took too long.
     #[error("no greeting within {0:?}")]
     Timeout(std::time::Duration),
@@ -414,6 +423,12 @@ fn and_particulars<T: DeserializeOwned>(body: &[u8]) -> postcard::Result<(T, Par
     Ok((greeting, particulars))
 }
 
+/// Hears a client out, and says no to it, with a reason for people.
+pub async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, reason: &str) -> Result<(), HandshakeError> {
+    receive(stream).await?;
+    reject(stream, reason).await
+}
+
 /// Says no, with a reason for people.
 pub async fn reject<S: AsyncWrite + Unpin>(stream: &mut S, reason: &str) -> Result<(), HandshakeError> {
     send(stream, Kind::Reject, &postcard::to_stdvec(&clipped(reason))?).await?;
@@ -444,6 +459,15 @@ async fn receive<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(Kind, Vec<u8>)
     stream.read_exact(&mut body).await?;
     header.check(&body)?;
     Ok((header.kind, body))
+}
+
+/// What first bytes look like.
+fn hint(first: &[u8; MAGIC.len()]) -> &'static str {
+    match first {
+        // A handshake or an alert of any version of TLS.
+        [0x15 | 0x16, 0x03, ..] => ": it speaks TLS, and this process was started without --peer-tls",
+        _ => "",
+    }
 }
 
 /// At most so many bytes of a text as always fit.

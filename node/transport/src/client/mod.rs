@@ -18,6 +18,7 @@ use partita_model::request::{GetReply, GetRequest, PageReply, PageRequest, Write
 use partita_model::schema::TableId;
 use partita_partition::command::{Command, CommandReply, Delivered};
 use partita_partition::descriptor::{GroupId, PartitionDescriptor};
+use partita_tls::{Current, Mutual};
 use tokio::time::{Instant, timeout_at};
 
 pub use self::error::{CallError, Cause};
@@ -35,6 +36,8 @@ const UNSENT_ATTEMPTS_MAX: u32 = 3;
 pub struct ClientOptions {
     /// Who calls.
     pub identity: Identity,
+    /// The certificates of mutual TLS; without, connections are plain.
+    pub tls: Option<Current<Mutual>>,
     /// Connections to one peer. More than one, so that both ends can use more than one core.
     pub connections_max: usize,
     /// Requests in flight on one connection; further calls wait. The peer may ask for fewer.
@@ -65,6 +68,7 @@ impl ClientOptions {
     pub fn new(identity: Identity) -> Self {
         Self {
             identity,
+            tls: None,
             connections_max: 4,
             in_flight_max: 512,
             spread_from: 64,

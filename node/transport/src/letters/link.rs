@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use partita_tls::Stream;
 use rand::Rng as _;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 use uuid::Uuid;
 
@@ -104,19 +104,19 @@ impl Link {
         timeout(PING_EVERY * IDLE_PERIODS_MAX, come).await.is_ok()
     }
 
-    async fn connect(&self) -> Result<TcpStream, String> {
+    async fn connect(&self) -> Result<Stream, String> {
         let addresses = self.shared.book.addresses(self.to);
         let Some(address) = addresses.get(self.failures as usize % addresses.len().max(1)) else {
             return Err("nobody knows its address".to_owned());
         };
         let hello = Hello::of(&self.shared.identity).to_store(self.to);
-        let dialled = match timeout(CONNECT_TIME_MAX, dial(address, &hello)).await {
+        let dialled = match timeout(CONNECT_TIME_MAX, dial(address, &hello, self.shared.tls.as_ref())).await {
             Ok(dialled) => dialled,
             Err(_) => Err(HandshakeError::Timeout(CONNECT_TIME_MAX)),
         };
-        let (stream, welcome) = dialled.map_err(|error| format!("{address}: {error}"))?;
+        let (opened, welcome) = dialled.map_err(|error| format!("{address}: {error}"))?;
         self.check(&welcome).map_err(|reason| format!("{address}: {reason}"))?;
-        Ok(stream)
+        Ok(opened.stream)
     }
 
     fn check(&self, welcome: &Welcome) -> Result<(), String> {
@@ -201,7 +201,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    async fn run(mut self, stream: TcpStream) -> End {
+    async fn run(mut self, stream: Stream) -> End {
         let (mut reader, mut writer) = tokio::io::split(stream);
         match self.converse(&mut reader, &mut writer).await {
             Err(end) => end,
@@ -211,8 +211,8 @@ impl<'a> Conversation<'a> {
 
     async fn converse(
         &mut self,
-        reader: &mut ReadHalf<TcpStream>,
-        writer: &mut WriteHalf<TcpStream>,
+        reader: &mut ReadHalf<Stream>,
+        writer: &mut WriteHalf<Stream>,
     ) -> Result<std::convert::Infallible, End> {
         let book = Arc::clone(&self.link.shared.book);
         let mut news = book.changes();

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use partita_tls::{Current, Mutual};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -35,6 +36,8 @@ pub struct Letters {
 struct Shared {
     identity: Identity,
     book: Arc<AddressBook>,
+    /// The certificates of the connections that are opened; plain without.
+    tls: Option<Current<Mutual>>,
     runtime: Handle,
     links: Mutex<HashMap<Uuid, Arc<Queue>>>,
     counts: Counts,
@@ -78,12 +81,14 @@ struct Waiting {
 }
 
 impl Letters {
-    /// From the store of this identity. Connections are tasks of the runtime that this is called in.
-    pub fn new(identity: Identity, book: Arc<AddressBook>) -> Self {
+    /// From the store of this identity, over mutual TLS where there are certificates. Connections are tasks of the runtime
+    /// that this is called in.
+    pub fn new(identity: Identity, book: Arc<AddressBook>, tls: Option<Current<Mutual>>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 identity,
                 book,
+                tls,
                 runtime: Handle::current(),
                 links: Mutex::default(),
                 counts: Counts::default(),

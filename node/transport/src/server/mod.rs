@@ -14,8 +14,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use parking_lot::Mutex;
 use partita_partition::descriptor::GroupId;
+use partita_tls::{Current, Mutual};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -72,6 +74,8 @@ pub struct Limits {
     pub silence_max: Duration,
     /// How long connections may go on after the stop.
     pub drain_time_max: Duration,
+    /// How long connections may go on that were opened with certificates that have been replaced since.
+    pub old_certificates_time_max: Duration,
 }
 
 impl Default for Limits {
@@ -86,6 +90,8 @@ impl Default for Limits {
             answer_bytes_max: 8 << 20,
             silence_max: Duration::from_secs(30),
             drain_time_max: Duration::from_secs(10),
+            // Long enough that not all peers come back at once, short enough for whoever replaced a stolen key.
+            old_certificates_time_max: Duration::from_secs(10 * 60),
         }
     }
 }
@@ -94,6 +100,7 @@ impl Default for Limits {
 #[derive(Debug, Clone)]
 pub struct Server {
     shared: Arc<Shared>,
+    tls: Option<Current<Mutual>>,
 }
 
 #[derive(Debug)]
@@ -137,7 +144,13 @@ impl Server {
                 counts: Counts::default(),
                 peers: Mutex::default(),
             }),
+            tls: None,
         }
+    }
+
+    /// With mutual TLS, if there are certificates: then whoever does not speak it is refused.
+    pub fn with_tls(self, tls: Option<Current<Mutual>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// What has been counted.
@@ -204,7 +217,7 @@ impl Server {
     /// One connection, from its handshake to its end.
     async fn connection<S: Service>(
         self,
-        mut stream: TcpStream,
+        stream: TcpStream,
         from: SocketAddr,
         service: Arc<S>,
         mut stopped: watch::Receiver<bool>,
@@ -214,15 +227,26 @@ impl Server {
         let _ = stream.set_nodelay(true);
         shared.counts.connections_accepted.add(1);
         let place = shared.enter(from.ip());
+        let (tls, replaced) = match &self.tls {
+            Some(tls) => (Some(tls.latest()), tls.replaced().boxed()),
+            None => (None, std::future::pending().boxed()),
+        };
         let greeted = tokio::select! {
-            greeted = connection::greet(&mut stream, shared, &*service, place.as_ref().err()) => greeted,
+            greeted = connection::greet(stream, shared, &*service, tls.as_deref(), place.as_ref().err()) => greeted,
             // Somebody who has not yet been welcomed has asked for nothing.
             _ = stopped.wait_for(|stopped| *stopped) => return,
         };
         match greeted {
-            Ok(welcomed) => {
-                let connection = connection::Connection::new(shared, &*service, &welcomed);
-                connection.run(stream, &mut stopped).await;
+            Ok(greeted) => {
+                let connection = connection::Connection::new(shared, &*service, &greeted.welcomed);
+                let (leave, mut left) = watch::channel(false);
+                let outlived = shared.outlived(greeted.valid_for, replaced);
+                tokio::select! {
+                    () = connection.run(greeted.stream, &mut left) => {}
+                    () = leaving(leave, stopped, outlived, shared.limits.drain_time_max) => {
+                        tracing::warn!(peer = greeted.welcomed.peer, "a connection is closed: the peer holds on to old certificates");
+                    }
+                }
             }
             Err(error) => {
                 shared.counts.connections_refused.add(1);
@@ -230,6 +254,28 @@ impl Server {
             }
         }
     }
+}
+
+/// Tells a connection to leave at the stop, or when it has outlived its certificates; then, when it should have left.
+async fn leaving(
+    leave: watch::Sender<bool>,
+    mut stopped: watch::Receiver<bool>,
+    outlived: impl Future<Output = ()>,
+    drain: Duration,
+) {
+    let stopped = async { stopped.wait_for(|stopped| *stopped).await.is_ok() };
+    let told = tokio::select! {
+        told = stopped => told,
+        () = outlived => {
+            leave.send_replace(true);
+            return tokio::time::sleep(drain).await;
+        }
+    };
+    if told {
+        leave.send_replace(true);
+    }
+    // Whoever stops the server has an eye on how long this takes.
+    std::future::pending().await
 }
 
 /// A panic of the service ends its connection, and must not go unseen.
@@ -240,6 +286,20 @@ fn note(ended: &Result<(), JoinError>) {
 }
 
 impl Shared {
+    /// Waits until a connection should be another one: our certificate was replaced a while ago, or the peer's has expired.
+    async fn outlived(&self, valid_for: Option<Duration>, replaced: impl Future<Output = ()>) {
+        let expired = async {
+            match valid_for {
+                Some(left) => tokio::time::sleep(left).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = expired => {}
+            () = replaced => tokio::time::sleep(self.limits.old_certificates_time_max).await,
+        }
+    }
+
     /// Takes a place for a connection; the reason if there is none.
     fn enter(&self, ip: IpAddr) -> Result<Place<'_>, String> {
         let mut peers = self.peers.lock();

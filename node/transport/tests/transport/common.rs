@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use partita_partition::descriptor::GroupId;
+use partita_tls::{Current, Mutual};
 use partita_transport::frame::{HEADER_BYTES, Header, Kind};
 use partita_transport::protocol::{self, Hello, Versions};
 use partita_transport::{
@@ -58,9 +59,19 @@ impl Node {
     }
 
     pub async fn at(address: &str, service: Scripted, limits: Limits, versions: Versions) -> Self {
+        Self::secured(address, service, limits, versions, None).await
+    }
+
+    pub async fn secured(
+        address: &str,
+        service: Scripted,
+        limits: Limits,
+        versions: Versions,
+        tls: Option<Current<Mutual>>,
+    ) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let server = Server::with_versions(Identity::new(Role::Replica, "node"), limits, versions);
+        let server = Server::with_versions(Identity::new(Role::Replica, "node"), limits, versions).with_tls(tls);
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = server.clone();
         let serving = tokio::spawn(async move {

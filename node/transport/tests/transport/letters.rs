@@ -96,7 +96,7 @@ impl Store {
         Self {
             address,
             server,
-            letters: Letters::new(identity, Arc::clone(&book)),
+            letters: Letters::new(identity, Arc::clone(&book), None),
             book,
             inbox,
             serving,

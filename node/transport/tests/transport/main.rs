@@ -13,3 +13,4 @@ mod letters;
 mod round_trip;
 mod samples;
 mod stopping;
+mod tls;
