@@ -96,11 +96,15 @@ impl IndexTarget for Place {
     }
 
     async fn close(&self, sources: Vec<(GroupId, u64)>) -> Result<(), Undelivered> {
-        if let Some(group) = self.store.group(self.group) {
+        if let Some(group) = self.here() {
             return IndexTarget::close(&group, sources).await;
         }
-        let closed = self.peer.command(self.group, Command::Close(sources)).await;
-        closed.map(drop).map_err(|error| self.failed(error))
+        let group = self.replicas.group();
+        self.led(|peer| {
+            let sources = sources.clone();
+            async move { peer.command(group, Command::Close(sources)).await.map(drop) }
+        })
+        .await
     }
 
     async fn position(&self, source: GroupId) -> Result<Option<Delivered>, Undelivered> {

@@ -44,7 +44,10 @@ impl Trio {
     /// With this table; leaders are spread over the nodes.
     pub async fn with(spec: TableSpec) -> Self {
         let cluster = Cluster::new();
-        let nodes = NAMES.iter().map(|name| (*name, cluster.start_with(name, &UNLIMITED))).collect();
+        let nodes = NAMES
+            .iter()
+            .map(|name| (*name, cluster.start_with(name, &UNLIMITED)))
+            .collect();
         let trio = Self {
             cluster,
             record: record(spec),

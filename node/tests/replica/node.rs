@@ -113,6 +113,7 @@ impl Node {
     }
 
     /// Sends it a signal: STOP, CONT.
+    #[allow(dead_code)] // Only a cluster's tests do.
     pub fn signal(&self, name: &str) {
         self.process.signal(name);
     }

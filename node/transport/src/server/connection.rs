@@ -86,7 +86,8 @@ async fn welcome<S: Service>(
         }
     };
     let meet = |store: &StoreIdentity| service.meet(store);
-    let mut welcomed = protocol::welcome(&mut stream, &shared.identity, shared.versions, requests_max, full, meet).await?;
+    let mut welcomed =
+        protocol::welcome(&mut stream, &shared.identity, shared.versions, requests_max, full, meet).await?;
     if let Some(known) = &known {
         welcomed.peer = format!("{} as {}", welcomed.peer, known.name);
     }
