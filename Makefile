@@ -2,16 +2,19 @@
 # Everything that may be kept between clones lives under PARTITA_CACHE (default ~/.cache/partita).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fix bench torture simulate image cluster cluster-down test-cluster clean
+.PHONY: help run cluster-local build test lint fix bench torture simulate image cluster cluster-down test-cluster clean
 
 # The environment of the build (prebuilt RocksDB, target folder); scripts/setup installs what is missing first.
 ENV := env="$$(scripts/setup)" && eval "$$(sed 's/^/export /' <<<"$$env")" &&
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## standalone on 127.0.0.1:8000 with examples/ and ./data
 	@$(ENV) cargo build --locked --release -p partita && exec "$$CARGO_TARGET_DIR/release/partita" standalone --manifests examples --data data
+
+cluster-local: ## three replicas and a router as processes, on 127.0.0.1:8000 with examples/ and ./data: kill one and watch
+	@$(ENV) cargo build --locked --release -p partita && exec "$$CARGO_TARGET_DIR/release/partita" cluster-local --manifests examples --data data
 
 build: ## the binary that ships
 	@$(ENV) cargo build --locked --release -p partita && echo "$$CARGO_TARGET_DIR/release/partita"

@@ -7,12 +7,15 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use partita_model::partition::GroupId;
 use partita_planning::STORAGE_SIZE;
 use partita_planning::prices::Price;
 use partita_planning::requests::{self, Rates};
+use partita_transport::protocol::{ADDRESS_BYTES_MAX, CLUSTER_BYTES_MAX};
 use tracing_subscriber::EnvFilter;
 
 use crate::directory::Location;
+use crate::operate::group_id;
 use crate::serving::admission::Mode;
 
 /// DynamoDB tables on your own machines.
@@ -34,6 +37,10 @@ pub enum Command {
     Replica(Replica),
     /// The DynamoDB API in front of replicas: no disk, any number of them
     Router(Router),
+    /// Shows groups and their members, moves replicas and leaders: the admin API of replicas, from a shell
+    Admin(AdminCall),
+    /// Three replicas and a router as processes on this machine, to try: kill one and watch
+    ClusterLocal(ClusterLocal),
     /// What Table manifests would occupy on a cluster, and what a change of them would: nothing is written
     #[command(after_help = PLAN_EXAMPLES)]
     Plan(Plan),
@@ -113,15 +120,6 @@ impl FromStr for CurrentSource {
     }
 }
 
-/// For whom a plan is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
-}
-
 const EXAMPLES: &str = "\
 Examples:
   The tables of a folder, on 127.0.0.1:8000 with data in ./data:
@@ -173,7 +171,7 @@ pub struct Router {
     pub endpoint: Endpoint,
 
     /// Where to learn of tables and their partitions: kubernetes (Table and Partition resources), another router's admin
-    /// address (http://HOST:PORT) or a file (file:PATH). Only with kubernetes can tables be made, changed and removed here
+    /// address (http://HOST:PORT, https://HOST:PORT with --peer-tls) or a file (file:PATH). Only with kubernetes can tables be made, changed and removed here
     #[arg(long, value_name = "SOURCE", env = "PARTITA_DIRECTORY", default_value = "kubernetes")]
     pub directory: Location,
 
@@ -201,6 +199,10 @@ pub struct Router {
     )]
     pub credentials_namespaces: Vec<String>,
 
+    /// Name of the cluster: stores of another one are not talked to
+    #[arg(long, value_name = "NAME", env = "PARTITA_CLUSTER", default_value = CLUSTER, value_parser = cluster_name)]
+    pub cluster: String,
+
     /// The namespace of this release: its Secrets hold access keys. By default that of the pod's service account
     #[arg(long, value_name = "NAME", env = "PARTITA_NAMESPACE")]
     pub namespace: Option<String>,
@@ -216,6 +218,10 @@ pub struct Router {
     /// Storage class of the volumes of tables that are made through the API; the cluster's default unless given
     #[arg(long, value_name = "NAME", env = "PARTITA_TABLE_STORAGE_CLASS")]
     pub table_storage_class: Option<String>,
+
+    /// Certificates for other processes.
+    #[command(flatten)]
+    pub peers: Peers,
 
     /// What every role has.
     #[command(flatten)]
@@ -242,6 +248,28 @@ impl FromStr for CredentialsSource {
     }
 }
 
+/// The cluster of whoever does not say.
+const CLUSTER: &str = "partita";
+
+fn cluster_name(text: &str) -> Result<String, String> {
+    let fits = !text.is_empty() && text.len() <= CLUSTER_BYTES_MAX;
+    match fits && text.chars().all(|c| c.is_ascii_graphic()) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "a name of 1 to {CLUSTER_BYTES_MAX} printable characters, without spaces"
+        )),
+    }
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    let parts = text.rsplit_once(':');
+    let fits = parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0));
+    match fits && text.len() <= ADDRESS_BYTES_MAX {
+        true => Ok(text.to_owned()),
+        false => Err("not HOST:PORT".to_owned()),
+    }
+}
+
 /// Where a process answers the DynamoDB API.
 #[derive(Debug, Clone, Args)]
 pub struct Endpoint {
@@ -262,6 +290,16 @@ pub struct Endpoint {
     #[arg(long, value_name = "NAME", env = "PARTITA_REGION", default_value = "us-east-1")]
     pub region: String,
 
+    /// Speak HTTPS at --listen, and nothing else: file with the certificate and the intermediate ones behind it, in PEM format
+    ///
+    /// It is read again when it changes, and so is the key: no restart is needed.
+    #[arg(long, value_name = "FILE", env = "PARTITA_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// File with the private key of --tls-cert, in PEM format
+    #[arg(long, value_name = "FILE", env = "PARTITA_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
     /// Let everybody who can reach --listen read, change and delete everything: without --credentials only loopback
     /// addresses are accepted otherwise
     #[arg(long, env = "PARTITA_ALLOW_NON_LOOPBACK_WITHOUT_CREDENTIALS")]
@@ -269,6 +307,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// How clients begin its address.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls_cert.is_some() { "https" } else { "http" }
+    }
+
     /// Refuses an address that others can reach when everybody may do everything, unless that is waived.
     pub fn check_reachability(&self, credentials: bool) -> anyhow::Result<()> {
         if !credentials && !self.listen.ip().is_loopback() && !self.allow_non_loopback_without_credentials {
@@ -288,7 +331,7 @@ impl Endpoint {
 pub struct Replica {
     /// Address for routers and other replicas (port 0: any free one)
     ///
-    /// Whoever reaches it reads and writes everything here: in Kubernetes a network policy decides who does.
+    /// Without --peer-tls, whoever reaches it reads and writes everything here.
     #[arg(long, value_name = "ADDR", env = "PARTITA_LISTEN", default_value = "127.0.0.1:8100")]
     pub listen: SocketAddr,
 
@@ -301,14 +344,27 @@ pub struct Replica {
     )]
     pub admin_listen: SocketAddr,
 
-    /// Where to learn of the partitions of global indexes: a router's admin address (http://HOST:PORT) or a file
-    /// (file:PATH)
+    /// Where other stores and routers reach --listen (HOST:PORT): they tell each other. By default the address that --listen is
+    /// bound to, unless that is all of this machine's (0.0.0.0)
+    #[arg(long, value_name = "HOST:PORT", env = "PARTITA_ADVERTISE", value_parser = host_and_port)]
+    pub advertise: Option<String>,
+
+    /// Name of the cluster: stores and routers of another one are refused
+    #[arg(long, value_name = "NAME", env = "PARTITA_CLUSTER", default_value = CLUSTER, value_parser = cluster_name)]
+    pub cluster: String,
+
+    /// Where to learn of the partitions of global indexes: a router's admin address (http://HOST:PORT, https://HOST:PORT with
+    /// --peer-tls) or a file (file:PATH)
     #[arg(long, value_name = "SOURCE", env = "PARTITA_DIRECTORY")]
     pub directory: Location,
 
     /// What is stored, and how.
     #[command(flatten)]
     pub storage: Storage,
+
+    /// Certificates for other processes.
+    #[command(flatten)]
+    pub peers: Peers,
 
     /// Who may use how much.
     #[command(flatten)]
@@ -317,6 +373,171 @@ pub struct Replica {
     /// What every role has.
     #[command(flatten)]
     pub process: Process,
+}
+
+/// A call of the admin API.
+#[derive(Debug, Clone, Args)]
+pub struct AdminCall {
+    /// Admin addresses of the replicas (HOST:PORT,…): an order finds the one that it is for among them
+    #[arg(
+        long,
+        value_name = "ADDRS",
+        env = "PARTITA_NODES",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub nodes: Vec<String>,
+
+    /// Columns for people, or JSON
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: AdminCommand,
+}
+
+/// How answers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Columns, for people.
+    Table,
+    /// JSON, for programs.
+    Json,
+}
+
+/// What the admin API is asked.
+#[derive(Debug, Clone, Subcommand)]
+pub enum AdminCommand {
+    /// The stores: identity, address, how many groups they have and lead
+    Stores,
+    /// The groups: range, leader, size
+    Groups,
+    /// One group, with its members and how far they are
+    Group {
+        /// Its id (16 hexadecimal digits)
+        #[arg(value_parser = group_id)]
+        group: GroupId,
+    },
+    /// Hands the leadership over to a voter
+    Transfer {
+        /// The group
+        #[arg(value_parser = group_id)]
+        group: GroupId,
+        /// The voter: its number in the group, or its store
+        #[arg(long, value_name = "REPLICA")]
+        to: String,
+    },
+    /// Adds a replica on a store, which receives the log and does not vote
+    AddLearner {
+        /// The group
+        #[arg(value_parser = group_id)]
+        group: GroupId,
+        /// The store: its UUID (or the beginning of it), or an address of it
+        #[arg(long)]
+        store: String,
+        /// Carry the order out once for this id
+        #[arg(long, value_name = "UUID")]
+        id: Option<uuid::Uuid>,
+    },
+    /// Lets a learner that has caught up vote
+    Promote {
+        /// The group
+        #[arg(value_parser = group_id)]
+        group: GroupId,
+        /// The learner's number
+        #[arg(long)]
+        replica: u64,
+        /// Carry the order out once for this id
+        #[arg(long, value_name = "UUID")]
+        id: Option<uuid::Uuid>,
+    },
+    /// Removes a replica, and what its store has of the group
+    Remove {
+        /// The group
+        #[arg(value_parser = group_id)]
+        group: GroupId,
+        /// The replica's number
+        #[arg(long)]
+        replica: u64,
+        /// Carry the order out once for this id
+        #[arg(long, value_name = "UUID")]
+        id: Option<uuid::Uuid>,
+    },
+    /// Puts a new replica on a store in the place of a voter, without a moment with fewer voters
+    Replace {
+        /// The group
+        #[arg(value_parser = group_id)]
+        group: GroupId,
+        /// The voter that goes
+        #[arg(long)]
+        replica: u64,
+        /// The store that the new one comes to
+        #[arg(long)]
+        store: String,
+    },
+    /// Lets a store give away what it leads, until it restarts or undrain is called
+    Drain {
+        /// The store
+        store: String,
+    },
+    /// Lets a store lead again
+    Undrain {
+        /// The store
+        store: String,
+    },
+}
+
+/// Settings of a cluster on one machine.
+#[derive(Debug, Clone, Args)]
+pub struct ClusterLocal {
+    /// Folder with Table manifests (*.yaml, *.yml): its tables are made
+    #[arg(long, value_name = "DIR", default_value = "examples")]
+    pub manifests: PathBuf,
+
+    /// Folder for the data and the logs of all processes
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub data: PathBuf,
+
+    /// Address of the DynamoDB API (port 0: any free one)
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    pub listen: SocketAddr,
+
+    /// Address of the router's admin API
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8001")]
+    pub admin_listen: SocketAddr,
+
+    /// The replicas are on the three ports behind this one, their admin APIs ten further on (0: any free ones)
+    #[arg(long, value_name = "PORT", default_value_t = 8100)]
+    pub replica_ports: u16,
+
+    /// File to write once all serve: JSON with each process's role, pid, addresses and command line
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+/// How processes know each other.
+#[derive(Debug, Clone, Args)]
+pub struct Peers {
+    /// Folder with tls.crt, tls.key and ca.crt, such as a mounted Secret: processes then only speak mutual TLS with each
+    /// other
+    ///
+    /// tls.crt has a DNS name like router.partita.internal or replica.partita.internal, and is good for servers and clients;
+    /// ca.crt holds everybody who may have signed the others'. With a domain in between (replica.shop.partita.internal) a
+    /// process only talks to those whose domain is its own, contains it or lies within it. The files are read again when
+    /// they change.
+    #[arg(long, value_name = "DIR", env = "PARTITA_PEER_TLS")]
+    pub peer_tls: Option<PathBuf>,
+
+    /// With --peer-tls: address of the admin API over mutual TLS. --admin-listen then has nothing but /metrics, /healthz
+    /// and /readyz
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "PARTITA_ADMIN_TLS_LISTEN",
+        default_value = "127.0.0.1:8002"
+    )]
+    pub admin_tls_listen: SocketAddr,
 }
 
 /// Settings of whoever has a store.

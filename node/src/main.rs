@@ -3,22 +3,28 @@
 //! 1. [`cli`] reads flags and environment;
 //! 2. [`standalone`] is the role in which gateway, tables and storage are one process; [`replica`] stores partitions
 //!    behind routers, [`router`] speaks the DynamoDB API in front of them, with a [`directory`] of where they are;
+//!    [`cluster_local`] runs some of each on one machine, [`operate`] moves replicas and leaders from a shell;
 //! 3. [`serving`] is what runs beside a store in both: deliveries to global indexes, expiry;
 //! 4. [`plan`] is no role: it says what manifests ([`manifest`]) would occupy on a cluster;
-//! 5. [`routing`] finds the partition of a key, for every role; [`process`] is what all do with their process.
+//! 5. [`routing`] finds the partition of a key, for every role, [`replicas`] who leads it; [`process`] is what all do with
+//!    their process.
 
 mod admin;
 mod cli;
+mod cluster_local;
 mod credentials;
 mod directory;
 mod manifest;
+mod operate;
 mod plan;
 mod process;
 mod replica;
+mod replicas;
 mod router;
 mod routing;
 mod serving;
 mod standalone;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -44,12 +50,25 @@ fn main() -> ExitCode {
             options.process.log_to_stderr();
             router::run(options)
         }
+        cli::Command::Admin(call) => return said(operate::run(call)),
+        cli::Command::ClusterLocal(options) => return said(cluster_local::run(options)),
         cli::Command::Plan(options) => return plan::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// For what a person runs in a terminal: there is no log.
+fn said(done: anyhow::Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("partita: {error:#}");
             ExitCode::FAILURE
         }
     }

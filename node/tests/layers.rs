@@ -11,7 +11,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("partita-partition", &["partita-model"]),
     ("partita-replication", &["partita-model", "partita-partition"]),
     ("partita-gateway", &["partita-model"]),
-    ("partita-transport", &["partita-model", "partita-partition"]),
+    ("partita-tls", &[]),
+    (
+        "partita-transport",
+        &["partita-model", "partita-partition", "partita-tls"],
+    ),
     ("partita-planning", &["partita-crds", "partita-model"]),
     (
         "partita-operator",
@@ -23,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "partita-admission",
             "partita-crds",
             "partita-planning",
+            "partita-tls",
             "partita-transport",
             "partita-model",
             "partita-partition",

@@ -5,19 +5,27 @@
 //! | call | body | answer |
 //! |---|---|---|
 //! | `GET /store` | | [`StoreState`] |
-//! | `PUT /groups/{id}` | [`PartitionDescriptor`] | [`GroupState`]: made, or found as it is |
+//! | `GET /groups/{id}` | | [`GroupState`] |
+//! | `PUT /groups/{id}` | [`PartitionDescriptor`] | [`GroupState`]: made with this store alone, or found as it is |
+//! | `PUT /groups/{id}/voters` | [`Bootstrap`] | [`GroupState`]: this store's part of a group of several is made, or found. To be called on each of its stores, with the same body |
+//! | `PUT /groups/{id}/replica` | [`Room`] | [`GroupState`]: room for a replica that was added to the group elsewhere |
+//! | `PUT /groups/{id}/changes/{change}` | [`Change`] | [`Changed`]: at the leader, once for each change's UUID; the last 32 are remembered |
+//! | `PUT /groups/{id}/leader` | [`Leader`] | [`GroupState`]: at the leader, once the replica has taken over |
+//! | `PUT /peers` | a list of [`StoreAddress`] | the same of all stores that are known: where to look for those that are not where they said |
+//! | `PUT /drain`, `DELETE /drain` | | [`Drain`]: this store leads nothing while others can, until it restarts or this is taken back |
 //! | `DELETE /groups/{id}` | | nothing, also when it is gone |
 //! | `PUT /groups/{id}/schema` | [`TableSchema`](crate::schema::TableSchema) | [`GroupState`]; an older or equal version changes nothing |
 //! | `PUT /groups/{id}/backfill/{index}` | | [`JobState`]: copies existing items into a global index |
 //! | `PUT /groups/{id}/expiry/{on or off}` | | [`JobState`]: makes or drops the expiry rows of existing items |
 //!
-//! A group's id has 16 hexadecimal digits, an index's is its number. A refused call answers [`Problem`].
+//! A group's id has 16 hexadecimal digits, an index's is its number. A refused call answers [`Problem`], and has changed
+//! nothing.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::partition::PartitionDescriptor;
+use crate::partition::{GroupId, PartitionDescriptor};
 use crate::schema::{IndexId, SchemaVersion};
 use crate::table::record::PartitionSizes;
 
@@ -28,6 +36,15 @@ pub struct StoreState {
     pub uuid: String,
     /// The version of the software.
     pub version: String,
+    /// The cluster it is of.
+    #[serde(default)]
+    pub cluster: String,
+    /// Where other stores and routers reach it, `host:port`; empty when it does not say.
+    #[serde(default)]
+    pub address: String,
+    /// Whether it gives away what it leads.
+    #[serde(default)]
+    pub draining: bool,
     /// Its groups, by id.
     pub groups: Vec<GroupState>,
 }
@@ -46,22 +63,177 @@ pub struct GroupState {
     pub applied: u64,
     /// What it holds.
     pub sizes: PartitionSizes,
-    /// What it has served here since the process began.
+    /// Its members, and how far they are.
     #[serde(default)]
-    pub used: Used,
+    pub replication: ReplicationState,
+    /// What was asked of this replica since its process started.
+    #[serde(default)]
+    pub load: Load,
 }
 
-/// Half capacity units that were used: the smallest there are.
+/// A group's members as one of its replicas sees them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Used {
-    /// By reads.
+pub struct ReplicationState {
+    /// This replica's number in the group.
+    pub replica: u64,
+    /// The replica that leads, as far as it is known here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leader: Option<u64>,
+    /// Counts the changes of members.
+    pub membership_epoch: u64,
+    /// Whether two configurations are in force: a replacement is on its way, and ends by itself.
+    pub joint: bool,
+    /// The members, by number. Empty at a replica that was added and has heard nothing yet.
+    pub members: Vec<MemberState>,
+    /// The last entry known to be committed.
+    pub committed: u64,
+    /// The last entry that a restart would not apply again.
+    pub flushed: u64,
+    /// Writes evaluated and not yet applied.
+    pub in_flight: u64,
+    /// Nothing is going on, and time stands still for the group.
+    pub resting: bool,
+}
+
+/// One replica of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberState {
+    /// Its number.
+    pub replica: u64,
+    /// The store it is on.
+    pub store: String,
+    /// What it counts for.
+    pub role: MemberRole,
+    /// Where its store is, if that is known here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The last entry it has, as the leader knows; only there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matched: Option<u64>,
+    /// Whether the leader has heard of it within an election timeout; only there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alive: Option<bool>,
+}
+
+/// What a member counts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MemberRole {
+    /// It votes.
+    Voter,
+    /// It receives the log and does not vote.
+    Learner,
+    /// It still votes in the configuration that is being left, and is gone after that.
+    Leaving,
+}
+
+/// What was asked of a replica since its process started; never goes back while it lives.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Load {
+    /// Requests, refused ones included.
+    pub requests: u64,
+    /// Half read units.
     pub read_half_units: u64,
-    /// By writes, with those of local indexes.
+    /// Half write units, with those of local indexes.
     pub write_half_units: u64,
-    /// By writes, for global indexes: counted where the write was taken.
+    /// Half write units of global indexes: counted where the write was taken.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub index_half_units: BTreeMap<IndexId, u64>,
+}
+
+/// A store, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreAddress {
+    /// Its UUID.
+    pub store: String,
+    /// `host:port` of its transport.
+    pub address: String,
+}
+
+/// A group that is to be born on several stores.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bootstrap {
+    /// What it holds.
+    pub descriptor: PartitionDescriptor,
+    /// The stores of its voters; the first stands for election at once.
+    pub voters: Vec<StoreAddress>,
+}
+
+/// Room for a replica that was added to a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Room {
+    /// What the group holds, as its leader says it.
+    pub descriptor: PartitionDescriptor,
+    /// The number that the new replica has got.
+    pub replica: u64,
+    /// Where the other members are.
+    #[serde(default)]
+    pub members: Vec<StoreAddress>,
+}
+
+/// A change of a group's members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Change {
+    /// Only if this is the group's membership epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_epoch: Option<u64>,
+    /// What to do.
+    pub step: ChangeStep,
+}
+
+/// What to do to a group's members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum ChangeStep {
+    /// A new replica on this store, which receives the log and does not vote. The store then has to make [`Room`] for the
+    /// number it gets.
+    AddLearner(StoreAddress),
+    /// This learner, which has caught up, becomes a voter.
+    Promote(u64),
+    /// This replica goes. Not the leader: it hands over first.
+    Remove(u64),
+    /// A learner that has caught up takes a voter's place, at once.
+    Replace {
+        /// The learner.
+        add: u64,
+        /// The voter.
+        remove: u64,
+    },
+}
+
+/// What a change of members came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// The replica that was added, promoted or removed.
+    pub replica: u64,
+    /// The membership epoch since the change.
+    pub epoch: u64,
+    /// The group now.
+    pub group: GroupState,
+}
+
+/// Who is to lead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leader {
+    /// The voter.
+    pub replica: u64,
+}
+
+/// How far a store is with giving away what it leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// Whether it gives away what it leads.
+    pub draining: bool,
+    /// The groups that it still leads and that have other voters.
+    pub leads: Vec<GroupId>,
 }
 
 impl GroupState {
@@ -89,4 +261,36 @@ pub struct JobState {
 pub struct Problem {
     /// In words.
     pub message: String,
+    /// For programs, where one can do something about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<ProblemCode>,
+    /// Who leads the group, if the call has to go there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<StoreAddress>,
+}
+
+/// Why a call was refused, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ProblemCode {
+    /// Another replica leads (or none does): ask the leader.
+    NotLeader,
+    /// The group's membership epoch is another than expected.
+    StaleEpoch,
+    /// Another change is on its way: ask again.
+    Busy,
+    /// No such replica, or not in that role.
+    NoSuchMember,
+    /// The store has a replica of the group already.
+    StoreTaken,
+    /// The replica leads: transfer the leadership first.
+    Leads,
+    /// The learner has not caught up: ask again.
+    Behind,
+    /// Too few voters that are alive would be left.
+    QuorumLost,
+    /// Another group holds a part of the same range here.
+    Overlaps,
+    /// The group was here and was destroyed: its id (or the replica's number) is never used again.
+    Destroyed,
 }

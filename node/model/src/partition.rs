@@ -1,11 +1,13 @@
 //! What a partition knows of itself: which group replicates it, what it holds, and its borders.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::hexadecimal;
 use crate::key::KeyBytes;
+use crate::key::range::KeyRange;
 use crate::schema::{GlobalIndex, KeySchema, TableId, TableSchema};
 
 /// A replication group's id, unique in the cluster for ever.
@@ -81,6 +83,27 @@ impl PartitionDescriptor {
     /// Whether a key belongs here.
     pub fn contains(&self, key: &KeyBytes) -> bool {
         *key >= self.start && self.end.as_ref().is_none_or(|end| key < end)
+    }
+
+    /// Whether all keys of a range belong here.
+    pub fn covers(&self, range: &KeyRange) -> bool {
+        let from = match &range.0 {
+            Bound::Included(key) | Bound::Excluded(key) => *key >= self.start,
+            Bound::Unbounded => self.start.0.is_empty(),
+        };
+        let to = match (&range.1, &self.end) {
+            (_, None) => true,
+            (Bound::Included(key), Some(end)) => key < end,
+            (Bound::Excluded(key), Some(end)) => key <= end,
+            (Bound::Unbounded, Some(_)) => false,
+        };
+        from && to
+    }
+
+    /// Whether some key belongs to both: never so of two partitions in one place.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let before = |one: &Self, other: &Self| one.end.as_ref().is_some_and(|end| *end <= other.start);
+        self.table == other.table && !before(self, other) && !before(other, self)
     }
 
     /// The table's schema; `None` on an index's partition.

@@ -99,6 +99,9 @@ pub enum Command {
         /// The last one to go.
         through: ItemTime,
     },
+    /// On a global index's partition: nothing is taken any more that these sources sent before this range epoch of
+    /// theirs. What a split's child sends comes behind it: its parents' late messages are about its items, too.
+    Close(Vec<(GroupId, u64)>),
 }
 
 /// What a command did.

@@ -12,6 +12,7 @@
 //! | 6 | count a local index | index, rows, bytes (signed) |
 //! | 7 | descriptor | the partition's new descriptor |
 //! | 8 | trimmed | item time: the change log is gone up to here |
+//! | 9 | split | the partition is cut: see [`crate::split`]. Nothing else is in such an effect |
 //!
 //! Keys are as the store has them (see [`crate::row`]), so that applying is copying.
 
@@ -23,6 +24,7 @@ use partita_model::schema::IndexId;
 use crate::codec::{Reader, put_bytes, put_signed, put_varint};
 use crate::descriptor::{self, ItemTime, PartitionDescriptor};
 use crate::error::PartitionError;
+use crate::split::SplitRecord;
 use crate::storage::Family;
 
 /// The format's version: the first byte of every effect.
@@ -38,6 +40,7 @@ const COUNT: u8 = 5;
 const COUNT_LOCAL: u8 = 6;
 const DESCRIPTOR: u8 = 7;
 const TRIMMED: u8 = 8;
+const SPLIT: u8 = 9;
 
 /// One operation of an effect.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +61,8 @@ pub enum Operation<'a> {
     Descriptor(Box<PartitionDescriptor>),
     /// The change log has been trimmed up to here.
     Trimmed(ItemTime),
+    /// The partition is cut in two, boxed: it is rare.
+    Split(Box<SplitRecord>),
 }
 
 /// Reads an effect's operations in order.
@@ -66,6 +71,14 @@ pub fn operations(effect: &[u8]) -> Result<Operations<'_>, PartitionError> {
     match reader.byte()? {
         VERSION => Ok(Operations(reader)),
         _ => Err(reader.unknown()),
+    }
+}
+
+/// The split that an effect is; `None` for any other.
+pub fn split_of(effect: &[u8]) -> Result<Option<SplitRecord>, PartitionError> {
+    match operations(effect)?.next().transpose()? {
+        Some(Operation::Split(record)) => Ok(Some(*record)),
+        _ => Ok(None),
     }
 }
 
@@ -95,6 +108,7 @@ impl<'a> Operations<'a> {
             COUNT_LOCAL => Operation::CountLocal(reader.index()?, reader.signed()?, reader.signed()?),
             DESCRIPTOR => Operation::Descriptor(Box::new(descriptor::from_stored(reader.bytes()?)?)),
             TRIMMED => Operation::Trimmed(ItemTime(reader.fixed()?)),
+            SPLIT => Operation::Split(Box::new(SplitRecord::decode(reader.bytes()?)?)),
             _ => return Err(reader.unknown()),
         })
     }
@@ -207,6 +221,13 @@ impl EffectWriter {
     pub fn trimmed(&mut self, time: ItemTime) {
         self.code(TRIMMED, None);
         self.out.extend_from_slice(&time.0.to_be_bytes());
+    }
+
+    /// The partition is cut.
+    pub fn split(&mut self, record: &SplitRecord) -> Result<(), PartitionError> {
+        self.code(SPLIT, None);
+        put_bytes(&mut self.out, &record.encode()?);
+        Ok(())
     }
 
     /// Whether there is no operation yet.

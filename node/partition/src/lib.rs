@@ -18,10 +18,11 @@
 //! | local index row | LocalIndexes: `hash, pk, index, sort, sk` | cut at the boundary key, which never falls inside a collection | joined | the range |
 //! | item collection's size | LocalIndexes: `hash, pk` | as its collection | joined | the range |
 //! | expiry | Expiry: `seconds, primary key bytes` | stays: each half looks at rows of its keys only | joined | rebuilt from the items by the receiver |
-//! | change record | Changes: `group, item time` | stays with the parent's group; each half delivers the closed log's tail for its keys | one log per inherited group | by group |
-//! | descriptor, state | Meta: `group, kind` | one each; counters are counted again | the absorber's; counters are added | made by the receiver from the snapshot's own |
+//! | change record | Changes: `group, item time` | those of the child's items move to its group: each half delivers the tail for its keys | one log per inherited group | by group |
+//! | descriptor, state | Meta: `group, kind` | one each; what is behind the cut is counted before it, and stands in the entry | the absorber's; counters are added | made by the receiver from the snapshot's own |
 //! | members | Meta: `group, kind` | copied, the child's under its own group | the absorber's | as descriptor and state |
 //! | delivery position | Meta: `group, kind, source` | copied to both halves | the lower of both for each source | by group |
+//! | lineage | Meta: `group, kind` | the child's names the parent, the parent's remembers the split | the absorber's | by group |
 //!
 //! The formats of all of them are contracts between versions, frozen by tests; each value begins with its version.
 
@@ -39,6 +40,7 @@ pub mod overlay;
 pub mod page;
 pub mod reader;
 pub mod row;
+pub mod split;
 pub mod state;
 pub mod storage;
 pub mod transfer;

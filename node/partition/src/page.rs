@@ -35,6 +35,10 @@ impl<S: Storage> PartitionReader<S> {
     pub fn page(&self, request: &PageRequest, tier: Tier) -> Result<PageReply, PartitionError> {
         let descriptor = self.descriptor();
         let rows = Rows::of(&descriptor, request)?;
+        // Whoever asks took the partition for a larger one: what has left must not look like the end of the range.
+        if !descriptor.covers(&request.range) {
+            return Err(Refusal::WrongRange.into());
+        }
         if request.fetch_from_table {
             read(&self.storage().snapshot(), &descriptor, &rows, request, tier)
         } else {
@@ -154,7 +158,7 @@ fn add<V: View>(
     Ok(fetched_bytes)
 }
 
-/// The request's range within the partition's, as the store has it.
+/// The request's range, as the store has it; where it has no bound, the partition's.
 fn bounds(descriptor: &PartitionDescriptor, request: &PageRequest) -> (Bound<StoreKey>, Bound<StoreKey>) {
     let keyed = |key: &KeyBytes| row::keyed(descriptor.table, key.as_bytes());
     let (start, end) = row::range(descriptor);

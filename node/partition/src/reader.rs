@@ -18,6 +18,7 @@ use crate::descriptor::{self, GroupId, ItemTime, LogPosition, PartitionDescripto
 use crate::error::PartitionError;
 use crate::evaluator::write::{EXPIRED_FOR_MAX_S, is_expired};
 use crate::row::{self, MetaKind};
+use crate::split::Lineage;
 use crate::state;
 pub use crate::state::{Applied, Counters, LocalCount};
 use crate::storage::{Cursor, Family, Storage, Tier};
@@ -142,6 +143,16 @@ impl<S: Storage> PartitionReader<S> {
         match self.storage.get(Family::Meta, &key, Tier::All)? {
             Some(position) => Ok(Some(descriptor::decode(POSITION_VERSION, &position, "position")?)),
             None => Ok(None),
+        }
+    }
+
+    /// Where the partition comes from, and the last splits.
+    pub fn lineage(&self) -> Result<Lineage, PartitionError> {
+        let descriptor = self.descriptor();
+        let key = row::meta(descriptor.table, descriptor.group, MetaKind::Lineage);
+        match self.storage.get(Family::Meta, &key, Tier::All)? {
+            Some(lineage) => Lineage::decode(&lineage),
+            None => Ok(Lineage::default()),
         }
     }
 

@@ -35,6 +35,8 @@ pub enum MetaKind {
     Position = 3,
     /// The members of the group, as of the applied log position: the replication's own bytes.
     Members = 4,
+    /// Where the partition comes from, and the last splits.
+    Lineage = 5,
 }
 
 /// A row of the Items or LocalIndexes family.
@@ -98,6 +100,13 @@ pub fn meta(table: TableId, group: GroupId, kind: MetaKind) -> StoreKey {
     out
 }
 
+/// The source whose position a row of the Meta family is.
+pub fn position_source(key: &[u8]) -> Option<GroupId> {
+    let (&kind, source) = key.get(TABLE_BYTES + 8..)?.split_first()?;
+    let source = source.try_into().ok().filter(|_| kind == MetaKind::Position as u8)?;
+    Some(GroupId(u64::from_be_bytes(source)))
+}
+
 /// Where a source's position is.
 pub fn position(table: TableId, group: GroupId, source: GroupId) -> StoreKey {
     let mut out = meta(table, group, MetaKind::Position);
@@ -124,6 +133,11 @@ pub fn decode_size(row: &[u8]) -> Result<u64, crate::error::PartitionError> {
 pub fn change_time(key: &[u8]) -> Option<ItemTime> {
     let time = key.get(TABLE_BYTES + 8..)?.try_into().ok()?;
     Some(ItemTime(u64::from_be_bytes(time)))
+}
+
+/// Whether a row of the Meta family is the members'.
+pub fn is_members(key: &[u8]) -> bool {
+    key.len() == TABLE_BYTES + 9 && key.ends_with(&[MetaKind::Members as u8])
 }
 
 /// Whether a row of the Meta family is a descriptor.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{Reader, put_varint};
 use crate::descriptor::{ItemTime, LogPosition, PartitionDescriptor};
 use crate::error::PartitionError;
+use crate::split::Departing;
 
 /// The version of the stored form.
 const VERSION: u8 = 1;
@@ -54,6 +55,24 @@ pub struct LocalCount {
 }
 
 impl Counters {
+    /// Takes away what goes to the other half of a split, and says what that begins with: its clock is this one's, so
+    /// that it issues no time again.
+    pub(crate) fn split(&mut self, departing: &Departing) -> Self {
+        let Departing { items, bytes, local } = departing;
+        self.items = self.items.saturating_sub(*items);
+        self.bytes = self.bytes.saturating_sub(*bytes);
+        for count in local {
+            self.count_local(count.index, -(count.rows as i64), -(count.bytes as i64));
+        }
+        Self {
+            items: *items,
+            bytes: *bytes,
+            local: local.clone(),
+            clock: self.clock,
+            trimmed: self.trimmed,
+        }
+    }
+
     /// Adds to (or takes from) a local index's counts.
     pub(crate) fn count_local(&mut self, index: IndexId, rows: i64, bytes: i64) {
         let at = self.local.partition_point(|count| count.index < index);

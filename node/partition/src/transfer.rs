@@ -87,6 +87,9 @@ pub fn export(
         let upper = end.as_ref().map_or(Bound::Unbounded, |end| Bound::Excluded(&end[..]));
         let mut cursor = view.scan(*family, (lower, upper), false, Tier::All)?;
         while let Some((key, value)) = cursor.next()? {
+            if *family == Family::Meta && row::is_members(key) {
+                continue;
+            }
             chunk.push(*family as u8);
             put_bytes(&mut chunk, row::unkeyed(key));
             put_bytes(&mut chunk, value);
@@ -103,25 +106,28 @@ pub fn export(
 
 /// The rows of a family that travel: from (inclusive), to (exclusive; `None`: the end of the family).
 fn range(descriptor: &PartitionDescriptor, family: Family) -> (StoreKey, Option<StoreKey>) {
-    let group_end = || match descriptor.group.0.checked_add(1) {
-        Some(next) => Some(row::meta_prefix(descriptor.table, GroupId(next))),
-        None => row::table_end(descriptor.table),
-    };
     match family {
         Family::Items | Family::LocalIndexes => row::range(descriptor),
-        Family::Changes => (row::meta_prefix(descriptor.table, descriptor.group), group_end()),
-        // Positions only: the rest is the head's.
+        Family::Changes => changes(descriptor),
+        // Positions and lineage: the rest is the head's.
         Family::Meta | Family::Expiry => (
             row::meta(descriptor.table, descriptor.group, MetaKind::Position),
-            positions_end(descriptor),
+            group_end(descriptor),
         ),
     }
 }
 
-fn positions_end(descriptor: &PartitionDescriptor) -> Option<StoreKey> {
-    let mut end = row::meta_prefix(descriptor.table, descriptor.group);
-    end.push(MetaKind::Position as u8 + 1);
-    Some(end)
+/// The rows of a partition's change log: from (inclusive), to (exclusive; `None`: the end of the family).
+pub(crate) fn changes(descriptor: &PartitionDescriptor) -> (StoreKey, Option<StoreKey>) {
+    let from = row::meta_prefix(descriptor.table, descriptor.group);
+    (from, group_end(descriptor))
+}
+
+fn group_end(descriptor: &PartitionDescriptor) -> Option<StoreKey> {
+    match descriptor.group.0.checked_add(1) {
+        Some(next) => Some(row::meta_prefix(descriptor.table, GroupId(next))),
+        None => row::table_end(descriptor.table),
+    }
 }
 
 /// Adds a chunk's rows to a batch, under the descriptor's table.

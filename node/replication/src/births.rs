@@ -3,34 +3,37 @@
 //! 1. [`Store::bootstrap`] makes a group of this store alone, [`Store::bootstrap_among`] this store's part of a group of
 //!    several, [`Store::admit`] room for a replica that was added to one.
 //! 2. A birth is a record in the log, then rows in the state; a crash in between is made good at the next start.
-//! 3. [`Store::destroy`] ends a replica: a tombstone first, then its rows go. The tombstone keeps the number: only a newer
+//! 3. A split's child is born in the same way, by the log writer ([`record_child`], then [`open_child`]): its record is
+//!    durable before the cut is in the state. When the cut is applied again after a crash, what is there stays as it is.
+//! 4. [`Store::destroy`] ends a replica: a tombstone first, then its rows go. The tombstone keeps the number: only a newer
 //!    replica of the group can ever come here again.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use partita_model::request::Refusal;
-use partita_partition::descriptor::{GroupId, PartitionDescriptor};
+use partita_partition::descriptor::{GroupId, LogPosition, PartitionDescriptor};
+use partita_partition::error::PartitionError;
+use partita_partition::split::SplitRecord;
 use partita_partition::storage::Storage;
 use raft::eraftpb::HardState;
 use uuid::Uuid;
 
+use crate::core::Core;
 use crate::group::Group;
-use crate::log::{GroupRecord, Life, LogChange, LogError, StoredGroup, Truncated};
+use crate::ledger::Known;
+use crate::log::{GroupRecord, Life, LogBatch, LogChange, LogError, Parent, StoredGroup, Truncated};
 use crate::members::{FIRST_REPLICA, Members, ReplicaId};
+use crate::planted::{self, Bug};
 use crate::recovery::{self, Coming, RecoveryError};
 use crate::store::Store;
 
 /// Where the log of a group begins that is born on several stores: behind an entry that nobody has, so that whoever is
 /// added later needs a snapshot, in which it learns who the members are.
-const BIRTH: Truncated = Truncated { index: 1, term: 1 };
+pub(crate) const BIRTH: Truncated = Truncated { index: 1, term: 1 };
 
-/// What was ever born here.
+/// Held while groups come and go by request.
 #[derive(Default)]
 pub(crate) struct Births {
-    pub(crate) last: u64,
-    /// Groups that were destroyed, and the highest number that a replica of theirs had here.
-    pub(crate) destroyed: HashMap<GroupId, ReplicaId>,
     pub(crate) closed: bool,
 }
 
@@ -39,7 +42,49 @@ struct Birth {
     replica: ReplicaId,
     members: Members,
     start: Truncated,
-    coming: Coming,
+    parent: Option<Parent>,
+}
+
+impl Birth {
+    fn stored(self, born: u64, descriptor: &PartitionDescriptor) -> Result<StoredGroup, LogError> {
+        let descriptor_bytes = postcard::to_stdvec(descriptor)
+            .map_err(|error| LogError::Engine(format!("encoding a descriptor: {error}")))?;
+        let record = GroupRecord {
+            born,
+            replica: self.replica,
+            members: self.members,
+            start: self.start,
+            descriptor: descriptor_bytes,
+            life: Life::Alive,
+            parent: self.parent,
+        };
+        let hard_state = HardState {
+            term: self.start.term,
+            commit: self.start.index,
+            ..HardState::default()
+        };
+        Ok(StoredGroup {
+            id: descriptor.group,
+            record,
+            hard_state,
+            truncated: self.start,
+            terms: Vec::new(),
+            last: self.start.index,
+            bytes: 0,
+            installing: None,
+        })
+    }
+}
+
+/// What makes a birth durable.
+fn changes(stored: &StoredGroup) -> LogBatch {
+    let mut batch = vec![LogChange::Record(stored.id, stored.record.clone())];
+    if stored.truncated != Truncated::default() {
+        let (group, from, to) = (stored.id, Truncated::default(), stored.truncated);
+        batch.push(LogChange::HardState(group, stored.hard_state.clone()));
+        batch.push(LogChange::Truncate { group, from, to });
+    }
+    batch
 }
 
 impl<S: Storage> Store<S> {
@@ -47,9 +92,10 @@ impl<S: Storage> Store<S> {
     /// Blocks for two syncs.
     ///
     /// # Errors
-    /// `WrongRange` for a group that was destroyed: an id is never used again. `OutOfSpace` below the reserve.
+    /// `WrongRange` for a group that was destroyed (an id is never used again), and where another group of this store has
+    /// some of its keys. `OutOfSpace` below the reserve.
     pub fn bootstrap(&self, descriptor: PartitionDescriptor) -> Result<Arc<Group<S>>, Refusal> {
-        let mut births = self.births.lock();
+        let births = self.births.lock();
         let id = descriptor.group;
         if let Some(group) = self.group(id) {
             return Ok(group);
@@ -61,9 +107,9 @@ impl<S: Storage> Store<S> {
             replica: FIRST_REPLICA,
             members: Members::voters(&[self.core.uuid]),
             start: Truncated::default(),
-            coming: Coming::First,
+            parent: None,
         };
-        let group = self.give_birth(&mut births, &descriptor, birth)?;
+        let group = self.give_birth(&births, &descriptor, birth, Coming::First)?;
         group.enqueue();
         let mut applied = group.subscribe();
         if !self.pass_fence() || applied.borrow_and_update().index == 0 {
@@ -77,12 +123,13 @@ impl<S: Storage> Store<S> {
     /// the same list; the first one stands for election at once. A group that exists already is returned as it is.
     ///
     /// # Errors
-    /// `WrongRange` for a group that was destroyed here, and when this store is not among them.
+    /// `WrongRange` for a group that was destroyed here, when this store is not among them, and where another group of
+    /// this store has some of its keys.
     pub fn bootstrap_among(&self, descriptor: PartitionDescriptor, stores: &[Uuid]) -> Result<Arc<Group<S>>, Refusal> {
         if stores == [self.core.uuid] {
             return self.bootstrap(descriptor);
         }
-        let mut births = self.births.lock();
+        let births = self.births.lock();
         let members = Members::voters(stores);
         let replica = members.on_store(self.core.uuid).ok_or(Refusal::WrongRange)?.replica;
         if let Some(group) = self.group(descriptor.group) {
@@ -92,23 +139,25 @@ impl<S: Storage> Store<S> {
             replica,
             members,
             start: BIRTH,
-            coming: if replica == FIRST_REPLICA {
-                Coming::First
-            } else {
-                Coming::Born
-            },
+            parent: None,
         };
-        self.join(&mut births, &descriptor, birth)
+        let coming = if replica == FIRST_REPLICA {
+            Coming::First
+        } else {
+            Coming::Born
+        };
+        self.join(&births, &descriptor, birth, coming)
     }
 
     /// Makes room for a replica that was added to a group (`MemberChange::AddLearner` said which number it has): it waits
     /// for the leader's snapshot. One that exists already is returned as it is.
     ///
     /// # Errors
-    /// `WrongRange` for a number that is not above those that the group's replicas had here, or while an older replica is
-    /// still here: it has to be destroyed first.
+    /// `WrongRange` for a number that is not above those that the group's replicas had here, while an older replica is
+    /// still here (it has to be destroyed first), and while another group of this store has some of the keys: a parent that
+    /// has not come to its split yet, which will bear the group.
     pub fn admit(&self, descriptor: PartitionDescriptor, replica: ReplicaId) -> Result<Arc<Group<S>>, Refusal> {
-        let mut births = self.births.lock();
+        let births = self.births.lock();
         if let Some(group) = self.group(descriptor.group) {
             let same = group.record().replica == replica;
             return if same { Ok(group) } else { Err(Refusal::WrongRange) };
@@ -117,105 +166,69 @@ impl<S: Storage> Store<S> {
             replica,
             members: Members::default(),
             start: Truncated::default(),
-            coming: Coming::Born,
+            parent: None,
         };
-        self.join(&mut births, &descriptor, birth)
+        self.join(&births, &descriptor, birth, Coming::Born)
     }
 
     fn join(
         &self,
-        births: &mut Births,
+        births: &Births,
         descriptor: &PartitionDescriptor,
         birth: Birth,
+        coming: Coming,
     ) -> Result<Arc<Group<S>>, Refusal> {
-        let group = self.give_birth(births, descriptor, birth)?;
+        let group = self.give_birth(births, descriptor, birth, coming)?;
         group.enqueue();
-        self.deliver_waiting(group.id());
+        self.core.deliver_waiting(group.id());
         self.core.changed();
         Ok(group)
     }
 
     fn give_birth(
         &self,
-        births: &mut Births,
+        births: &Births,
         descriptor: &PartitionDescriptor,
         birth: Birth,
+        coming: Coming,
     ) -> Result<Arc<Group<S>>, Refusal> {
         let id = descriptor.group;
         if births.closed || self.core.has_failed() {
             return Err(Refusal::Stopping);
         }
-        if births
-            .destroyed
-            .get(&id)
-            .is_some_and(|tombstone| birth.replica <= *tombstone)
-        {
-            return Err(Refusal::WrongRange);
-        }
         if self.core.space.is_low() {
             return Err(Refusal::OutOfSpace);
         }
-        let born = births.last + 1;
-        let group = self
-            .write_birth(born, descriptor, birth)
-            .map_err(|error| self.fail(&error))?;
-        births.last = born;
-        births.destroyed.remove(&id);
+        let born = {
+            let mut ledger = self.core.ledger.lock();
+            if ledger.known(id) == Some(Known::Alive) || birth.replica <= ledger.tombstone(id) {
+                return Err(Refusal::WrongRange);
+            }
+            if let Err(other) = self.core.reserve(&mut ledger, descriptor) {
+                tracing::warn!(
+                    group = id.0,
+                    other = other.0,
+                    "a group is not made: another one has some of its keys"
+                );
+                return Err(Refusal::WrongRange);
+            }
+            ledger.bear(id)
+        };
+        let write_birth = || -> Result<Arc<Group<S>>, RecoveryError> {
+            let stored = birth.stored(born, descriptor)?;
+            self.core.log.write(&changes(&stored))?;
+            recovery::open_group(&self.core, &stored, coming)
+        };
+        let group = write_birth().map_err(|error| self.fail(&error))?;
         self.core.groups.write().insert(id, Arc::clone(&group));
+        self.core.ledger.lock().release(id);
         Ok(group)
     }
 
-    fn write_birth(
-        &self,
-        born: u64,
-        descriptor: &PartitionDescriptor,
-        birth: Birth,
-    ) -> Result<Arc<Group<S>>, RecoveryError> {
-        let descriptor_bytes = postcard::to_stdvec(descriptor)
-            .map_err(|error| LogError::Engine(format!("encoding a descriptor: {error}")))?;
-        let record = GroupRecord {
-            born,
-            replica: birth.replica,
-            members: birth.members,
-            start: birth.start,
-            descriptor: descriptor_bytes,
-            life: Life::Alive,
-        };
-        let id = descriptor.group;
-        let hard_state = HardState {
-            term: birth.start.term,
-            commit: birth.start.index,
-            ..HardState::default()
-        };
-        let mut batch = vec![LogChange::Record(id, record.clone())];
-        if birth.start != Truncated::default() {
-            let (group, from, to) = (id, Truncated::default(), birth.start);
-            batch.push(LogChange::HardState(id, hard_state.clone()));
-            batch.push(LogChange::Truncate { group, from, to });
-        }
-        self.core.log.write(&batch)?;
-        let stored = StoredGroup {
-            id,
-            record,
-            hard_state,
-            truncated: birth.start,
-            terms: Vec::new(),
-            last: birth.start.index,
-            bytes: 0,
-            installing: None,
-        };
-        recovery::open_group(&self.core, &stored, birth.coming)
-    }
-
-    /// The highest number that a replica of a destroyed group had here.
-    pub(crate) fn tombstone(&self, group: GroupId) -> Option<ReplicaId> {
-        self.births.lock().destroyed.get(&group).copied()
-    }
-
-    /// Ends a group and removes its rows; nothing happens when there is none. Blocks for a flush. Once this has
+    /// Ends a group and removes its rows; nothing happens when there is none. Blocks for two flushes. Once this has
     /// returned, and also when the process dies on the way behind the first sync, the group never comes back.
     pub fn destroy(&self, id: GroupId) -> Result<(), Refusal> {
-        let mut births = self.births.lock();
+        let births = self.births.lock();
         let Some(group) = self.group(id) else { return Ok(()) };
         if births.closed || self.core.has_failed() {
             return Err(Refusal::Stopping);
@@ -231,13 +244,88 @@ impl<S: Storage> Store<S> {
             ..group.record().clone()
         };
         let entomb = || -> Result<(), RecoveryError> {
+            // A tombstone ends the group's log. What its splits have made of it must not need that log any more.
+            let flushed = self.core.storage.flush().map_err(PartitionError::from);
+            flushed.map_err(|error| RecoveryError::Partition { group: id.0, error })?;
             self.core.log.write(&vec![LogChange::Record(id, tombstone.clone())])?;
             recovery::finish_destruction(&self.core, id, &tombstone)
         };
         entomb().map_err(|error| self.fail(&error))?;
-        births.destroyed.insert(id, tombstone.replica);
+        self.core.ledger.lock().destroyed(id, tombstone.replica);
         self.core.groups.write().remove(&id);
         self.core.changed();
         Ok(())
     }
+}
+
+/// A split's child on its way.
+pub(crate) struct Child {
+    /// Its record, when it is born now; `None` when it was before.
+    born: Option<StoredGroup>,
+    /// Where its log begins.
+    pub(crate) at: LogPosition,
+    /// Its members in stored form.
+    pub(crate) members: Vec<u8>,
+    /// Whether it is to stand for election: it is born on the store of the parent's leader.
+    pub(crate) first: bool,
+}
+
+/// Makes a child's record durable, before the cut is written, unless there is one.
+pub(crate) fn record_child<S: Storage>(
+    core: &Core<S>,
+    parent: &Group<S>,
+    index: u64,
+    split: &SplitRecord,
+) -> Result<Child, RecoveryError> {
+    let (_, descriptor) = split.cut(&parent.descriptor());
+    let members = parent.members().of_child();
+    let stored_members = members.encode();
+    let stored_members = stored_members.map_err(|error| RecoveryError::Members {
+        group: split.child.0,
+        error,
+    })?;
+    let known = {
+        let mut ledger = core.ledger.lock();
+        let known = ledger.known(split.child);
+        if known.is_none() || planted::has(Bug::ChildOverwritten) {
+            // Its keys are the parent's until the cut is applied: nobody else can have any.
+            let born = ledger.bear(split.child);
+            drop(ledger);
+            let birth = Birth {
+                replica: parent.record().replica,
+                members,
+                start: BIRTH,
+                parent: Some(Parent {
+                    group: parent.id(),
+                    index,
+                }),
+            };
+            let stored = birth.stored(born, &descriptor)?;
+            core.log.write(&changes(&stored))?;
+            Some(stored)
+        } else {
+            None
+        }
+    };
+    Ok(Child {
+        born: known,
+        at: LogPosition {
+            index: BIRTH.index,
+            term: BIRTH.term,
+        },
+        members: stored_members,
+        first: parent.replica.lock().is_leader(),
+    })
+}
+
+/// Opens a child once the cut is applied. One that was born before is opened by the recovery that is under way.
+pub(crate) fn open_child<S: Storage>(core: &Arc<Core<S>>, child: Child) -> Result<(), RecoveryError> {
+    let Some(stored) = child.born else { return Ok(()) };
+    let coming = if child.first { Coming::First } else { Coming::Born };
+    let group = recovery::open_group(core, &stored, coming)?;
+    core.groups.write().insert(stored.id, Arc::clone(&group));
+    group.enqueue();
+    core.deliver_waiting(stored.id);
+    core.changed();
+    Ok(())
 }

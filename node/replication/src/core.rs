@@ -4,19 +4,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use partita_model::request::Refusal;
 use partita_partition::descriptor::GroupId;
 use partita_partition::storage::Storage;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::births::BIRTH;
 use crate::folder::Folder;
 use crate::group::Group;
+use crate::ledger::Ledger;
 use crate::liveness::Liveness;
 use crate::log::LogEngine;
 use crate::message::Peers;
+use crate::planted::{self, Bug};
 use crate::pool::ReadPool;
+use crate::postbox::Waiting;
 use crate::queue::Queue;
 use crate::replica::Limits;
 use crate::space::Space;
@@ -36,6 +40,10 @@ pub(crate) struct Core<S: Storage> {
     pub(crate) log: Arc<dyn LogEngine>,
     /// The groups that serve. They point back here: emptied when the store closes.
     pub(crate) groups: RwLock<HashMap<GroupId, Arc<Group<S>>>>,
+    /// Groups that were ever here, and whose keys are whose.
+    pub(crate) ledger: Mutex<Ledger>,
+    /// Letters for groups that are not born here.
+    pub(crate) waiting: Waiting,
     pub(crate) queue: Queue<S>,
     pub(crate) pool: ReadPool,
     pub(crate) space: Space,
@@ -96,6 +104,22 @@ impl<S: Storage> Core<S> {
         self.changed();
         self.pool.stop();
         self.log.close();
+    }
+
+    /// A group's log is kept from the split on whose child has not come to life: until a quorum of the child's voters is
+    /// known to have what it began with, whoever lacks the split's entry must get it, and not a snapshot from behind it.
+    /// The last entry that may be cut.
+    pub(crate) fn needed_by_children(&self, group: GroupId) -> u64 {
+        let unborn = self.groups().into_iter().filter_map(|child| {
+            let parent = child.record().parent.filter(|parent| parent.group == group)?;
+            let lives = child.applied_index() > BIRTH.index || planted::has(Bug::CutPastBirth);
+            (!lives).then(|| parent.index.saturating_sub(1))
+        });
+        unborn.min().unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn group(&self, group: GroupId) -> Option<Arc<Group<S>>> {
+        self.groups.read().get(&group).cloned()
     }
 
     pub(crate) fn groups(&self) -> Vec<Arc<Group<S>>> {

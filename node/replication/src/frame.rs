@@ -1,13 +1,15 @@
 //! What an entry of a group's log holds: a header, and effects.
 //!
-//! `format | kind | term | range epoch | (length | effect)*`, numbers little-endian. Many writes share one entry. The
-//! header names the term and the range epoch in which its effects were evaluated; apply skips an entry for which
+//! `format | kind | term | range epoch | (length | effect)*`, numbers little-endian. Many writes share one entry; a split
+//! has one of its own, and its own kind. The header names the term and the range epoch in which its effects were evaluated; apply skips an entry for which
 //! either is no longer true. Checksums are the log's (and later the transport's) business.
 
 /// The format written and the newest one read.
 const FORMAT: u8 = 1;
-/// An entry full of effects: the only kind so far.
+/// An entry full of effects.
 const KIND_EFFECTS: u8 = 1;
+/// An entry with one effect, which cuts the partition.
+const KIND_SPLIT: u8 = 2;
 const HEADER_BYTES: usize = 18;
 const LENGTH_BYTES: usize = 4;
 
@@ -36,6 +38,8 @@ pub(crate) enum FrameError {
 pub(crate) struct FrameBuilder {
     bytes: Vec<u8>,
     effects: usize,
+    /// Nothing else goes into it.
+    closed: bool,
 }
 
 impl FrameBuilder {
@@ -44,7 +48,25 @@ impl FrameBuilder {
         bytes.extend_from_slice(&[FORMAT, KIND_EFFECTS]);
         bytes.extend_from_slice(&evaluated.term.to_le_bytes());
         bytes.extend_from_slice(&evaluated.range_epoch.to_le_bytes());
-        Self { bytes, effects: 0 }
+        Self {
+            bytes,
+            effects: 0,
+            closed: false,
+        }
+    }
+
+    /// An entry for a split alone.
+    pub(crate) fn split(evaluated: Evaluated, effect: &[u8]) -> Self {
+        let mut builder = Self::new(evaluated);
+        builder.bytes[1] = KIND_SPLIT;
+        builder.push(effect);
+        builder.closed = true;
+        builder
+    }
+
+    /// Whether nothing else goes into it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
     }
 
     pub(crate) fn push(&mut self, effect: &[u8]) {
@@ -75,6 +97,7 @@ impl FrameBuilder {
 /// An entry being read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame<'a> {
+    is_split: bool,
     evaluated: Evaluated,
     effects: &'a [u8],
 }
@@ -83,12 +106,13 @@ impl<'a> Frame<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
         let (header, effects) = bytes.split_at_checked(HEADER_BYTES).ok_or(FrameError::Short)?;
         match header {
-            [FORMAT, KIND_EFFECTS, numbers @ ..] => {
+            [FORMAT, kind @ (KIND_EFFECTS | KIND_SPLIT), numbers @ ..] => {
                 let (numbers, _) = numbers.as_chunks::<8>();
                 let [term, range_epoch] = numbers else {
                     return Err(FrameError::Short);
                 };
                 Ok(Self {
+                    is_split: *kind == KIND_SPLIT,
                     evaluated: Evaluated {
                         term: u64::from_le_bytes(*term),
                         range_epoch: u64::from_le_bytes(*range_epoch),
@@ -104,6 +128,16 @@ impl<'a> Frame<'a> {
 
     pub(crate) fn evaluated(&self) -> Evaluated {
         self.evaluated
+    }
+
+    /// Whether its only effect cuts the partition.
+    pub(crate) fn is_split(&self) -> bool {
+        self.is_split
+    }
+
+    /// Whether an entry's data is such a frame, at a glance.
+    pub(crate) fn looks_like_split(bytes: &[u8]) -> bool {
+        bytes.starts_with(&[FORMAT, KIND_SPLIT])
     }
 
     pub(crate) fn effects(&self) -> impl Iterator<Item = Result<&'a [u8], FrameError>> + use<'a> {
@@ -148,8 +182,21 @@ mod tests {
         let bytes = builder.into_bytes();
         let frame = Frame::parse(&bytes).unwrap();
         assert_eq!(frame.evaluated(), EVALUATED);
+        assert!(!frame.is_split() && !Frame::looks_like_split(&bytes));
         let effects: Vec<_> = frame.effects().map(Result::unwrap).collect();
         assert_eq!(effects, [b"one".as_slice(), b"", b"three"]);
+    }
+
+    #[test]
+    fn a_split_has_an_entry_of_its_own() {
+        let builder = FrameBuilder::split(EVALUATED, b"cut");
+        assert!(builder.is_closed());
+        let bytes = builder.into_bytes();
+        assert!(Frame::looks_like_split(&bytes));
+        let frame = Frame::parse(&bytes).unwrap();
+        assert!(frame.is_split());
+        let effects: Vec<_> = frame.effects().map(Result::unwrap).collect();
+        assert_eq!(effects, [b"cut"]);
     }
 
     #[test]

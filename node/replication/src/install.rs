@@ -67,6 +67,10 @@ impl Head {
         }
     }
 
+    pub(crate) fn descriptor(&self) -> Result<PartitionDescriptor, InstallError> {
+        Ok(partita_partition::descriptor::from_stored(&self.descriptor)?)
+    }
+
     pub(crate) fn members(&self) -> Result<Members, InstallError> {
         Ok(Members::decode(&self.members)?)
     }
@@ -81,7 +85,7 @@ pub(crate) fn install<S: Storage>(
 ) -> Result<Installed, InstallError> {
     let storage = &*core.storage;
     let head = Head::decode(&core.log.chunk(group, 0)?)?;
-    let descriptor = partita_partition::descriptor::from_stored(&head.descriptor)?;
+    let descriptor = head.descriptor()?;
     let write = |batch| storage.write(batch).map_err(PartitionError::from);
     let mut batch = storage.batch();
     Partition::destroy(storage, &mut batch, old)?;

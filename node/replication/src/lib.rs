@@ -25,6 +25,7 @@ mod frame;
 pub mod group;
 mod install;
 mod lease;
+mod ledger;
 mod liveness;
 pub mod log;
 pub mod members;
@@ -44,6 +45,7 @@ pub mod time;
 mod writer;
 
 pub use core::{Clock, OnFatal};
+pub use group::split::{SplitError, SplitRequest};
 pub use group::{Group, Leadership};
 pub use members::{MemberChange, Members, MembershipError};
 pub use message::{FrameFault, Peers};

@@ -90,6 +90,14 @@ pub enum MembershipError {
     /// Not the leader, or not for long enough.
     #[error(transparent)]
     Refused(#[from] partita_model::request::Refusal),
+    /// The members have changed since the caller looked.
+    #[error("the group's membership epoch is {epoch}, and the change is for {expected}")]
+    StaleEpoch {
+        /// What the caller expected.
+        expected: u64,
+        /// What it is.
+        epoch: u64,
+    },
     /// Another change is on its way.
     #[error("another change of the group's members is on its way")]
     Busy,
@@ -171,6 +179,14 @@ impl Members {
                 })
                 .collect(),
             ..Self::default()
+        }
+    }
+
+    /// The members of a split's child: the same, who have changed nothing yet.
+    pub(crate) fn of_child(&self) -> Self {
+        Self {
+            done: VecDeque::new(),
+            ..self.clone()
         }
     }
 

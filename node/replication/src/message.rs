@@ -20,6 +20,9 @@ const FORMAT: u8 = 1;
 const HEADER_BYTES: usize = 9;
 /// No frame is longer: an entry of a megabyte and one effect more, at most.
 const FRAME_BYTES_MAX: usize = 32 << 20;
+/// A batch takes no further frame when it holds this much: what carries it need not be made for more than this and one
+/// frame.
+const BATCH_BYTES_MAX: usize = 1 << 20;
 /// What raft-rs puts into the context of a forced vote request.
 const TRANSFER: &[u8] = b"CampaignTransfer";
 
@@ -200,7 +203,7 @@ fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), FrameFault> {
     Ok((content, behind))
 }
 
-/// The frames of one round, a batch for each store.
+/// The frames of one round, a batch (or a few) for each store.
 #[derive(Default)]
 pub(crate) struct Outbox {
     batches: Vec<(Uuid, Vec<u8>)>,
@@ -208,7 +211,8 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) fn push(&mut self, to: Uuid, payload: &Payload<'_>) {
-        let batch = match self.batches.iter().position(|batch| batch.0 == to) {
+        let open = |batch: &(Uuid, Vec<u8>)| batch.0 == to && batch.1.len() < BATCH_BYTES_MAX;
+        let batch = match self.batches.iter().rposition(open) {
             Some(at) => &mut self.batches[at].1,
             None => {
                 self.batches.push((to, Vec::with_capacity(256)));

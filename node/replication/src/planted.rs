@@ -34,11 +34,23 @@ pub enum Bug {
     AnswerAtOwnSync,
     /// A snapshot is installed without a mark: a crash in the middle leaves a mixture.
     InstallUnmarked,
+    /// While a split is on its way, reads and writes of the keys behind the cut go on.
+    DepartingNotHeld,
+    /// A split that is applied again after a crash begins its child anew, whatever that has in its log.
+    ChildOverwritten,
+    /// A split's child recovers whether or not its parent has come to the split.
+    LineageIgnored,
+    /// A snapshot is taken although another group here has some of its keys.
+    OverlapIgnored,
+    /// The log is cut behind a split whose child has not come to life.
+    CutPastBirth,
+    /// A snapshot takes the place of a log whose splits are not flushed.
+    ClearUnflushed,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 21] = [
         Self::LeaseFromReceipt,
         Self::LeaseAfterTransfer,
         Self::VoteAfterStart,
@@ -54,6 +66,12 @@ impl Bug {
         Self::LossIsSuccess,
         Self::AnswerAtOwnSync,
         Self::InstallUnmarked,
+        Self::DepartingNotHeld,
+        Self::ChildOverwritten,
+        Self::LineageIgnored,
+        Self::OverlapIgnored,
+        Self::CutPastBirth,
+        Self::ClearUnflushed,
     ];
 }
 

@@ -4,9 +4,11 @@
 //!    an answer) is left to the log writer.
 //! 2. A letter for a group that is not born here waits, as long as there is room: the birth may be on its way.
 //! 3. A letter for a group that was destroyed here is dropped, unless it is for a replica that is yet to come.
-//! 4. [`Store::tick`] lets all groups count time and looks after the other stores.
+//! 4. The first chunk of a snapshot is dropped while another group here has some of its keys ([`crate::ledger`]).
+//! 5. [`Store::tick`] lets all groups count time and looks after the other stores.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -14,8 +16,12 @@ use partita_partition::descriptor::GroupId;
 use partita_partition::storage::Storage;
 use uuid::Uuid;
 
+use crate::core::Core;
+use crate::group::Group;
+use crate::install::Head;
+use crate::ledger::Ledger;
 use crate::members::ReplicaId;
-use crate::message::{FrameFault, Letter, Outbox, Payload, frames};
+use crate::message::{Body, FrameFault, Letter, Outbox, Payload, frames};
 use crate::planted::{self, Bug};
 use crate::store::Store;
 
@@ -62,48 +68,7 @@ impl<S: Storage> Store<S> {
     /// A frame that cannot be read: it and what follows it in the batch are dropped, and the connection that brought them
     /// is better closed.
     pub fn receive(&self, from: Uuid, batch: &[u8]) -> Result<(), FrameFault> {
-        if self.core.has_failed() || from == self.core.uuid {
-            return Ok(());
-        }
-        for frame in frames(batch) {
-            match frame? {
-                Payload::Replica(letter) => self.deliver(from, letter),
-                Payload::Alive { incarnation } => {
-                    let now = (self.core.elapsed)();
-                    if self.core.liveness.alive(from, incarnation, now) {
-                        self.wake_shared_with(from);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn deliver(&self, from: Uuid, letter: Letter<'_>) {
-        let id = GroupId(letter.group);
-        let Some(group) = self.group(id) else {
-            if self.may_be_born(id, letter.to) {
-                self.waiting.keep(from, letter);
-            }
-            return;
-        };
-        let now = (self.core.elapsed)();
-        if let Err(error) = group.with_turn(|replica| replica.receive(from, &letter, now)) {
-            tracing::warn!(group = id.0, %error, "a letter was dropped");
-        }
-    }
-
-    fn may_be_born(&self, group: GroupId, replica: ReplicaId) -> bool {
-        let tombstone = self.tombstone(group).unwrap_or(0);
-        replica > tombstone || planted::has(Bug::TombstoneIgnored)
-    }
-
-    /// Takes what waited for a group to it.
-    pub(crate) fn deliver_waiting(&self, group: GroupId) {
-        for (from, kept) in self.waiting.take(group) {
-            // It was read once already.
-            let _ = self.receive(from, &kept);
-        }
+        self.core.receive(from, batch)
     }
 
     /// Time has passed: called every [`crate::time::TICK_NS`] or so, how often does not matter.
@@ -123,7 +88,76 @@ impl<S: Storage> Store<S> {
         }
         shared.remove(&self.core.uuid);
         for lost in self.core.liveness.tick(&shared, now, &*self.core.peers) {
-            self.wake_shared_with(lost);
+            self.core.wake_shared_with(lost);
+        }
+    }
+}
+
+impl<S: Storage> Core<S> {
+    fn receive(&self, from: Uuid, batch: &[u8]) -> Result<(), FrameFault> {
+        if self.has_failed() || from == self.uuid {
+            return Ok(());
+        }
+        for frame in frames(batch) {
+            match frame? {
+                Payload::Replica(letter) => self.deliver(from, letter),
+                Payload::Alive { incarnation } => {
+                    let now = (self.elapsed)();
+                    if self.liveness.alive(from, incarnation, now) {
+                        self.wake_shared_with(from);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver(&self, from: Uuid, letter: Letter<'_>) {
+        let id = GroupId(letter.group);
+        let Some(group) = self.group(id) else {
+            if self.may_be_born(id, letter.to) {
+                self.waiting.keep(from, letter);
+            }
+            return;
+        };
+        match &letter.body {
+            Body::Chunk(chunk) if chunk.number == 0 => {
+                // Held until the replica is known to receive it, so that nobody else takes its keys in between.
+                let mut ledger = self.ledger.lock();
+                if self.may_install(&mut ledger, id, chunk.bytes) {
+                    self.hand_over(&group, from, &letter);
+                }
+            }
+            _ => self.hand_over(&group, from, &letter),
+        }
+    }
+
+    fn hand_over(&self, group: &Arc<Group<S>>, from: Uuid, letter: &Letter<'_>) {
+        let now = (self.elapsed)();
+        if let Err(error) = group.with_turn(|replica| replica.receive(from, letter, now)) {
+            tracing::warn!(group = group.id().0, %error, "a letter was dropped");
+        }
+    }
+
+    /// Whether a snapshot with this head may come: not while another group here has some of its keys. A parent's snapshot
+    /// from before a split is too late where the child is; a child's is too early where the parent has not come to its split.
+    fn may_install(&self, ledger: &mut Ledger, group: GroupId, head: &[u8]) -> bool {
+        let Ok(descriptor) = Head::decode(head).and_then(|head| head.descriptor()) else {
+            tracing::warn!(group = group.0, "the head of a snapshot cannot be read");
+            return false;
+        };
+        descriptor.group == group && (self.reserve(ledger, &descriptor).is_ok() || planted::has(Bug::OverlapIgnored))
+    }
+
+    fn may_be_born(&self, group: GroupId, replica: ReplicaId) -> bool {
+        replica > self.ledger.lock().tombstone(group) || planted::has(Bug::TombstoneIgnored)
+    }
+
+    /// Takes what waited for a group to it.
+    pub(crate) fn deliver_waiting(&self, group: GroupId) {
+        for (from, kept) in self.waiting.take(group) {
+            // It was read once already.
+            let _ = self.receive(from, &kept);
         }
     }
 

@@ -1,8 +1,9 @@
 //! From a log and a state to running groups.
 //!
 //! 1. Every partition of the state must be known to the log: a log that was lost is not a new one.
-//! 2. Groups whose destruction was cut short are destroyed.
-//! 3. The others are opened in the order of their birth: a snapshot whose installation was cut short is installed, and a
+//! 2. Generation by generation: whoever was born by a split comes when its parent has applied the split, again if need be.
+//!    Until then what its log says does not belong to the rows that are there.
+//! 3. Groups whose destruction was cut short are destroyed; the others are opened: a snapshot whose installation was cut short is installed, and a
 //!    partition whose birth had not been flushed is born again from the group's record.
 //! 4. Each group's sole voter is elected, all with one sync, and the log is applied from where the state stands. Where
 //!    others vote too, the replica waits for them, and votes for nobody for one election timeout: it has forgotten what
@@ -20,8 +21,10 @@ use crate::core::Core;
 use crate::driver::{Driver, DriverError, Start};
 use crate::group::Group;
 use crate::install::{self, InstallError};
+use crate::ledger::Ledger;
 use crate::log::{GroupRecord, Life, LogChange, LogError, StoredGroup};
 use crate::members::{Members, UnknownMembers};
+use crate::planted::{self, Bug};
 use crate::replica::{Parts, Replica};
 use crate::writer::{self, Fatal};
 
@@ -46,22 +49,54 @@ pub(crate) enum RecoveryError {
     StateLost(u64),
 }
 
-/// Recovers every group; answers all that were ever born here, in the order of their birth.
-pub(crate) fn recover<S: Storage>(core: &Arc<Core<S>>) -> Result<Vec<StoredGroup>, RecoveryError> {
+/// Recovers every group.
+pub(crate) fn recover<S: Storage>(core: &Arc<Core<S>>) -> Result<(), RecoveryError> {
     let mut stored = core.log.groups()?;
     stored.sort_by_key(|group| group.record.born);
+    *core.ledger.lock() = Ledger::read(&stored);
     let descriptors = Partition::list(&*core.storage).map_err(failed(GroupId(0)))?;
     for descriptor in &descriptors {
         if !stored.iter().any(|group| group.id == descriptor.group) {
             return Err(RecoveryError::UnknownGroup(descriptor.group.0));
         }
     }
+    commit_splits(&mut stored);
+    while !stored.is_empty() {
+        let waits = |group: &StoredGroup| {
+            let parent = group.record.parent.filter(|_| !planted::has(Bug::LineageIgnored));
+            parent.is_some_and(|parent| stored.iter().any(|other| other.id == parent.group))
+        };
+        // Whoever was born by a split is born behind its parent, so there is always one that waits for nobody.
+        let (behind, generation) = stored.clone().into_iter().partition(waits);
+        recover_generation(core, generation)?;
+        stored = behind;
+    }
+    Ok(())
+}
+
+/// A child's record was written once the split was committed: its parent may not know that any more, but has to come to the
+/// split before the child goes on.
+fn commit_splits(stored: &mut [StoredGroup]) {
+    let parents = stored.iter().filter_map(|group| group.record.parent);
+    for parent in parents.collect::<Vec<_>>() {
+        if let Some(group) = stored.iter_mut().find(|group| group.id == parent.group)
+            && parent.index <= group.last
+            && !planted::has(Bug::LineageIgnored)
+        {
+            group.hard_state.commit = group.hard_state.commit.max(parent.index);
+        }
+    }
+}
+
+/// Recovers groups none of which is the parent of another.
+fn recover_generation<S: Storage>(core: &Arc<Core<S>>, stored: Vec<StoredGroup>) -> Result<(), RecoveryError> {
     let mut groups = Vec::new();
     for group in &stored {
         match group.record.life {
-            Life::Alive => groups.push(open_group(core, group, Coming::Back)?),
+            // One whose record is written only now, by the split that is applied again, is there already.
+            Life::Alive if core.group(group.id).is_none() => groups.push(open_group(core, group, Coming::Back)?),
+            Life::Alive | Life::Destroyed => {}
             Life::Destroying => finish_destruction(core, group.id, &group.record)?,
-            Life::Destroyed => {}
         }
     }
     core.groups
@@ -71,11 +106,11 @@ pub(crate) fn recover<S: Storage>(core: &Arc<Core<S>>) -> Result<Vec<StoredGroup
     for group in &groups {
         settle(core, group)?;
     }
-    Ok(stored)
+    Ok(())
 }
 
 /// Runs a group, without the log writer's thread, until everything it has is applied.
-fn settle<S: Storage>(core: &Core<S>, group: &Arc<Group<S>>) -> Result<(), Fatal> {
+fn settle<S: Storage>(core: &Arc<Core<S>>, group: &Arc<Group<S>>) -> Result<(), Fatal> {
     loop {
         if !group.replica.lock().wants_turn() {
             return Ok(());
@@ -152,7 +187,9 @@ fn open_partition<S: Storage>(
     }
     let partition = match open()? {
         Some(partition) => partition,
-        None if stored.truncated.index > stored.record.start.index => return Err(RecoveryError::StateLost(id.0)),
+        None if stored.truncated.index > stored.record.start.index || stored.record.parent.is_some() => {
+            return Err(RecoveryError::StateLost(id.0));
+        }
         None => {
             create(core, &birth, &stored.record)?;
             open()?.ok_or(RecoveryError::StateLost(id.0))?

@@ -70,6 +70,8 @@ pub struct GroupStats {
     pub leads: ReplicaId,
     /// The members, as applied here.
     pub members: Arc<Members>,
+    /// At the leader: how far the others are.
+    pub progress: Vec<Progress>,
     /// The last entry that is known to be committed.
     pub committed: u64,
     /// The term in which it serves as the leader; 0 while it does not.
@@ -85,6 +87,17 @@ pub struct GroupStats {
     pub counters: Counters,
     /// Writes evaluated and not yet applied.
     pub in_flight: u64,
+}
+
+/// How far another replica is, as the leader knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Which one.
+    pub replica: ReplicaId,
+    /// The last entry it has.
+    pub matched: u64,
+    /// Whether it was heard of within an election timeout, or rests with the leader.
+    pub alive: bool,
 }
 
 /// Counts what the log writer does.

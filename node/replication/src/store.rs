@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use partita_model::request::Refusal;
 use partita_partition::descriptor::GroupId;
+use partita_partition::split::SplitDone;
 use partita_partition::storage::Storage;
 use partita_partition::storage::rocks::RocksStorage;
 use tokio::sync::watch;
@@ -24,9 +25,10 @@ use crate::births::Births;
 use crate::core::Core;
 use crate::folder::Folder;
 use crate::group::Group;
+use crate::group::split::{SplitError, SplitRequest};
 use crate::liveness::Liveness;
+use crate::log::LogEngine;
 use crate::log::rocks::RocksLog;
-use crate::log::{Life, LogEngine};
 use crate::message::NoPeers;
 pub use crate::options::{OpenError, StoreOptions};
 use crate::pool::ReadPool;
@@ -50,7 +52,6 @@ const HAND_OVER_POLL: Duration = Duration::from_millis(1);
 pub struct Store<S: Storage = RocksStorage> {
     pub(crate) core: Arc<Core<S>>,
     pub(crate) births: Mutex<Births>,
-    pub(crate) waiting: Waiting,
     by_hand: bool,
     maintenance: Arc<Maintenance>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -138,6 +139,8 @@ impl<S: Storage> Store<S> {
             storage,
             log,
             groups: Default::default(),
+            ledger: Mutex::default(),
+            waiting: Waiting::default(),
             queue: Queue::default(),
             pool: ReadPool::start(pool_threads).map_err(thread_failed)?,
             space: Space::new(probe, options.reserve_bytes),
@@ -161,17 +164,10 @@ impl<S: Storage> Store<S> {
         if recovered.is_err() {
             core.close();
         }
-        let stored = recovered?;
-        let destroyed = stored.iter().filter(|group| group.record.life != Life::Alive);
-        let births = Births {
-            last: stored.iter().map(|group| group.record.born).max().unwrap_or(0),
-            destroyed: destroyed.map(|group| (group.id, group.record.replica)).collect(),
-            closed: false,
-        };
+        recovered?;
         let store = Arc::new(Self {
             core,
-            births: Mutex::new(births),
-            waiting: Waiting::default(),
+            births: Mutex::default(),
             by_hand: options.by_hand,
             maintenance: Arc::default(),
             threads: Mutex::default(),
@@ -246,7 +242,7 @@ impl<S: Storage> Store<S> {
 
     /// A group that serves.
     pub fn group(&self, group: GroupId) -> Option<Arc<Group<S>>> {
-        self.core.groups.read().get(&group).cloned()
+        self.core.group(group)
     }
 
     /// All groups that serve, by id.
@@ -324,11 +320,21 @@ impl<S: Storage> Store<S> {
         }
     }
 
+    /// Cuts a partition in two, at the leader, once for each id: see [`Group::split`].
+    ///
+    /// # Errors
+    /// `WrongRange` for a group that is not here, and what [`Group::split`] says.
+    pub async fn split(&self, group: GroupId, request: SplitRequest) -> Result<SplitDone, SplitError> {
+        let group = self.group(group).ok_or(Refusal::WrongRange)?;
+        group.split(request).await
+    }
+
     fn mark_cut(&self, group: &Arc<Group<S>>) -> bool {
         match group.reader().flushed_at() {
             Ok(flushed) => {
                 let now = self.core.now(std::iter::once(group));
-                group.replica.lock().cut(flushed, now)
+                let bound = self.core.needed_by_children(group.id());
+                group.replica.lock().cut(flushed, bound, now)
             }
             Err(error) => {
                 tracing::warn!(group = group.id().0, %error, "cannot tell how far the state is flushed");

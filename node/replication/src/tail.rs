@@ -208,6 +208,7 @@ mod tests {
             start: Truncated::default(),
             descriptor: Vec::new(),
             life: Life::Alive,
+            parent: None,
         };
         let append = LogChange::Append {
             group: GROUP,

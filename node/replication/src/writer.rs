@@ -14,19 +14,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use partita_model::request::Refusal;
-use partita_partition::applier::Applier;
+use partita_partition::applier::{Applier, Birth};
 use partita_partition::descriptor::LogPosition;
+use partita_partition::effect::split_of;
 use partita_partition::error::PartitionError;
 use partita_partition::row::{self, MetaKind};
+use partita_partition::split::SplitRecord;
 use partita_partition::storage::{Batch as _, Family, Storage, StorageError};
 use raft::eraftpb::{Entry, EntryType};
 
+use crate::births::{self, Child};
 use crate::core::Core;
 use crate::driver::DriverError;
 use crate::frame::{Frame, FrameError};
 use crate::group::Group;
 use crate::install::{self, InstallError};
-use crate::log::{LogBatch, LogError};
+use crate::log::{LogBatch, LogChange, LogError};
 use crate::members::{ChangeEntry, Members, UnknownMembers};
 use crate::message::Outbox;
 use crate::planted::{self, Bug};
@@ -54,6 +57,8 @@ pub(crate) enum Fatal {
     Membership { index: u64, error: UnknownMembers },
     #[error("installing a snapshot: {0}")]
     Install(#[from] InstallError),
+    #[error("the birth of a split's child: {0}")]
+    Birth(String),
 }
 
 /// Committed entries of one group, to be applied.
@@ -73,7 +78,7 @@ pub(crate) struct Round<S: Storage> {
 }
 
 /// The thread. It ends when it is told to, or when something has failed.
-pub(crate) fn run<S: Storage>(core: &Core<S>) {
+pub(crate) fn run<S: Storage>(core: &Arc<Core<S>>) {
     let mut expected = 0;
     loop {
         core.queue.wait();
@@ -137,6 +142,12 @@ pub(crate) fn gather<S: Storage>(core: &Core<S>, groups: &[Arc<Group<S>>]) -> Re
 /// Writes and syncs what was gathered.
 pub(crate) fn sync<S: Storage>(core: &Core<S>, round: &Round<S>) -> Result<(), Fatal> {
     if !round.batch.is_empty() {
+        // A snapshot takes the place of the group's log: what that has made of other groups (a split's child) must not need
+        // it any more.
+        let clears = |change: &LogChange| matches!(change, LogChange::Clear(_));
+        if round.batch.iter().any(clears) && !planted::has(Bug::ClearUnflushed) {
+            core.storage.flush()?;
+        }
         let start = Instant::now();
         let bytes = core.log.write(&round.batch)?;
         let took = start.elapsed();
@@ -182,32 +193,63 @@ struct Pending<S: Storage> {
     changes: Vec<Applied>,
 }
 
-/// Applies committed entries, all groups in one batch, and answers.
-pub(crate) fn apply<S: Storage>(core: &Core<S>, committed: Vec<Committed<S>>) -> Result<(), Fatal> {
-    if committed.is_empty() {
-        return Ok(());
+/// Applies committed entries, all groups in one batch, and answers. A split is applied by itself: what comes before it has
+/// to be written, and what comes behind it belongs to another range.
+pub(crate) fn apply<S: Storage>(core: &Arc<Core<S>>, committed: Vec<Committed<S>>) -> Result<(), Fatal> {
+    let mut committed = committed;
+    while !committed.is_empty() {
+        let behind: Vec<_> = committed.iter_mut().filter_map(Committed::cut_at_split).collect();
+        apply_together(core, committed)?;
+        committed = behind;
     }
+    Ok(())
+}
+
+impl<S: Storage> Committed<S> {
+    /// Keeps what can be applied together, and says what comes behind it.
+    fn cut_at_split(&mut self) -> Option<Self> {
+        let split = self
+            .entries
+            .iter()
+            .position(|entry| Frame::looks_like_split(&entry.data))?;
+        let keep = split.max(1);
+        (keep < self.entries.len()).then(|| Self {
+            group: Arc::clone(&self.group),
+            install: None,
+            entries: self.entries.split_off(keep),
+        })
+    }
+}
+
+fn apply_together<S: Storage>(core: &Arc<Core<S>>, committed: Vec<Committed<S>>) -> Result<(), Fatal> {
     let start = Instant::now();
     let mut batch = core.storage.batch();
     let mut applied = Vec::with_capacity(committed.len());
+    let mut children = Vec::new();
     for ready in committed {
         let group = ready.group;
         if let Some(install) = ready.install {
             group.install(install::install(core, group.id(), &group.descriptor(), &install.mark)?)?;
+            core.ledger.lock().release(group.id());
             core.changed();
         }
         if !ready.entries.is_empty() {
-            applied.push(add_entries(&group, &mut batch, &ready.entries)?);
+            applied.push(add_entries(core, &group, &mut batch, &ready.entries, &mut children)?);
         }
     }
     core.storage.write(batch)?;
     core.recorder.applied(start.elapsed());
-    for pending in applied {
+    for pending in &applied {
         let before = pending.group.descriptor();
         pending.group.applier.lock().publish();
         if !Arc::ptr_eq(&before, &pending.group.descriptor()) {
             core.changed();
         }
+    }
+    for child in children {
+        births::open_child(core, child).map_err(|error| Fatal::Birth(error.to_string()))?;
+    }
+    for pending in applied {
         pending.group.settle(pending.at, &pending.skipped, pending.changes)?;
     }
     Ok(())
@@ -215,9 +257,11 @@ pub(crate) fn apply<S: Storage>(core: &Core<S>, committed: Vec<Committed<S>>) ->
 
 /// Adds one group's entries to the batch.
 fn add_entries<S: Storage>(
+    core: &Core<S>,
     group: &Arc<Group<S>>,
     batch: &mut S::Batch,
     entries: &[Entry],
+    children: &mut Vec<Child>,
 ) -> Result<Pending<S>, Fatal> {
     let mut pending = Pending {
         group: Arc::clone(group),
@@ -229,8 +273,12 @@ fn add_entries<S: Storage>(
     let descriptor = group.descriptor();
     for entry in entries {
         if entry.get_entry_type() == EntryType::EntryNormal {
-            if let Some(refusal) = add_entry::<S>(&mut applier, batch, entry, descriptor.range_epoch)? {
-                pending.skipped.push((entry.index, refusal));
+            match add_entry::<S>(&mut applier, batch, entry)? {
+                Added::Effects => {}
+                Added::Skipped(refusal) => pending.skipped.push((entry.index, refusal)),
+                Added::Split(split) => {
+                    children.push(add_split(core, group, &mut applier, batch, entry.index, &split)?);
+                }
             }
         } else {
             let before = match pending.changes.last() {
@@ -274,31 +322,63 @@ fn change(before: &Members, entry: &Entry) -> Result<Option<(Applied, Vec<u8>)>,
     Ok(Some((applied, stored)))
 }
 
+/// What an entry comes to.
+enum Added {
+    /// Its rows are in the batch.
+    Effects,
+    /// It does not count.
+    Skipped(Refusal),
+    /// It cuts the partition.
+    Split(SplitRecord),
+}
+
 /// Adds an entry's rows to the batch, or says why the entry does not count.
-fn add_entry<S: Storage>(
-    applier: &mut Applier<S>,
-    batch: &mut S::Batch,
-    entry: &Entry,
-    range_epoch: u64,
-) -> Result<Option<Refusal>, Fatal> {
+fn add_entry<S: Storage>(applier: &mut Applier<S>, batch: &mut S::Batch, entry: &Entry) -> Result<Added, Fatal> {
     let index = entry.index;
     // A leader begins its term with an empty entry.
     if entry.data.is_empty() {
-        return Ok(None);
+        return Ok(Added::Effects);
     }
     let unreadable = |error| Fatal::Frame { index, error };
+    let unknown = |error| Fatal::Apply { index, error };
     let frame = Frame::parse(&entry.data).map_err(unreadable)?;
     if frame.evaluated().term != entry.term && !planted::has(Bug::TermNotChecked) {
-        return Ok(Some(Refusal::NotLeader));
+        return Ok(Added::Skipped(Refusal::NotLeader));
     }
-    if frame.evaluated().range_epoch != range_epoch {
-        return Ok(Some(Refusal::WrongRange));
+    if frame.evaluated().range_epoch != applier.range_epoch() {
+        return Ok(Added::Skipped(Refusal::WrongRange));
     }
     for effect in frame.effects() {
         let effect = effect.map_err(unreadable)?;
-        applier
-            .apply(batch, effect)
-            .map_err(|error| Fatal::Apply { index, error })?;
+        if frame.is_split() {
+            let split = split_of(effect).map_err(unknown)?;
+            let none = || {
+                unknown(PartitionError::UnknownFormat(
+                    "a split's entry without a split".to_owned(),
+                ))
+            };
+            return Ok(Added::Split(split.ok_or_else(none)?));
+        }
+        applier.apply(batch, effect).map_err(unknown)?;
     }
-    Ok(None)
+    Ok(Added::Effects)
+}
+
+/// Cuts the partition in the batch; the child's record is durable before that.
+fn add_split<S: Storage>(
+    core: &Core<S>,
+    group: &Group<S>,
+    applier: &mut Applier<S>,
+    batch: &mut S::Batch,
+    index: u64,
+    split: &SplitRecord,
+) -> Result<Child, Fatal> {
+    let child = births::record_child(core, group, index, split).map_err(|error| Fatal::Birth(error.to_string()))?;
+    let birth = Birth {
+        at: child.at,
+        members: &child.members,
+    };
+    let cut = applier.split(batch, split, &birth);
+    cut.map_err(|error| Fatal::Apply { index, error })?;
+    Ok(child)
 }

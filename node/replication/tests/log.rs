@@ -19,6 +19,7 @@ fn record(born: u64) -> GroupRecord {
         start: Truncated::default(),
         descriptor: b"descriptor".to_vec(),
         life: Life::Alive,
+        parent: None,
     }
 }
 

@@ -2,9 +2,15 @@
 //!
 //! It is there from the first moment: `/healthz` says that the process is alive, `/readyz` that it serves. A role adds
 //! routes of its own.
+//!
+//! Where processes speak mutual TLS with each other there are two addresses ([`Addresses`]): one over mutual TLS with all
+//! routes, for peers, and the plain one, for the kubelet and Prometheus, with nothing but the three above.
 
+pub mod client;
 pub mod exposition;
+mod secured;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,11 +19,67 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use parking_lot::RwLock;
+use partita_tls::{Current, Mutual, Role};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 
+use crate::cli::Peers;
+use crate::process;
+
 /// The format of Prometheus' text exposition.
 const EXPOSITION_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The addresses of an admin API, bound.
+pub struct Addresses {
+    listener: TcpListener,
+    mutual: Option<(TcpListener, Current<Mutual>)>,
+    /// The plain address.
+    pub admin: SocketAddr,
+    /// The address over mutual TLS.
+    pub admin_tls: Option<SocketAddr>,
+}
+
+impl Addresses {
+    /// Binds one address, or both where there are certificates for peers.
+    pub async fn bind(admin: SocketAddr, peers: &Peers, tls: Option<&Current<Mutual>>) -> anyhow::Result<Self> {
+        let (listener, admin) = process::bind("--admin-listen", admin).await?;
+        let mut addresses = Self {
+            listener,
+            mutual: None,
+            admin,
+            admin_tls: None,
+        };
+        if let Some(tls) = tls {
+            let (listener, bound) = process::bind("--admin-tls-listen", peers.admin_tls_listen).await?;
+            addresses.admin_tls = Some(bound);
+            addresses.mutual = Some((listener, tls.clone()));
+        }
+        Ok(addresses)
+    }
+
+    /// Answers until the process ends: calls of a role's own only to peers of these roles, where there is mutual TLS.
+    pub fn serve<T: Measured>(self, admin: &Arc<Admin<T>>, routes: Router, roles: &'static [Role]) {
+        let Some((mutual, tls)) = self.mutual else {
+            tokio::spawn(serve(self.listener, routes));
+            return;
+        };
+        let open = router().fallback(refused).with_state(Arc::clone(admin));
+        tokio::spawn(serve(self.listener, open));
+        tokio::spawn(secured::serve(mutual, tls, roles, routes));
+    }
+}
+
+/// What a call without a certificate is answered.
+async fn refused() -> Response {
+    let message = "this needs a certificate: it is answered over mutual TLS only, at --admin-tls-listen";
+    let body = serde_json::json!({ "message": message }).to_string();
+    (
+        StatusCode::FORBIDDEN,
+        [(header::CONTENT_TYPE, "application/json")],
+        body,
+    )
+        .into_response()
+}
 
 /// What a role shows once it serves.
 pub trait Measured: Send + Sync + 'static {

@@ -24,8 +24,12 @@ pub struct Entry {
     pub account: String,
     /// What it is, with its partitions.
     pub record: Record,
-    /// The transport address (`host:port`) of each group's leader.
+    /// The transport address (`host:port`) of each group's leader, as far as the directory knows: whoever is there says who
+    /// leads.
     pub hosts: BTreeMap<GroupId, String>,
+    /// The transport addresses of all replicas of groups that have several.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub replicas: BTreeMap<GroupId, Vec<String>>,
 }
 
 /// Every table.
@@ -42,6 +46,18 @@ impl Entry {
     /// Where a group's leader is.
     pub fn host(&self, group: GroupId) -> Option<&str> {
         self.hosts.get(&group).map(String::as_str)
+    }
+
+    /// Where a group's replicas are: the one that the directory takes for its leader first.
+    pub fn addresses(&self, group: GroupId) -> Vec<String> {
+        let others = self.replicas.get(&group).into_iter().flatten();
+        let mut addresses: Vec<String> = Vec::new();
+        for address in self.hosts.get(&group).into_iter().chain(others) {
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
+        addresses
     }
 
     /// Whether the table can be read and written.
@@ -148,6 +164,7 @@ pub mod tests {
             namespace: "shop".to_owned(),
             account: "123456789012".to_owned(),
             hosts: hosts.collect(),
+            replicas: BTreeMap::new(),
             record,
         }
     }

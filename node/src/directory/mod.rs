@@ -20,7 +20,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use parking_lot::Mutex;
+use partita_tls::{Current, Mutual};
 use tokio::sync::watch;
 
 pub use cache::write as write_private;
@@ -49,12 +51,14 @@ impl FromStr for Location {
         if let Some(path) = text.strip_prefix("file:").filter(|path| !path.is_empty()) {
             return Ok(Self::File(path.into()));
         }
-        let address = text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
-        match address {
-            Some(address) if !address.is_empty() && !address.contains('/') => {
-                Ok(Self::Http(format!("http://{address}")))
+        let wrong = || "neither kubernetes, nor http(s)://HOST:PORT, nor file:PATH".to_owned();
+        let (scheme, address) = text.split_once("://").ok_or_else(wrong)?;
+        let address = address.trim_end_matches('/');
+        match scheme {
+            "http" | "https" if !address.is_empty() && !address.contains('/') => {
+                Ok(Self::Http(format!("{scheme}://{address}")))
             }
-            _ => Err("neither kubernetes, nor http://HOST:PORT, nor file:PATH".to_owned()),
+            _ => Err(wrong()),
         }
     }
 }
@@ -100,13 +104,22 @@ impl Directory {
         directory
     }
 
-    /// Follows another router or a file; `None` for what needs more than an address.
-    pub fn follow_location(location: &Location, cache: Option<&Path>) -> Option<Arc<Self>> {
-        match location {
+    /// Follows another router (over https with these certificates) or a file; `None` for what needs more than an address.
+    pub fn follow_location(
+        location: &Location,
+        cache: Option<&Path>,
+        tls: Option<&Current<Mutual>>,
+    ) -> anyhow::Result<Option<Arc<Self>>> {
+        Ok(match location {
             Location::Kubernetes => None,
-            Location::Http(address) => Some(Self::follow(router::Router::new(address), cache)),
+            Location::Http(address) => {
+                if address.starts_with("https:") && tls.is_none() {
+                    bail!("--directory {address}: this needs certificates (--peer-tls)");
+                }
+                Some(Self::follow(router::Router::new(address, tls.cloned()), cache))
+            }
             Location::File(path) => Some(Self::follow(file::File::new(path), cache)),
-        }
+        })
     }
 
     fn new() -> Self {
@@ -183,8 +196,9 @@ mod tests {
         let parse = |text: &str| text.parse::<Location>();
         assert_eq!(parse("kubernetes"), Ok(Location::Kubernetes));
         assert_eq!(parse("http://r:8001/"), Ok(Location::Http("http://r:8001".to_owned())));
+        assert_eq!(parse("https://r:8002"), Ok(Location::Http("https://r:8002".to_owned())));
         assert_eq!(parse("file:/a/b"), Ok(Location::File("/a/b".into())));
-        for wrong in ["", "file:", "http://", "http://a/b", "https://a", "a:1"] {
+        for wrong in ["", "file:", "http://", "http://a/b", "https://", "ftp://a", "a:1"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

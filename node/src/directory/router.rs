@@ -10,13 +10,15 @@ use anyhow::{Context, anyhow, bail};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use partita_tls::{Connector, Current, Mutual, Role};
 use tokio::time::timeout;
 
 use super::serve::WAIT_MAX;
 use super::{Directory, Listing, Source};
 
+/// How long a connection may take.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long a router may take beyond what it may wait: then the connection is taken for dead.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Pause after a failed attempt; it doubles with each further one.
@@ -30,15 +32,29 @@ const LISTING_BYTES_MAX: usize = 256 << 20;
 #[derive(Debug)]
 pub struct Router {
     address: String,
-    client: Client<HttpConnector, Empty<&'static [u8]>>,
+    tls: Option<Current<Mutual>>,
+    client: Client<Connector, Empty<&'static [u8]>>,
+    /// Which certificates the client's connections were opened with.
+    generation: u64,
 }
 
 impl Router {
-    /// At `http://HOST:PORT`.
-    pub fn new(address: &str) -> Self {
+    /// At `http://HOST:PORT`, or at `https://HOST:PORT` with these certificates.
+    pub fn new(address: &str, tls: Option<Current<Mutual>>) -> Self {
         Self {
             address: address.to_owned(),
-            client: Client::builder(TokioExecutor::new()).build_http(),
+            generation: tls.as_ref().map_or(0, Current::generation),
+            client: client(tls.clone()),
+            tls,
+        }
+    }
+
+    /// Opens new connections once there are new certificates.
+    fn follow_certificates(&mut self) {
+        let generation = self.tls.as_ref().map_or(0, Current::generation);
+        if generation != self.generation {
+            self.generation = generation;
+            self.client = client(self.tls.clone());
         }
     }
 
@@ -58,12 +74,18 @@ impl Router {
     }
 }
 
+fn client(tls: Option<Current<Mutual>>) -> Client<Connector, Empty<&'static [u8]>> {
+    let connector = Connector::new(tls, &[Role::Router], CONNECT_MAX);
+    Client::builder(TokioExecutor::new()).build(connector)
+}
+
 impl Source for Router {
-    async fn follow(self, directory: Arc<Directory>) {
+    async fn follow(mut self, directory: Arc<Directory>) {
         let mut retry = RETRY_FIRST;
         // The first question waits for nothing: what the cache knew may be what is there.
         let mut known = None;
         loop {
+            self.follow_certificates();
             let answer = timeout(WAIT_MAX + ANSWER_MAX, self.ask(known)).await;
             let answer = answer.unwrap_or_else(|_| Err(anyhow!("it does not answer")));
             match answer {
@@ -101,7 +123,7 @@ mod tests {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let app = axum::Router::new().route("/directory", serve::route(Arc::clone(&first)));
         let serving = tokio::spawn(async { axum::serve(listener, app).await });
-        let second = Directory::follow(Router::new(&address), None);
+        let second = Directory::follow(Router::new(&address, None), None);
         let mut listings = second.subscribe();
         listings.wait_for(|now| **now == listing("a:1")).await.unwrap();
         assert_eq!(second.source_away(), Duration::ZERO);

@@ -16,6 +16,12 @@ pub fn now_ms() -> u64 {
     since.map_or(0, |since| since.as_millis() as u64)
 }
 
+/// This program, as a person would call it.
+pub fn program() -> String {
+    let own = std::env::args().next();
+    own.unwrap_or_else(|| "partita".to_owned())
+}
+
 /// Listens; the address that was bound (port 0: any free one). An error names the flag.
 pub async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(address)
@@ -26,8 +32,16 @@ pub async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<(TcpListene
 }
 
 /// Writes the bound addresses for whoever started this process; the file is there as a whole or not at all.
-pub fn announce(path: &Path, listen: SocketAddr, admin: SocketAddr) -> anyhow::Result<()> {
-    let ready = serde_json::json!({"listen": listen, "admin": admin, "pid": std::process::id()});
+pub fn announce(
+    path: &Path,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    admin_tls: Option<SocketAddr>,
+) -> anyhow::Result<()> {
+    let mut ready = serde_json::json!({"listen": listen, "admin": admin, "pid": std::process::id()});
+    if let Some(admin_tls) = admin_tls {
+        ready["admin_tls"] = admin_tls.to_string().into();
+    }
     let unfinished = path.with_extension("new");
     std::fs::write(&unfinished, format!("{ready}\n"))
         .and_then(|()| std::fs::rename(&unfinished, path))

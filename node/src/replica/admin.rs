@@ -4,7 +4,9 @@
 //! 2. What is asked for is compared with what is there: done already, to be done, or not possible (409).
 //! 3. It is done, and the state that results is answered.
 
+mod members;
 mod problem;
+mod state;
 
 use std::sync::Arc;
 
@@ -14,20 +16,20 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
-use partita_model::admin::{GroupState, StoreState};
+use partita_model::admin::ProblemCode;
 use partita_model::hexadecimal;
 use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
 use partita_model::request::Refusal;
 use partita_model::schema::{IndexId, TableSchema};
 use partita_partition::command::Command;
 use partita_replication::{Group, Store};
+use partita_tls::Role;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::problem::Problem;
 use super::node::Node;
 use crate::admin::{self, Admin};
-use crate::serving;
 use crate::serving::walk::Purpose;
 
 /// Bytes of a body: a schema with the most indexes there can be is a small part of it.
@@ -36,12 +38,21 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 type Shared = State<Arc<Admin<Node>>>;
 type Body = Result<Bytes, BytesRejection>;
 
+/// Who may make these calls, where there is mutual TLS.
+pub const CALLERS: &[Role] = &[Role::Operator, Role::Admin];
+
 /// All routes.
 pub fn router(admin: Arc<Admin<Node>>) -> axum::Router {
     admin::router()
         .route("/store", get(store))
         .route("/hot-keys", get(hot_keys))
-        .route("/groups/{id}", put(put_group).delete(delete_group))
+        .route("/groups/{id}", get(get_group).put(put_group).delete(delete_group))
+        .route("/groups/{id}/voters", put(members::put_voters))
+        .route("/groups/{id}/replica", put(members::put_replica))
+        .route("/groups/{id}/changes/{change}", put(members::put_change))
+        .route("/groups/{id}/leader", put(members::put_leader))
+        .route("/peers", put(members::put_peers))
+        .route("/drain", put(members::put_drain).delete(members::delete_drain))
         .route("/groups/{id}/schema", put(put_schema))
         .route("/groups/{id}/backfill/{index}", put(put_backfill))
         .route("/groups/{id}/expiry/{switch}", put(put_expiry))
@@ -52,12 +63,13 @@ pub fn router(admin: Arc<Admin<Node>>) -> axum::Router {
 
 async fn store(State(admin): Shared) -> Result<Response, Problem> {
     let node = serving_node(&admin)?;
-    let groups = node.store.groups();
-    json(&StoreState {
-        uuid: node.store.uuid().to_string(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        groups: groups.iter().map(|group| group_state(&node, group)).collect(),
-    })
+    json(&state::store(&node))
+}
+
+async fn get_group(State(admin): Shared, Path(id): Path<String>) -> Result<Response, Problem> {
+    let node = serving_node(&admin)?;
+    let group = group(&node, &id)?;
+    json(&state::group(&node, &group))
 }
 
 async fn hot_keys(State(admin): Shared) -> Result<Response, Problem> {
@@ -71,22 +83,35 @@ async fn put_group(State(admin): Shared, Path(id): Path<String>, body: Body) -> 
     check(id, &wanted)?;
     let group = match node.store.group(id) {
         Some(group) => group,
-        None => bootstrap(&node.store, wanted.clone()).await?,
+        None => {
+            let born = wanted.clone();
+            make(&node.store, &wanted, move |store| store.bootstrap(born)).await?
+        }
     };
+    check_same(&group, &wanted)?;
+    json(&state::group(&node, &group))
+}
+
+/// Whether a group that is here is the wanted one.
+fn check_same(group: &Group, wanted: &PartitionDescriptor) -> Result<(), Problem> {
     let found = group.descriptor();
-    if !same(&found, &wanted) {
-        return Err(Problem::conflict(format!(
+    match same(&found, wanted) {
+        true => Ok(()),
+        false => Err(Problem::conflict(format!(
             "the group exists as another partition: of table {:016x}, from {} to {}",
             found.table.0,
             bound(Some(&found.start)),
             bound(found.end.as_ref()),
-        )));
+        ))),
     }
-    json(&group_state(&node, &group))
 }
 
 /// Makes a group, unless its rows would mingle with another's.
-async fn bootstrap(store: &Arc<Store>, wanted: PartitionDescriptor) -> Result<Arc<Group>, Problem> {
+async fn make(
+    store: &Arc<Store>,
+    wanted: &PartitionDescriptor,
+    birth: impl FnOnce(&Store) -> Result<Arc<Group>, Refusal> + Send + 'static,
+) -> Result<Arc<Group>, Problem> {
     let id = wanted.group;
     let overlapping = store
         .groups()
@@ -96,19 +121,22 @@ async fn bootstrap(store: &Arc<Store>, wanted: PartitionDescriptor) -> Result<Ar
             let below = |start: &PartitionDescriptor, end: &PartitionDescriptor| {
                 end.end.as_ref().is_none_or(|end| start.start < *end)
             };
-            other.group != id && other.table == wanted.table && below(other, &wanted) && below(&wanted, other)
+            other.group != id && other.table == wanted.table && below(other, wanted) && below(wanted, other)
         });
     if let Some(other) = overlapping {
         return Err(Problem::conflict(format!(
             "group {:016x} holds a part of the same range of table {:016x} here",
             other.group.0, other.table.0
-        )));
+        ))
+        .with(ProblemCode::Overlaps));
     }
     let store = Arc::clone(store);
-    let made = blocking(move || store.bootstrap(wanted)).await;
+    let made = blocking(move || birth(&store)).await;
     let group = made.map_err(|refusal| match refusal {
         Refusal::WrongRange => {
-            Problem::conflict("the group was here and has been destroyed: an id is never used again".to_owned())
+            let reason =
+                "the group (or a later replica of it) was here and has been destroyed: an id is never used again";
+            Problem::conflict(reason.to_owned()).with(ProblemCode::Destroyed)
         }
         refusal => refusal.into(),
     })?;
@@ -133,6 +161,7 @@ async fn put_schema(State(admin): Shared, Path(id): Path<String>, body: Body) ->
     let node = serving_node(&admin)?;
     let group = group(&node, &id)?;
     let wanted: Arc<TableSchema> = Arc::new(parse(body)?);
+    check_leads(&node, &group)?;
     let known = schema_of(&group)?;
     if known.id != wanted.id {
         return Err(Problem::conflict(format!("the group is of table {:016x}", known.id.0)));
@@ -151,7 +180,7 @@ async fn put_schema(State(admin): Shared, Path(id): Path<String>, body: Body) ->
             Err(refusal) => return Err(refusal.into()),
         }
     }
-    json(&group_state(&node, &group))
+    json(&state::group(&node, &group))
 }
 
 async fn put_backfill(State(admin): Shared, Path((id, index)): Path<(String, String)>) -> Result<Response, Problem> {
@@ -172,6 +201,7 @@ async fn put_expiry(State(admin): Shared, Path((id, switch)): Path<(String, Stri
 fn begin(admin: &Admin<Node>, id: &str, purpose: Purpose) -> Result<Response, Problem> {
     let node = serving_node(admin)?;
     let group = group(&node, id)?;
+    check_leads(&node, &group)?;
     let schema = schema_of(&group)?;
     if !purpose.fits(&schema) {
         let version = schema.version.0;
@@ -198,6 +228,14 @@ fn group_id(text: &str) -> Result<GroupId, Problem> {
 fn group(node: &Node, id: &str) -> Result<Arc<Group>, Problem> {
     let group = node.store.group(group_id(id)?);
     group.ok_or_else(|| Problem::not_found("the store has no such group"))
+}
+
+/// What the group's log or data is to change by has to go to its leader.
+fn check_leads(node: &Node, group: &Group) -> Result<(), Problem> {
+    match group.leadership().borrow().serving {
+        0 => Err(Problem::not_leader(state::leader(node, group))),
+        _ => Ok(()),
+    }
 }
 
 fn schema_of(group: &Group) -> Result<Arc<TableSchema>, Problem> {
@@ -253,19 +291,6 @@ fn bound(key: Option<&partita_model::key::KeyBytes>) -> String {
         Some(key) if key.0.is_empty() => "its beginning".to_owned(),
         Some(key) => hex::encode(&key.0),
         None => "its end".to_owned(),
-    }
-}
-
-/// A group as this replica sees it.
-fn group_state(node: &Node, group: &Group) -> GroupState {
-    let stats = group.stats();
-    GroupState {
-        descriptor: PartitionDescriptor::clone(&group.descriptor()),
-        leader: stats.leader,
-        term: stats.term,
-        applied: stats.applied.index,
-        sizes: serving::sizes(group),
-        used: node.admission.used(group.id()),
     }
 }
 

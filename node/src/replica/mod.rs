@@ -1,17 +1,21 @@
 //! A store behind routers.
 //!
 //! 1. Bind both addresses; the admin API answers from now on (not ready yet).
-//! 2. Open the data folder: nobody else can, and what was written is recovered.
+//! 2. Open the data folder: nobody else can, and what was written is recovered. Say who this store is, and find the others
+//!    with which it shares groups ([`peers`]).
 //! 3. Follow the directory ([`places`], [`units`]), deliver to global indexes, sweep what has expired ([`serving`]).
 //! 4. Ready: serve routers and other replicas ([`service`]), and the operator ([`admin`]).
-//! 5. Told to stop: not ready, tell callers to go elsewhere, finish what runs, flush, leave.
+//! 5. Told to stop: not ready, give away what is led here ([`drain`]), tell callers to go elsewhere, finish what runs, flush,
+//!    leave.
 //!
 //! Which groups live here is the operator's affair: it makes and destroys them through the admin API. Whatever is asked
 //! of a group that is not here, or no longer as the caller thinks, is answered with what the store does have.
 
 mod admin;
+mod drain;
 mod jobs;
 mod node;
+mod peers;
 mod places;
 mod service;
 mod units;
@@ -21,16 +25,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use partita_replication::Clock;
-use partita_transport::{Client, ClientOptions, Identity, Limits, Role, Server};
+use partita_replication::{Clock, Peers};
+use partita_tls::Role as Name;
+use partita_transport::{Client, ClientOptions, Identity, Letters, Limits, Role, Server};
 
-use crate::admin::Admin;
+use crate::admin::{Addresses, Admin};
 use crate::cli::Replica;
 use crate::directory::{Directory, Location};
 use crate::process;
 use crate::serving::admission::{self, Admission};
 use crate::serving::delivery::Deliveries;
 use crate::serving::{expiry, open_store};
+use crate::tls;
+use drain::Drain;
 use jobs::Jobs;
 use node::Node;
 use service::Groups;
@@ -51,16 +58,28 @@ pub fn run(options: Replica) -> anyhow::Result<()> {
 
 async fn run_in(options: Replica) -> anyhow::Result<()> {
     let mut stop = process::stop()?;
+    let tls = tls::follow(&options.peers, Name::Replica)?;
     let (listener, listen) = process::bind("--listen", options.listen).await?;
-    let (admin_listener, admin_listen) = process::bind("--admin-listen", options.admin_listen).await?;
+    let addresses = Addresses::bind(options.admin_listen, &options.peers, tls.as_ref()).await?;
+    let (admin_listen, admin_tls) = (addresses.admin, addresses.admin_tls);
     let admin = Arc::new(Admin::new());
-    tokio::spawn(crate::admin::serve(admin_listener, admin::router(Arc::clone(&admin))));
+    addresses.serve(&admin, admin::router(Arc::clone(&admin)), admin::CALLERS);
 
-    let store = open_store(&options.storage).await?;
+    let mail = Arc::new(peers::Mail::default());
+    let store = open_store(&options.storage, Some(Arc::clone(&mail) as Arc<dyn Peers>)).await?;
+    let own = peers::introduce(&options.storage.data, &store, listen, options.advertise.as_deref())?;
+    let book = peers::address_book(&options.storage.data, own.clone())?;
     let cache = options.storage.data.join(DIRECTORY_FOLDER);
-    let directory = Directory::follow_location(&options.directory, Some(&cache)).context("--directory")?;
-    let identity = Identity::new(Role::Replica, name(store.uuid()));
-    let client = Client::new(ClientOptions::new(identity.clone()));
+    let directory =
+        Directory::follow_location(&options.directory, Some(&cache), tls.as_ref())?.context("--directory")?;
+    let identity = Identity::new(Role::Replica, name(store.uuid()))
+        .of_cluster(&options.cluster)
+        .with_store(own);
+    let letters = Letters::new(identity.clone(), Arc::clone(&book), tls.clone());
+    mail.connect(letters.clone());
+    let mut calling = ClientOptions::new(identity.clone());
+    calling.tls = tls.clone();
+    let client = Client::new(calling);
     let places = places::follow(directory.subscribe(), &store, &client);
     let clock: Clock = Arc::new(process::now_ms);
     let deliveries = Deliveries::start(Arc::clone(&store), places, Arc::clone(&clock));
@@ -78,7 +97,7 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
         drain_time_max: Duration::from_secs(options.process.drain_seconds),
         ..Limits::default()
     };
-    let server = Server::new(identity, limits);
+    let server = Server::new(identity.clone(), limits).with_tls(tls.clone());
     admin.serves(Arc::new(Node {
         store: Arc::clone(&store),
         jobs: Jobs::new(Arc::clone(&deliveries)),
@@ -89,18 +108,36 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
         usage: Arc::clone(&usage),
         server: server.clone(),
         client,
+        identity,
+        letters: letters.clone(),
+        drain: Drain::start(&store),
+        tls,
     }));
     tracing::info!(%listen, admin = %admin_listen, store = %store.uuid(), groups = store.groups().len(), "serving");
     if let Some(path) = &options.process.ready_file {
-        process::announce(path, listen, admin_listen)?;
+        process::announce(path, listen, admin_listen, admin_tls)?;
     }
-    let groups = Arc::new(Groups::new(Arc::clone(&store), Arc::clone(&admission), usage));
+    let groups = Arc::new(Groups {
+        store: Arc::clone(&store),
+        admission: Arc::clone(&admission),
+        usage,
+        book: Arc::clone(&book),
+    });
+    let mut copied = book.copied();
     let told = async {
-        let signal = stop.recv().await;
-        tracing::info!(signal, "stopping");
-        admin.stops();
+        tokio::select! {
+            signal = stop.recv() => {
+                tracing::info!(signal, "stopping");
+                admin.stops();
+                drain::hand_over(&store).await;
+            }
+            Ok(_) = copied.wait_for(Option::is_some) => {}
+        }
     };
     server.serve(listener, groups, told).await?;
+    if let Some(reason) = &*book.copied().borrow() {
+        bail!("{reason}");
+    }
     tokio::task::spawn_blocking(move || {
         admission.close();
         store.shutdown();

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use partita_replication::{Group, Store};
-use partita_transport::{Client, Server};
+use partita_tls::{Current, Mutual};
+use partita_transport::{Client, Identity, Letters, Server};
 
+use super::drain::Drain;
 use super::jobs::Jobs;
 use super::places::Place;
 use super::usage::Usage;
@@ -15,6 +17,7 @@ use crate::directory::Directory;
 use crate::serving;
 use crate::serving::admission::Admission;
 use crate::serving::delivery::Deliveries;
+use crate::tls;
 
 /// A replica that serves.
 pub struct Node {
@@ -36,6 +39,14 @@ pub struct Node {
     pub server: Server,
     /// The calling side.
     pub client: Client,
+    /// What others know of this process.
+    pub identity: Identity,
+    /// Letters to other stores.
+    pub letters: Letters,
+    /// Giving away what is led here.
+    pub drain: Drain,
+    /// The certificates of both.
+    pub tls: Option<Current<Mutual>>,
 }
 
 impl Measured for Node {
@@ -49,6 +60,9 @@ impl Measured for Node {
         self.admission.expose(text, |group| self.store.group(group).is_some());
         self.lag(text);
         self.transport(text);
+        if let Some(tls) = &self.tls {
+            tls::expose(text, &[("peers", tls.status())]);
+        }
     }
 }
 
@@ -130,6 +144,25 @@ impl Node {
             "counter",
             "Deliveries to other replicas that were not sent or not answered; they are repeated",
             client.not_sent + client.lost,
+        );
+        let letters = self.letters.stats();
+        one(
+            "partita_letters_connections",
+            "gauge",
+            "Open connections to stores that share groups with this one",
+            letters.connections,
+        );
+        one(
+            "partita_letters_sent_bytes_total",
+            "counter",
+            "Bytes of letters to other stores",
+            letters.bytes,
+        );
+        one(
+            "partita_letters_dropped_total",
+            "counter",
+            "Batches of letters dropped: their store was away, or too slow; what matters is sent again",
+            letters.dropped,
         );
         one(
             "partita_directory_source_away_seconds",

@@ -5,6 +5,8 @@
 //! 3. A refusal that says that the caller's route or schema is out of date carries the descriptors of the table's
 //!    partitions, so that the caller can correct itself.
 //! 4. Counted: by partition what it cost, by operation how long it took ([`Usage`]).
+//!
+//! Letters of other stores' replicas come the same way, and go to the store.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,28 +17,28 @@ use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
 use partita_model::request::Refusal;
 use partita_model::schema::{SchemaVersion, TableId};
 use partita_replication::{Group, Store};
-use partita_transport::{Answer, GroupStats, Operation, Reason, Refused, Reply, Service};
+use partita_transport::{
+    AddressBook, Answer, GroupLeader, GroupStats, KnownAddress, Operation, Reason, Refused, Reply, Service,
+    StoreIdentity,
+};
+use uuid::Uuid;
 
 use super::usage::{Kind, Usage};
 use crate::serving::admission::Admission;
 
 /// The groups of a store.
 pub struct Groups {
-    store: Arc<Store>,
-    admission: Arc<Admission>,
-    usage: Arc<Usage>,
+    /// The store.
+    pub store: Arc<Store>,
+    /// What their units admit.
+    pub admission: Arc<Admission>,
+    /// What is counted of requests.
+    pub usage: Arc<Usage>,
+    /// Where other stores are.
+    pub book: Arc<AddressBook>,
 }
 
 impl Groups {
-    /// Of this store, counted there.
-    pub fn new(store: Arc<Store>, admission: Arc<Admission>, usage: Arc<Usage>) -> Self {
-        Self {
-            store,
-            admission,
-            usage,
-        }
-    }
-
     async fn answer(&self, id: GroupId, operation: Operation) -> Reply {
         let group = match operation {
             Operation::Describe(table) => return Ok(Answer::Describe(known(&self.store, table))),
@@ -50,7 +52,7 @@ impl Groups {
             (None, _) => None,
         };
         let answer = match group {
-            Some(group) => ask(&self.admission, &group, operation).await.map_err(Refused::from),
+            Some(group) => self.ask(&group, operation).await.map_err(Refused::from),
             None => Err(Refused {
                 reason: Reason::UnknownGroup,
                 known: Vec::new(),
@@ -61,6 +63,20 @@ impl Groups {
                 refused.known = known(&self.store, table);
             }
             refused
+        })
+    }
+
+    /// Asks a group that is here.
+    async fn ask(&self, group: &Arc<Group>, operation: Operation) -> Result<Answer, Refusal> {
+        Ok(match operation {
+            Operation::Get(request) => Answer::Get(self.admission.get(group, request).await?),
+            Operation::Write(request) => Answer::Write(self.admission.write(group, request).await?),
+            Operation::Page(request) => Answer::Page(self.admission.page(group, request).await?),
+            Operation::Command(command) => Answer::Command(group.command(command).await?),
+            Operation::Position(source) => Answer::Position(group.position(source).await?),
+            Operation::Stats => Answer::Stats(stats(group)),
+            Operation::Describe(_) => Answer::Describe(vec![PartitionDescriptor::clone(&group.descriptor())]),
+            Operation::Leader => Answer::Leader(leader(group, &self.store, &self.book)),
         })
     }
 }
@@ -81,19 +97,40 @@ impl Service for Groups {
         self.usage.note(&self.store, group, kind, &reply, begin.elapsed());
         reply
     }
+
+    fn meet(&self, store: &StoreIdentity) -> Result<(), String> {
+        self.book.meet(store)
+    }
+
+    fn letters(&self, from: Uuid, letters: &[u8]) -> Result<(), String> {
+        self.store.receive(from, letters).map_err(|fault| fault.to_string())
+    }
+
+    fn addresses(&self, known: Vec<KnownAddress>) {
+        self.book.learn(known);
+    }
 }
 
-/// Asks a group that is here.
-async fn ask(admission: &Admission, group: &Arc<Group>, operation: Operation) -> Result<Answer, Refusal> {
-    Ok(match operation {
-        Operation::Get(request) => Answer::Get(admission.get(group, request).await?),
-        Operation::Write(request) => Answer::Write(admission.write(group, request).await?),
-        Operation::Page(request) => Answer::Page(admission.page(group, request).await?),
-        Operation::Command(command) => Answer::Command(group.command(command).await?),
-        Operation::Position(source) => Answer::Position(group.position(source).await?),
-        Operation::Stats => Answer::Stats(stats(group)),
-        Operation::Describe(_) => Answer::Describe(vec![PartitionDescriptor::clone(&group.descriptor())]),
-    })
+/// Who leads a group, as far as it is known here.
+fn leader(group: &Group, store: &Store, book: &AddressBook) -> GroupLeader {
+    let stats = group.stats();
+    let known = book.all();
+    let address = |store: Uuid| {
+        let known = known.iter().find(|known| known.store == store);
+        known
+            .map(|known| known.address.clone())
+            .filter(|address| !address.is_empty())
+    };
+    let members = &stats.members.members;
+    let leads = stats.members.member(stats.leads);
+    // A replica of its own that leads need not be among the members: those are as applied.
+    let leads = leads.map(|member| member.store).or(stats.leader.then(|| store.uuid()));
+    GroupLeader {
+        term: stats.term,
+        leads: stats.serving > 0,
+        leader: leads.and_then(address),
+        members: members.iter().filter_map(|member| address(member.store)).collect(),
+    }
 }
 
 fn stats(group: &Group) -> GroupStats {

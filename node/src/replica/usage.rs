@@ -40,10 +40,14 @@ pub enum Kind {
     Stats,
     /// Descriptors.
     Describe,
+    /// Who leads.
+    Leader,
 }
 
 /// Labels of [`Kind`], by its place.
-const KINDS: [&str; 7] = ["get", "write", "page", "command", "position", "stats", "describe"];
+const KINDS: [&str; 8] = [
+    "get", "write", "page", "command", "position", "stats", "describe", "leader",
+];
 
 /// Labels of results, by their place.
 const RESULTS: [&str; 11] = [
@@ -73,6 +77,7 @@ impl Kind {
             Operation::Position(_) => Self::Position,
             Operation::Stats => Self::Stats,
             Operation::Describe(_) => Self::Describe,
+            Operation::Leader => Self::Leader,
         }
     }
 
@@ -85,6 +90,7 @@ impl Kind {
             Self::Position => 4,
             Self::Stats => 5,
             Self::Describe => 6,
+            Self::Leader => 7,
         }
     }
 }
@@ -160,7 +166,7 @@ impl Usage {
     /// Counts an answer. Groups that are not here are counted together: callers can name any number of them.
     pub fn note(&self, store: &Store, group: GroupId, kind: Kind, reply: &Reply, took: Duration) {
         self.latency[kind.place()].observe(took.as_secs_f64());
-        if kind == Kind::Describe {
+        if matches!(kind, Kind::Describe | Kind::Leader) {
             return;
         }
         let Some(counters) = self.counters(store, group) else {
@@ -168,6 +174,13 @@ impl Usage {
             return;
         };
         counters.requests[kind.place()][result_place(reply)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests to a partition since the process started.
+    pub fn requests(&self, group: GroupId) -> u64 {
+        let counted = self.groups.read().get(&group).cloned();
+        let requests = counted.iter().flat_map(|counted| counted.requests.iter().flatten());
+        requests.map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     fn counters(&self, store: &Store, group: GroupId) -> Option<Arc<Counters>> {

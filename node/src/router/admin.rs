@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use axum::Router;
+use partita_tls::{Current, Https, Mutual, Role};
 use partita_transport::Client;
 
 use crate::admin::exposition::family;
 use crate::admin::{self, Admin, Measured};
 use crate::directory::{Directory, serve};
+use crate::tls;
 
 /// What is measured when it is asked for.
 pub struct Shown {
@@ -17,7 +19,14 @@ pub struct Shown {
     pub client: Client,
     /// How many access keys there are; `None` when everybody may call.
     pub keys: Option<Box<dyn Fn() -> usize + Send + Sync>>,
+    /// The certificates for nodes and others.
+    pub tls: Option<Current<Mutual>>,
+    /// The certificate for clients.
+    pub https: Option<Current<Https>>,
 }
+
+/// Who may make these calls, where there is mutual TLS.
+pub const CALLERS: &[Role] = &[Role::Router, Role::Replica, Role::Operator, Role::Admin];
 
 /// The admin API's routes.
 pub fn router(admin: Arc<Admin<Shown>>, directory: Arc<Directory>) -> Router {
@@ -30,6 +39,12 @@ impl Measured for Shown {
     fn expose(&self, text: &mut String) {
         self.expose_directory(text);
         self.expose_client(text);
+        let peers = self.tls.as_ref().map(|tls| ("peers", tls.status()));
+        let clients = self.https.as_ref().map(|https| ("https", https.status()));
+        let certificates: Vec<_> = peers.into_iter().chain(clients).collect();
+        if !certificates.is_empty() {
+            tls::expose(text, &certificates);
+        }
         if let Some(count) = &self.keys {
             gauge(
                 text,

@@ -22,8 +22,8 @@ use super::map::Map;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The pause before the second attempt; it doubles with each further one. Random: up to this much.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
-/// The longest pause.
-const PAUSE_LONGEST: Duration = Duration::from_millis(500);
+/// The longest pause: a leader that was lost has a successor within a second or so, which is found at once.
+const PAUSE_LONGEST: Duration = Duration::from_millis(100);
 
 /// How long a request waits for a table that is not in the map. A table is made through one router and used through another,
 /// a moment later: the news of it takes some milliseconds to get there.

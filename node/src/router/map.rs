@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use super::remote::Remote;
 use crate::directory::{Entry, Listing};
+use crate::replicas::Replicas;
 use crate::routing::{Directory, Ranges, TableRoute};
 
 /// How long a node may take to say what it knows: it does so from memory.
@@ -36,6 +37,8 @@ pub struct Map {
     metrics: Arc<Metrics>,
     /// What the directory has said, by table. Its lock is held while the map changes.
     entries: Mutex<HashMap<TableId, Arc<Entry>>>,
+    /// The replicas of each group: what was found out about them outlives what the directory says.
+    groups: Mutex<HashMap<GroupId, Weak<Replicas>>>,
     /// For those that are in the map, and change it.
     own: Weak<Self>,
 }
@@ -49,6 +52,7 @@ impl Map {
             client,
             metrics,
             entries: Mutex::default(),
+            groups: Mutex::default(),
             own: Weak::clone(own),
         })
     }
@@ -102,21 +106,40 @@ impl Map {
         // What nodes have corrected stays until the directory has something new to say about it.
         if before.is_none_or(|before| !same_places(before, entry)) {
             let table = entry.record.id;
-            let route = entry.route(&mut |group, host| self.remote(table, group, host, 0));
+            let moved = |group| before.is_some_and(|before| before.host(group) != entry.host(group));
+            let route = entry.route(&mut |group, host| {
+                let replicas = self.replicas(group, &entry.addresses(group), host);
+                if moved(group) {
+                    replicas.prefer(host);
+                }
+                self.remote(table, replicas, 0)
+            });
             if let Some(route) = route {
                 self.routes.set(table, route);
             }
         }
     }
 
-    fn remote(&self, table: TableId, group: GroupId, host: &str, range_epoch: u64) -> Remote {
+    fn remote(&self, table: TableId, replicas: Arc<Replicas>, range_epoch: u64) -> Remote {
         Remote {
             table,
-            group,
-            peer: self.client.peer(host),
+            replicas,
             range_epoch,
             map: Weak::clone(&self.own),
         }
+    }
+
+    /// What is known of a group's replicas, with these addresses; `first` is asked first when nothing is known yet.
+    fn replicas(&self, group: GroupId, addresses: &[String], first: &str) -> Arc<Replicas> {
+        let mut groups = self.groups.lock();
+        if let Some(known) = groups.get(&group).and_then(Weak::upgrade) {
+            addresses.iter().for_each(|address| known.add(address));
+            return known;
+        }
+        groups.retain(|_, known| known.strong_count() > 0);
+        let known = Arc::new(Replicas::new(group, &self.client, first, addresses));
+        groups.insert(group, Arc::downgrade(&known));
+        known
     }
 
     /// Lets a table be read and written with this schema, unless a newer one is known.
@@ -167,8 +190,14 @@ impl Map {
             Some(index) => route.index(index),
         };
         let Some(ranges) = ranges else { return };
-        if !is_news(ranges, node, descriptor) {
+        let here = [node.address().to_owned()];
+        let replicas = self.replicas(descriptor.group, &here, node.address());
+        if !is_news(ranges, descriptor) {
             return;
+        }
+        // A part of what was another group's was born where that is.
+        for peer in ranges.leader(&descriptor.start).replicas.all() {
+            replicas.add(peer.address());
         }
         tracing::info!(
             table = format_args!("{:016x}", table.0),
@@ -176,7 +205,7 @@ impl Map {
             node = node.address(),
             "a node corrects the route"
         );
-        let remote = self.remote(table, descriptor.group, node.address(), descriptor.range_epoch);
+        let remote = self.remote(table, replicas, descriptor.range_epoch);
         let ranges = ranges.with(&descriptor.start, descriptor.end.as_ref(), remote);
         let mut route = TableRoute::clone(&route);
         match index {
@@ -196,12 +225,18 @@ impl Map {
         let (Some(entry), Some(route)) = (entry, self.routes.route(table)) else {
             return;
         };
-        let mut nodes: BTreeSet<&str> = entry.hosts.values().map(String::as_str).collect();
-        nodes.extend(route.leaders().map(|remote| remote.peer.address()));
+        let mut nodes: BTreeSet<String> = entry
+            .hosts
+            .values()
+            .chain(entry.replicas.values().flatten())
+            .cloned()
+            .collect();
+        let known = route.leaders().flat_map(|remote| remote.replicas.all());
+        nodes.extend(known.map(|peer| peer.address().to_owned()));
         let indexes = entry.record.global.iter().map(|index| index.table);
         let asked: Vec<TableId> = std::iter::once(table).chain(indexes).collect();
         let questions = nodes.into_iter().flat_map(|node| {
-            let peer = self.client.peer(node);
+            let peer = self.client.peer(&node);
             asked.iter().map(move |asked| self.ask(table, peer.clone(), *asked))
         });
         join_all(questions).await;
@@ -225,14 +260,16 @@ fn same_places(one: &Entry, other: &Entry) -> bool {
             .map(|index| (index.id, index.phase, index.partitions.clone()))
             .collect()
     };
-    one.hosts == other.hosts && one.record.partitions == other.record.partitions && indexes(one) == indexes(other)
+    (&one.hosts, &one.replicas) == (&other.hosts, &other.replicas)
+        && one.record.partitions == other.record.partitions
+        && indexes(one) == indexes(other)
 }
 
 /// Whether what a node says of a partition that it has is unlike what is known. What is known from the directory counts
 /// less than what a node says; of two nodes, the later range counts.
-fn is_news(ranges: &Ranges<Remote>, node: &Peer, descriptor: &PartitionDescriptor) -> bool {
+fn is_news(ranges: &Ranges<Remote>, descriptor: &PartitionDescriptor) -> bool {
     let known = ranges.leader(&descriptor.start);
-    let same = known.group == descriptor.group && known.peer.address() == node.address();
+    let same = known.replicas.group() == descriptor.group;
     let last_known = descriptor.end.as_ref().is_none_or(|end| {
         // The range ends where the next one begins: nothing else is known within.
         ranges.starts_at(end)
@@ -260,7 +297,10 @@ mod tests {
 
     fn hosts(map: &Map, table: TableId) -> Vec<String> {
         let route = map.routes.route(table).unwrap();
-        let show = |remote: &Remote| format!("{:04x}@{}", remote.group.0 >> 48, remote.peer.address());
+        let show = |remote: &Remote| {
+            let (group, leader) = (remote.replicas.group(), remote.replicas.leader());
+            format!("{:04x}@{}", group.0 >> 48, leader.address())
+        };
         route.table.leaders().map(show).collect()
     }
 

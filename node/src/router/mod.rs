@@ -27,13 +27,14 @@ use partita_gateway::auth::Auth;
 use partita_gateway::backend::Account;
 use partita_gateway::http::{App, Limits, serve};
 use partita_gateway::metrics::Metrics;
+use partita_tls::{Current, Mutual, Role as Name};
 use partita_transport::{Client, ClientOptions, Identity, Role};
 
-use crate::admin::Admin;
+use crate::admin::{Addresses, Admin};
 use crate::cli::{CredentialsSource, Router};
 use crate::directory::kubernetes::Kubernetes;
 use crate::directory::{Directory, Location};
-use crate::{credentials, process};
+use crate::{credentials, process, tls};
 use admin::Shown;
 use backend::Routed;
 use control::{Control, Tables};
@@ -56,16 +57,22 @@ pub fn run(options: Router) -> anyhow::Result<()> {
 
 async fn run_in(options: Router) -> anyhow::Result<()> {
     let mut stop = process::stop()?;
+    let tls = tls::follow(&options.peers, Name::Router)?;
+    let https = tls::https(&options.endpoint)?;
     let (listener, listen) = process::bind("--listen", options.endpoint.listen).await?;
-    let (admin_listener, admin_listen) = process::bind("--admin-listen", options.endpoint.admin_listen).await?;
+    let addresses = Addresses::bind(options.endpoint.admin_listen, &options.peers, tls.as_ref()).await?;
+    let (admin_listen, admin_tls) = (addresses.admin, addresses.admin_tls);
     let kubernetes = api_server(&options).await?;
     let namespace = release_namespace(&options, kubernetes.as_ref());
-    let client = Client::new(ClientOptions::new(Identity::new(Role::Router, name())));
+    let identity = Identity::new(Role::Router, name()).of_cluster(&options.cluster);
+    let mut calling = ClientOptions::new(identity);
+    calling.tls = tls.clone();
+    let client = Client::new(calling);
 
-    let (directory, tables) = follow(&options, kubernetes.as_ref())?;
+    let (directory, tables) = follow(&options, kubernetes.as_ref(), tls.as_ref())?;
     let admin = Arc::new(Admin::new());
     let routes = admin::router(Arc::clone(&admin), Arc::clone(&directory));
-    tokio::spawn(crate::admin::serve(admin_listener, routes));
+    addresses.serve(&admin, routes, admin::CALLERS);
     let metrics = Arc::new(Metrics::register(admin.registry())?);
     let map = Map::new(client.clone(), Arc::clone(&metrics));
     let auth = Authority::new(&options, kubernetes, &namespace)?;
@@ -78,6 +85,8 @@ async fn run_in(options: Router) -> anyhow::Result<()> {
         directory: Arc::clone(&directory),
         client: client.clone(),
         keys: auth.counted(),
+        tls,
+        https: https.clone(),
     }));
 
     let limits = Limits {
@@ -90,10 +99,11 @@ async fn run_in(options: Router) -> anyhow::Result<()> {
         client,
     };
     let backend = Arc::new(Routed { map, control });
-    let app = App::new(backend, &options.endpoint.region, auth.into_auth(), metrics, limits);
+    let app =
+        App::new(backend, &options.endpoint.region, auth.into_auth(), metrics, limits).secured(tls::secure(https));
     tracing::info!(%listen, admin = %admin_listen, "ready");
     if let Some(path) = &options.process.ready_file {
-        process::announce(path, listen, admin_listen)?;
+        process::announce(path, listen, admin_listen, admin_tls)?;
     }
     serve(listener, Arc::new(app), async {
         let signal = stop.recv().await;
@@ -131,9 +141,13 @@ fn release_namespace(options: &Router, kubernetes: Option<&kube::Client>) -> Str
 }
 
 /// Follows the directory; with the API server, also the way to change what is there.
-fn follow(options: &Router, kubernetes: Option<&kube::Client>) -> anyhow::Result<(Arc<Directory>, Option<Tables>)> {
+fn follow(
+    options: &Router,
+    kubernetes: Option<&kube::Client>,
+    tls: Option<&Current<Mutual>>,
+) -> anyhow::Result<(Arc<Directory>, Option<Tables>)> {
     let cache = options.directory_cache.as_deref();
-    if let Some(directory) = Directory::follow_location(&options.directory, cache) {
+    if let Some(directory) = Directory::follow_location(&options.directory, cache, tls)? {
         return Ok((directory, None));
     }
     let Some(client) = kubernetes else {

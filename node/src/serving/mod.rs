@@ -20,12 +20,13 @@ use std::sync::Arc;
 
 use partita_model::table::record::PartitionSizes;
 use partita_partition::storage::rocks::RocksSettings;
-use partita_replication::{Group, Store, StoreOptions};
+use partita_replication::{Group, Peers, Store, StoreOptions};
 
 use crate::cli::Storage;
 
-/// Opens the data folder: nobody else can, and what was written is recovered.
-pub async fn open_store(options: &Storage) -> anyhow::Result<Arc<Store>> {
+/// Opens the data folder: nobody else can, and what was written is recovered. With a way to other stores, groups can have
+/// replicas there.
+pub async fn open_store(options: &Storage, peers: Option<Arc<dyn Peers>>) -> anyhow::Result<Arc<Store>> {
     let path: PathBuf = options.data.clone();
     let settings = StoreOptions {
         state: RocksSettings {
@@ -33,6 +34,7 @@ pub async fn open_store(options: &Storage) -> anyhow::Result<Arc<Store>> {
             ..RocksSettings::default()
         },
         reserve_bytes: options.free_space_reserve_mib << 20,
+        peers,
         ..StoreOptions::default()
     };
     Ok(tokio::task::spawn_blocking(move || Store::open(&path, settings)).await??)

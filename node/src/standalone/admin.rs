@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use partita_model::table::record::{Owner, PartitionRecord};
 use partita_model::table::{Status, TimeToLiveStatus};
+use partita_tls::{Current, Https};
 use serde_json::{Value, json};
 
 use super::catalog::Table;
@@ -17,7 +18,7 @@ use super::exposition;
 use super::manifests::Manifests;
 use super::tables::Tables;
 use crate::admin::{self, Admin, Measured};
-use crate::serving;
+use crate::{serving, tls};
 
 /// What the admin API shows.
 pub struct Shown {
@@ -27,6 +28,8 @@ pub struct Shown {
     pub manifests: Option<Arc<Manifests>>,
     /// Items removed because their time to live had run out.
     pub expired_items: Arc<AtomicU64>,
+    /// The certificate for clients.
+    pub https: Option<Current<Https>>,
 }
 
 impl Measured for Shown {
@@ -34,6 +37,9 @@ impl Measured for Shown {
         let expired = self.expired_items.load(Ordering::Relaxed);
         serving::exposition::store(text, &self.tables.store.stats(), expired);
         exposition::write(text, &self.tables);
+        if let Some(https) = &self.https {
+            tls::expose(text, &[("https", https.status())]);
+        }
         let there = |group| self.tables.store.group(group).is_some();
         self.tables.admission.expose(text, there);
     }

@@ -27,7 +27,8 @@ pub fn print(options: &Standalone, listen: SocketAddr, admin: SocketAddr, tables
     };
     println!("Partita {}, standalone", env!("CARGO_PKG_VERSION"));
     println!(
-        "  endpoint  http://{listen}  (region {}, {checked})",
+        "  endpoint  {}://{listen}  (region {}, {checked})",
+        options.endpoint.scheme(),
         options.endpoint.region
     );
     println!("  data      {}", options.storage.data.display());
@@ -41,7 +42,8 @@ pub fn print(options: &Standalone, listen: SocketAddr, admin: SocketAddr, tables
     };
     let aws = |operation: &str, arguments: String| {
         println!(
-            "{keys}aws dynamodb {operation} --endpoint-url http://{listen} --region {} {arguments}",
+            "{keys}aws dynamodb {operation} --endpoint-url {}://{listen} --region {} {arguments}",
+            options.endpoint.scheme(),
             options.endpoint.region
         );
     };

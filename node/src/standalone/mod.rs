@@ -10,7 +10,7 @@ mod admin;
 mod banner;
 mod catalog;
 mod exposition;
-mod manifests;
+pub mod manifests;
 mod tables;
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::cli::Standalone;
 use crate::credentials;
 use crate::serving::admission::{self, Admission};
 use crate::serving::expiry;
-use crate::{process, serving};
+use crate::{process, serving, tls};
 use admin::Shown;
 use manifests::Manifests;
 use tables::Tables;
@@ -54,12 +54,13 @@ fn auth(options: &Standalone) -> anyhow::Result<Auth> {
 
 async fn run_in(options: Standalone, auth: Auth) -> anyhow::Result<()> {
     let mut stop = process::stop()?;
+    let https = tls::https(&options.endpoint)?;
     let (listener, listen) = process::bind("--listen", options.endpoint.listen).await?;
     let (admin_listener, admin_listen) = process::bind("--admin-listen", options.endpoint.admin_listen).await?;
     let admin = Arc::new(Admin::new());
     tokio::spawn(crate::admin::serve(admin_listener, admin::router(Arc::clone(&admin))));
 
-    let store = serving::open_store(&options.storage).await?;
+    let store = serving::open_store(&options.storage, None).await?;
     let metrics = Arc::new(Metrics::register(admin.registry())?);
     let clock: Clock = Arc::new(process::now_ms);
     let units = admission::Options::from(&options.admission);
@@ -77,6 +78,7 @@ async fn run_in(options: Standalone, auth: Auth) -> anyhow::Result<()> {
         tables: Arc::clone(&tables),
         manifests,
         expired_items,
+        https: https.clone(),
     }));
 
     let limits = Limits {
@@ -89,10 +91,11 @@ async fn run_in(options: Standalone, auth: Auth) -> anyhow::Result<()> {
         auth,
         metrics,
         limits,
-    );
+    )
+    .secured(tls::secure(https));
     banner::print(&options, listen, admin_listen, &tables);
     if let Some(path) = &options.process.ready_file {
-        process::announce(path, listen, admin_listen)?;
+        process::announce(path, listen, admin_listen, None)?;
     }
     serve(listener, Arc::new(app), async {
         let signal = stop.recv().await;

@@ -40,8 +40,13 @@ impl Cluster {
 
     /// The same, with these arguments on top.
     pub fn start_with(&self, name: &str, arguments: &[&str]) -> Node {
+        self.start_at(name, "127.0.0.1:0", arguments)
+    }
+
+    /// The same, at this address.
+    pub fn start_at(&self, name: &str, listen: &str, arguments: &[&str]) -> Node {
         let mut command = Command::new(env!("CARGO_BIN_EXE_partita"));
-        command.args(["replica", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        command.args(["replica", "--listen", listen, "--admin-listen", "127.0.0.1:0"]);
         command
             .args(["--expiry-interval-ms", "10", "--data"])
             .arg(self.root.path().join(name));
@@ -105,6 +110,12 @@ impl Node {
     /// Sends SIGTERM and waits for the end.
     pub fn stop(self) -> ExitStatus {
         self.process.stop()
+    }
+
+    /// Sends it a signal: STOP, CONT.
+    #[allow(dead_code)] // Only a cluster's tests do.
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
     }
 
     /// Ends the process in the middle of whatever it does.

@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../shared/certificates.rs"]
+mod certificates;
 #[path = "../replica/node.rs"]
 #[allow(dead_code)] // The replica's own tests use the rest.
 mod node;
 mod router;
+mod secured;
 #[path = "../shared/mod.rs"]
 mod shared;
 #[path = "../replica/table.rs"]

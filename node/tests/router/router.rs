@@ -96,6 +96,11 @@ impl Router {
 }
 
 impl Endpoint {
+    /// At an address.
+    pub fn at(address: &str) -> Self {
+        Self(address.to_owned())
+    }
+
     /// Calls an operation: status and body.
     pub fn call(&self, operation: &str, body: &Value) -> (u16, Value) {
         let body = body.to_string();

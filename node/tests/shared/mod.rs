@@ -18,6 +18,8 @@ pub struct Process {
     child: Child,
     pub listen: String,
     pub admin: String,
+    #[allow(dead_code)] // Only where there is mutual TLS.
+    pub admin_tls: Option<String>,
 }
 
 impl Process {
@@ -37,6 +39,7 @@ impl Process {
             child,
             listen: address("listen"),
             admin: address("admin"),
+            admin_tls: announced["admin_tls"].as_str().map(str::to_owned),
         }
     }
 
@@ -45,6 +48,18 @@ impl Process {
         let told = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         assert!(told.success());
         self.child.wait().unwrap()
+    }
+
+    /// Sends it a signal: STOP, CONT.
+    #[allow(dead_code)] // Only a cluster's tests do.
+    pub fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        let told = kill
+            .arg(format!("-{name}"))
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
+        assert!(told.success());
     }
 
     /// Ends the process in the middle of whatever it does.

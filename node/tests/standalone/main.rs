@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod admission;
+#[path = "../shared/certificates.rs"]
+mod certificates;
+mod https;
 mod process;
 #[path = "../shared/mod.rs"]
 mod shared;

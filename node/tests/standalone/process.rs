@@ -53,6 +53,11 @@ impl Partita {
         answer
     }
 
+    /// Where it answers.
+    pub fn listen(&self) -> &str {
+        &self.0.listen
+    }
+
     /// Gets a page of the admin API: status and body.
     pub fn admin(&self, path: &str) -> (u16, String) {
         let head = format!(

@@ -48,6 +48,10 @@ pub enum Kind {
     Pong = 8,
     /// Server: send no more requests on this connection. Client: these were the last.
     GoAway = 9,
+    /// Client, a store, from version 2 on: letters of its replicas, in the stores' own format. Not answered.
+    Letters = 10,
+    /// Client, a store, from version 2 on: where it knows other stores to be. Not answered.
+    Addresses = 11,
 }
 
 impl Kind {
@@ -62,6 +66,8 @@ impl Kind {
             7 => Self::Ping,
             8 => Self::Pong,
             9 => Self::GoAway,
+            10 => Self::Letters,
+            11 => Self::Addresses,
             _ => return None,
         })
     }
@@ -88,6 +94,9 @@ pub enum FrameError {
     /// More chunks than a message may have.
     #[error("a message of more than {MESSAGE_BYTES_MAX} bytes")]
     Message,
+    /// Letters that cannot be read.
+    #[error("unreadable letters: {0}")]
+    Letters(String),
     /// More messages begun than may be.
     #[error("more than {0} messages in pieces")]
     Pieces(usize),

@@ -95,8 +95,8 @@ impl Inbox {
 
     /// Adds a chunk to its message; the message once it is whole.
     fn gather(&mut self, header: Header, from: usize, to: usize) -> Result<Option<Vec<u8>>, FrameError> {
-        // Only these are ever long, and in one direction there is only one of them: an id is enough to tell them apart.
-        if !matches!(header.kind, Kind::Request | Kind::Answer) {
+        // Only these are ever long, and on one connection only one of them in each direction: an id tells them apart.
+        if !matches!(header.kind, Kind::Request | Kind::Answer | Kind::Letters) {
             return Err(FrameError::Unexpected(header.kind));
         }
         if self.pieces.len() >= PIECES_MAX && !self.pieces.contains_key(&header.id) {

@@ -1,4 +1,5 @@
-//! Requests between processes: from routers, and from replicas that deliver to global indexes, to replicas.
+//! Requests between processes: from routers, and from replicas that deliver to global indexes, to replicas; and letters
+//! between the replicas of a group.
 //!
 //! The life of a call:
 //!
@@ -13,12 +14,15 @@
 //! 6. A connection that ends tells each of its calls apart: [`CallError::NotSent`] never left as a whole, so it can be
 //!    repeated; [`CallError::Lost`] did, and nobody knows.
 //!
+//! Stores write to each other by connections of their own, one way: [`letters`].
+//!
 //! Both ends bound everything: frames, messages, requests in flight, bytes waiting to be written, connections, the
 //! time of a handshake. Whatever a peer sends, the worst is a closed connection with the reason in the log.
 
 mod client;
 pub mod frame;
 mod inbox;
+pub mod letters;
 mod operation;
 mod outbox;
 pub mod protocol;
@@ -26,7 +30,8 @@ mod server;
 mod stats;
 
 pub use client::{CallError, Cause, Client, ClientOptions, Peer};
-pub use operation::{Answer, GroupStats, Operation, Reason, Refused, Reply};
-pub use protocol::{Identity, Role};
+pub use letters::{AddressBook, KnownAddress, LetterStats, Letters};
+pub use operation::{Answer, GroupLeader, GroupStats, Operation, Reason, Refused, Reply};
+pub use protocol::{Identity, Role, StoreIdentity};
 pub use server::{Limits, Server, Service};
 pub use stats::{ClientStats, ServerStats};

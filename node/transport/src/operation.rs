@@ -10,7 +10,7 @@ use partita_partition::descriptor::{GroupId, LogPosition, PartitionDescriptor};
 use partita_partition::reader::Counters;
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::VERSION_FIRST;
+use crate::protocol::{VERSION_FIRST, VERSION_LETTERS};
 
 /// Something asked of one group. New ones are added at the end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub enum Operation {
     Stats,
     /// The descriptors of a table's (or a global index's) partitions that the node has. Answered whatever the group.
     Describe(TableId),
+    /// Who leads the group, as far as this replica of it knows. Since version 2.
+    Leader,
 }
 
 /// The answer to the [`Operation`] of the same name.
@@ -48,6 +50,21 @@ pub enum Answer {
     Stats(GroupStats),
     /// The descriptors.
     Describe(Vec<PartitionDescriptor>),
+    /// What the replica knows.
+    Leader(GroupLeader),
+}
+
+/// Who leads a group, as one of its replicas knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct GroupLeader {
+    /// The replica's term: of two answers the one of the later term counts.
+    pub term: u64,
+    /// Whether the replica itself leads, and serves.
+    pub leads: bool,
+    /// The leader's address, `host:port`, if both are known.
+    pub leader: Option<String>,
+    /// The addresses of all members that are known.
+    pub members: Vec<String>,
 }
 
 /// What a service makes of an operation.
@@ -109,13 +126,14 @@ impl Operation {
             | Self::Position(_)
             | Self::Stats
             | Self::Describe(_) => VERSION_FIRST,
+            Self::Leader => VERSION_LETTERS,
         }
     }
 
     /// Whether it changes nothing, so that it can be asked again when nobody knows what became of it.
     pub fn is_read(&self) -> bool {
         match self {
-            Self::Get(_) | Self::Page(_) | Self::Position(_) | Self::Stats | Self::Describe(_) => true,
+            Self::Get(_) | Self::Page(_) | Self::Position(_) | Self::Stats | Self::Describe(_) | Self::Leader => true,
             Self::Write(_) | Self::Command(_) => false,
         }
     }

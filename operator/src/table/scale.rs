@@ -99,10 +99,10 @@ fn totals(observed: &Observed, record: &Record) -> BTreeMap<(String, GroupId), B
                 continue;
             };
             let of = totals.entry((host.clone(), group)).or_default();
-            *of.entry((own.clone(), Kind::Read)).or_default() += state.used.read_half_units;
-            *of.entry((own.clone(), Kind::Write)).or_default() += state.used.write_half_units;
+            *of.entry((own.clone(), Kind::Read)).or_default() += state.load.read_half_units;
+            *of.entry((own.clone(), Kind::Write)).or_default() += state.load.write_half_units;
             for index in &record.global {
-                if let Some(half_units) = state.used.index_half_units.get(&index.id) {
+                if let Some(half_units) = state.load.index_half_units.get(&index.id) {
                     *of.entry((Some(index.name.clone()), Kind::Write)).or_default() += half_units;
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use partita_model::admin::{GroupState, JobState, StoreState, Used};
+use partita_model::admin::{GroupState, JobState, StoreState};
 use partita_model::partition::{GroupId, PartitionKind};
 use partita_model::table::record::PartitionSizes;
 
@@ -105,6 +105,9 @@ impl Inner {
         let fresh = StoreState {
             uuid: format!("store-of-{claim}"),
             version: "0".to_owned(),
+            cluster: String::new(),
+            address: String::new(),
+            draining: false,
             groups: Vec::new(),
         };
         Ok(self.stores.entry(claim).or_insert(fresh))
@@ -127,7 +130,8 @@ impl Inner {
                             term: 1,
                             applied: 1,
                             sizes: PartitionSizes::default(),
-                            used: Used::default(),
+                            replication: Default::default(),
+                            load: Default::default(),
                         });
                         *self.made.entry(group).or_default() += 1;
                     }

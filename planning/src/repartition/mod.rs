@@ -99,8 +99,19 @@ pub struct Partition {
     pub span: u64,
     /// When it was born, cut or enlarged, in epoch milliseconds.
     pub changed_ms: u64,
-    /// It is being split, moved or merged: it is left alone.
-    pub busy: bool,
+    /// What is being done with it already: it is left alone until that is over.
+    pub change: Option<Change>,
+}
+
+/// What is being done with a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It is being split: soon there is one more.
+    Split,
+    /// It absorbs the one that follows it: soon there is one less.
+    Merge,
+    /// It is being moved or absorbed.
+    Other,
 }
 
 /// A table (or a global index) as it was measured.
@@ -263,23 +274,29 @@ fn heat(partition: &Partition, limits: &Limits) -> f64 {
 /// One step.
 pub fn step(table: &Measured, memory: &Memory, limits: &Limits, now_ms: u64) -> (Vec<Decision>, Memory) {
     let bytes = table.partitions.iter().map(|partition| partition.bytes).sum();
-    let taken: Vec<bool> = table.partitions.iter().map(|partition| partition.busy).collect();
-    let busy = taken.iter().filter(|taken| **taken).count();
+    let changes = || table.partitions.iter().filter_map(|partition| partition.change);
+    let under_way = |wanted: Change| changes().filter(|change| *change == wanted).count() as u64;
+    let there = table.partitions.len() as u64 + under_way(Change::Split);
     let mut step = Step {
         table,
         limits,
         now_ms,
         asked: target(table.units, bytes, limits),
-        there: table.partitions.len() as u64,
-        left: limits.changes_at_once.saturating_sub(busy),
-        taken,
+        there,
+        leaving: under_way(Change::Merge),
+        left: limits.changes_at_once.saturating_sub(changes().count()),
+        taken: table
+            .partitions
+            .iter()
+            .map(|partition| partition.change.is_some())
+            .collect(),
         decisions: Vec::new(),
     };
     let mut remembered = step.remember(memory);
     step.split_large();
     step.split_for_units();
     step.split_hot(&mut remembered);
-    if step.there == table.partitions.len() as u64 {
+    if step.there == there {
         step.merge(&remembered);
     }
     (step.decisions, remembered)
@@ -291,8 +308,10 @@ struct Step<'a> {
     now_ms: u64,
     /// Partitions that units and bytes ask for.
     asked: u64,
-    /// Partitions that there will be once everything is done that was decided.
+    /// Partitions that there will be once every split is done that is under way or decided.
     there: u64,
+    /// As many of them will be gone once every merge is done that is under way or decided.
+    leaving: u64,
     /// So many more may change.
     left: usize,
     /// By place: it changes already.
@@ -306,7 +325,7 @@ impl Step<'_> {
         let hot = hot.filter(|partition| heat(partition, self.limits) > self.limits.hot);
         let since = |group: &u64| memory.hot_since_ms.get(group).copied().unwrap_or(self.now_ms);
         let hot_since_ms: BTreeMap<u64, u64> = hot.map(|hot| (hot.group, since(&hot.group))).collect();
-        let too_many = self.there > self.asked;
+        let too_many = self.there - self.leaving > self.asked;
         Memory {
             reported: memory
                 .reported
@@ -417,7 +436,8 @@ impl Step<'_> {
             .collect();
         pairs.sort_by(|one, other| one.1.total_cmp(&other.1));
         for (first, _) in pairs {
-            if self.there <= self.asked || self.left == 0 {
+            let there = self.there - self.leaving;
+            if there <= self.asked || self.left == 0 {
                 return;
             }
             if self.taken[first] || self.taken[first + 1] {
@@ -427,10 +447,10 @@ impl Step<'_> {
             let why = Why::Units {
                 units: self.table.units,
                 asked: self.asked,
-                there: self.there,
+                there,
             };
             self.left -= 1;
-            self.there -= 1;
+            self.leaving += 1;
             let action = Action::Merge {
                 group: self.table.partitions[first].group,
                 absorbed: self.table.partitions[first + 1].group,

@@ -14,7 +14,7 @@ fn partition(group: u64) -> Partition {
         bytes: 0,
         span: 1,
         changed_ms: 0,
-        busy: false,
+        change: None,
     }
 }
 
@@ -79,14 +79,18 @@ fn units_split_those_with_most_to_do_first_and_say_why() {
         ]
     );
     // What changes already is counted and left alone.
-    partitions[1].busy = true;
+    partitions[1].change = Some(Change::Split);
+    assert_eq!(
+        words(&at(&table(5000, partitions.clone()), &[0])),
+        ["split 3 by Bytes: units: 1 RCU and 5000 WCU ask for 5 partitions, there are 4"]
+    );
+    partitions[1].change = Some(Change::Other);
     let limits = Limits {
         changes_at_once: 2,
         ..Limits::default()
     };
     let (found, _) = step(&table(5000, partitions), &Memory::default(), &limits, 0);
-    assert_eq!(found.len(), 1);
-    assert!(matches!(found[0].action, Action::Split { group: 3, .. }));
+    assert_eq!(found.len(), 1, "there is room for one more change");
 }
 
 #[test]
@@ -139,6 +143,17 @@ fn merges_wait_for_the_cool_down_of_the_table_and_of_both_partitions() {
             "merge 2 into 1: units: 1 RCU and 1 WCU ask for 1 partition, there are 4",
             "merge 4 into 3: units: 1 RCU and 1 WCU ask for 1 partition, there are 3",
         ]
+    );
+    // A merge under way leaves five of six, and one more is enough.
+    let mut merging: Vec<Partition> = (1..=6).map(partition).collect();
+    (merging[0].change, merging[1].change) = (Some(Change::Merge), Some(Change::Other));
+    let merging = Measured {
+        units: Throughput { read: 1, write: 4000 },
+        partitions: merging,
+    };
+    assert_eq!(
+        words(&at(&merging, &[HOUR_MS, 2 * HOUR_MS])),
+        ["merge 4 into 3: units: 1 RCU and 4000 WCU ask for 4 partitions, there are 5"]
     );
     table.partitions[1].changed_ms = HOUR_MS + 1;
     assert_eq!(words(&at(&table, &[HOUR_MS, 2 * HOUR_MS])).len(), 1, "3 and 4 alone");

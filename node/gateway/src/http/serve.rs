@@ -12,8 +12,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use super::App;
 use super::route::{Answered, route};
+use super::{App, Connection};
 use crate::backend::Backend;
 
 /// A connection's read buffer may grow to this: it bounds a request's head, and what an idle connection holds.
@@ -71,6 +71,23 @@ async fn connection<B: Backend>(stream: TcpStream, app: Arc<App<B>>, mut drainin
     // Without it the last segment of an answer waits for the client's acknowledgement.
     let _ = stream.set_nodelay(true);
     let _open = app.metrics.connection();
+    let Some(secure) = &app.secure else {
+        return exchange(stream, app, draining).await;
+    };
+    let handshake = tokio::time::timeout(app.limits.handshake_time_max, secure.accept(stream));
+    tokio::select! {
+        stream = handshake => {
+            if let Ok(Some(stream)) = stream {
+                exchange(stream, Arc::clone(&app), draining).await;
+            }
+        }
+        // Nothing has been asked yet.
+        _ = draining.changed() => {}
+    }
+}
+
+/// Requests and answers.
+async fn exchange<B: Backend>(stream: impl Connection, app: Arc<App<B>>, mut draining: watch::Receiver<()>) {
     let head_time_max = app.limits.head_time_max;
     let service = service_fn(move |request| {
         let app = app.clone();

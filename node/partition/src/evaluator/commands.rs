@@ -58,6 +58,7 @@ impl<S: Storage> Evaluator<S> {
             Command::IndexExpiry { after, rows_max } => self.index_expiry(after.as_ref(), *rows_max, tier),
             Command::DropExpiry { after, rows_max } => self.drop_expiry(after.as_ref(), *rows_max, tier),
             Command::TrimChanges { through } => Ok(self.trim(*through)),
+            Command::Close(sources) => self.close(sources, tier),
         }
     }
 

@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use partita_model::key::KeyBytes;
 use partita_model::request::Refusal;
 
+use super::tally::Growth;
 use super::{Effect, Evaluator, item};
-use crate::command::{CommandReply, Delivered, IndexBatch, RowChange};
-use crate::descriptor::{self, PartitionKind};
+use crate::command::{CommandReply, Delivered, IndexBatch, RowChange, Session};
+use crate::descriptor::{self, GroupId, PartitionKind};
 use crate::effect::EffectWriter;
 use crate::error::PartitionError;
 use crate::reader::POSITION_VERSION;
@@ -32,10 +33,7 @@ impl<S: Storage> Evaluator<S> {
             return Err(Refusal::WrongRange.into());
         }
         let position_key = row::position(self.descriptor.table, self.descriptor.group, batch.source);
-        let recorded = match self.row(&self.reader, Family::Meta, &position_key, tier)? {
-            Some(position) => descriptor::decode(POSITION_VERSION, &position, "position")?,
-            None => Delivered::default(),
-        };
+        let recorded = self.recorded(&position_key, tier)?;
         if batch.session < recorded.session {
             return Ok((None, CommandReply::OldSession(recorded)));
         }
@@ -47,24 +45,63 @@ impl<S: Storage> Evaluator<S> {
             return Ok((None, CommandReply::Delivered(recorded)));
         }
         let mut writer = EffectWriter::with_capacity((batch.rows.len() + 1) * ROW_BYTES);
-        self.rows(batch, recorded, &mut writer, tier)?;
+        let grown = self.rows(batch, recorded, &mut writer, tier)?;
+        for (key, growth) in grown {
+            self.note_growth(key, || growth);
+        }
         let position = descriptor::encode(POSITION_VERSION, &delivered)?;
         let touched = writer.put(Family::Meta, &position_key, &position);
         writer.remember(touched);
         Ok((Some(self.seal(writer)), CommandReply::Delivered(delivered)))
     }
 
+    /// Ends the sessions of sources that have given keys away: what they sent before is refused from now on.
+    pub(super) fn close(
+        &mut self,
+        sources: &[(GroupId, u64)],
+        tier: Tier,
+    ) -> Result<(Option<Effect>, CommandReply), PartitionError> {
+        if !matches!(self.descriptor.kind, PartitionKind::Index { .. }) {
+            return Err(Refusal::WrongRange.into());
+        }
+        let mut writer = EffectWriter::with_capacity(sources.len() * ROW_BYTES);
+        for (source, range_epoch) in sources {
+            let key = row::position(self.descriptor.table, self.descriptor.group, *source);
+            let recorded = self.recorded(&key, tier)?;
+            if recorded.session.range_epoch < *range_epoch {
+                let session = Session {
+                    range_epoch: *range_epoch,
+                    term: 0,
+                };
+                let closed = Delivered { session, ..recorded };
+                let touched = writer.put(Family::Meta, &key, &descriptor::encode(POSITION_VERSION, &closed)?);
+                writer.remember(touched);
+            }
+        }
+        let effect = (!writer.is_empty()).then(|| self.seal(writer));
+        Ok((effect, CommandReply::Done))
+    }
+
+    /// How far a source has been delivered, at this place in the order.
+    fn recorded(&self, position: &[u8], tier: Tier) -> Result<Delivered, PartitionError> {
+        match self.row(&self.reader, Family::Meta, position, tier)? {
+            Some(position) => descriptor::decode(POSITION_VERSION, &position, "position"),
+            None => Ok(Delivered::default()),
+        }
+    }
+
     /// Puts and removes the rows that are new here, and counts them.
-    fn rows(
+    fn rows<'b>(
         &self,
-        batch: &IndexBatch,
+        batch: &'b IndexBatch,
         recorded: Delivered,
         writer: &mut EffectWriter,
         tier: Tier,
-    ) -> Result<(), PartitionError> {
+    ) -> Result<Vec<(&'b KeyBytes, Growth)>, PartitionError> {
         // Sizes of rows that earlier rows of this batch have put (or removed).
         let mut sizes: HashMap<&KeyBytes, Option<u64>> = HashMap::new();
         let (mut items, mut bytes) = (0, 0);
+        let mut grown = Vec::new();
         for change in batch.rows.iter().filter(|row| row.time > recorded.through) {
             let key = row::keyed(self.descriptor.table, change.key.as_bytes());
             let old = match sizes.get(&change.key) {
@@ -83,11 +120,17 @@ impl<S: Storage> Evaluator<S> {
                 RowChange::Delete => (None, None),
             };
             touched.into_iter().for_each(|touched| writer.remember(touched));
-            items += i64::from(new.is_some()) - i64::from(old.is_some());
-            bytes += new.unwrap_or(0) as i64 - old.unwrap_or(0) as i64;
+            let growth = Growth {
+                items: i64::from(new.is_some()) - i64::from(old.is_some()),
+                bytes: new.unwrap_or(0) as i64 - old.unwrap_or(0) as i64,
+                local: Vec::new(),
+            };
+            items += growth.items;
+            bytes += growth.bytes;
+            grown.push((&change.key, growth));
             sizes.insert(&change.key, new);
         }
         writer.count(items, bytes);
-        Ok(())
+        Ok(grown)
     }
 }

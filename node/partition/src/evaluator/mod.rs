@@ -9,6 +9,8 @@
 
 pub mod commands;
 pub mod deliver;
+mod split;
+pub(crate) mod tally;
 pub mod write;
 
 use std::ops::Deref;
@@ -18,6 +20,7 @@ use bytes::Bytes;
 use partita_model::capacity::WriteCost;
 use partita_model::error::ApiError;
 use partita_model::item::ItemRef;
+use partita_model::key::KeyBytes;
 use partita_model::request::WriteReply;
 
 use crate::clock::Clock;
@@ -27,6 +30,7 @@ use crate::error::PartitionError;
 use crate::overlay::Overlay;
 use crate::reader::PartitionReader;
 use crate::storage::{Family, Storage, Tier};
+use tally::{Growth, Tally};
 
 /// A number that grows with every effect of an [`Evaluator`].
 pub type Sequence = u64;
@@ -75,6 +79,9 @@ pub struct Evaluator<S: Storage> {
     overlay: Overlay,
     clock: Clock,
     next: Sequence,
+    /// While somebody counts for a split.
+    tally: Option<Tally>,
+    tallies: u64,
 }
 
 /// A row's bytes: of a write in flight, or of storage.
@@ -111,6 +118,8 @@ impl<S: Storage> Evaluator<S> {
             overlay: Overlay::default(),
             clock,
             next: 1,
+            tally: None,
+            tallies: 0,
         }
     }
 
@@ -133,6 +142,9 @@ impl<S: Storage> Evaluator<S> {
     /// The effect with this sequence and all after it will never be applied.
     pub fn discard_from(&mut self, from: Sequence) {
         self.overlay.discard_from(from);
+        if let Some(tally) = &mut self.tally {
+            tally.discard_from(from);
+        }
         self.descriptors.retain(|(sequence, _)| *sequence < from);
         self.descriptor = match self.descriptors.last() {
             Some((_, descriptor)) => Arc::clone(descriptor),
@@ -146,6 +158,7 @@ impl<S: Storage> Evaluator<S> {
         let applied = self.reader.applied();
         self.overlay.clear();
         self.descriptors.clear();
+        self.tally = None;
         self.descriptor = applied.descriptor;
         self.clock.observe(applied.counters.clock);
     }
@@ -161,6 +174,13 @@ impl<S: Storage> Evaluator<S> {
         match self.overlay.get(family, key) {
             Some(pending) => Ok(pending.map(Row::Pending)),
             None => Ok(reader.storage().get(family, key, tier)?.map(Row::Stored)),
+        }
+    }
+
+    /// The next effect makes this of the counters.
+    fn note_growth(&mut self, key: &KeyBytes, growth: impl FnOnce() -> Growth) {
+        if let Some(tally) = &mut self.tally {
+            tally.note(self.next, key, growth());
         }
     }
 

@@ -16,6 +16,7 @@ use partita_model::message;
 use partita_model::request::{Action, Origin, Refusal, ReturnValues, WriteReply, WriteRequest};
 use partita_model::schema::{StreamView, TableSchema};
 
+use super::tally::Growth;
 use super::{Effect, Evaluated, Evaluator, item};
 use crate::change::{ChangeKind, ChangeRecord};
 use crate::command::RowChange;
@@ -203,6 +204,12 @@ impl<S: Storage> Evaluator<S> {
         let (items, bytes) = decided.growth();
         writer.count(items, bytes);
         writer.clock(time);
+        let local = |diff: &RowDiff| (diff.index, diff.growth().0, diff.growth().1);
+        self.note_growth(&decided.request.key, || Growth {
+            items,
+            bytes,
+            local: decided.local.iter().map(local).collect(),
+        });
         self.seal(writer)
     }
 }

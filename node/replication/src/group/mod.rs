@@ -9,11 +9,13 @@
 //! Reads are in [`reads`]: they go straight to the storage and then ask whether the group was serving all the while.
 
 mod reads;
+pub mod split;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use partita_model::key::KeyBytes;
 use partita_model::request::{Refusal, WriteReply, WriteRequest};
 use partita_partition::applier::Applier;
 use partita_partition::command::{Command, CommandReply};
@@ -57,6 +59,10 @@ pub struct Group<S: Storage = RocksStorage> {
     fresh_until: AtomicU64,
     /// Whether there are other replicas.
     has_peers: AtomicBool,
+    /// Whether a split is on its way: reads have to look whether it takes their keys away.
+    splitting: AtomicBool,
+    /// Whether a snapshot is coming.
+    receiving: AtomicBool,
     leadership: watch::Sender<Leadership>,
     me: Weak<Self>,
     applied: watch::Sender<LogPosition>,
@@ -106,6 +112,8 @@ impl<S: Storage> Group<S> {
             lease_until: AtomicU64::new(0),
             fresh_until: AtomicU64::new(0),
             has_peers: has_peers.into(),
+            splitting: false.into(),
+            receiving: false.into(),
             leadership: watch::Sender::default(),
             me: Weak::clone(me),
         })
@@ -131,6 +139,7 @@ impl<S: Storage> Group<S> {
             replica: self.record.replica,
             leads: replica.leader(),
             members: Arc::clone(replica.members()),
+            progress: replica.progress((self.core.elapsed)()),
             committed: replica.committed_index(),
             serving: replica.serving_term(),
             lease_until: replica.lease_until(),
@@ -150,11 +159,21 @@ impl<S: Storage> Group<S> {
     /// Returns when the change is applied here (of a replacement, when both configurations are in force; the leader then
     /// leaves the old one by itself).
     pub async fn change_members(&self, id: Uuid, change: MemberChange) -> Result<Changed, MembershipError> {
+        self.change_members_at(id, None, change).await
+    }
+
+    /// The same, only if the membership epoch is the expected one.
+    pub async fn change_members_at(
+        &self,
+        id: Uuid,
+        expected: Option<u64>,
+        change: MemberChange,
+    ) -> Result<Changed, MembershipError> {
         if matches!(change, MemberChange::AddLearner { .. }) {
             self.leave_birth_behind().await?;
         }
         let now = (self.core.elapsed)();
-        match self.with_turn(|replica| replica.change_members(id, change, now))? {
+        match self.with_turn(|replica| replica.change_members(id, expected, change, now))? {
             Wish::Made(changed) => Ok(changed),
             Wish::Proposed(waiting) => {
                 waiting.await?;
@@ -178,8 +197,9 @@ impl<S: Storage> Group<S> {
         };
         let flushed = self.core.pool.run(flush).await?.map_err(PartitionError::into_refusal)?;
         let now = (self.core.elapsed)();
+        let bound = self.core.needed_by_children(self.id);
         // In the same turn in which the change is proposed, or in one before.
-        self.with_turn(|replica| replica.cut(flushed, now));
+        self.with_turn(|replica| replica.cut(flushed, bound, now));
         Ok(())
     }
 
@@ -193,6 +213,18 @@ impl<S: Storage> Group<S> {
     /// does not take over: ask again.)
     pub fn transfer_leadership(&self, to: ReplicaId) -> Result<(), MembershipError> {
         self.with_turn(|replica| replica.transfer(to))
+    }
+
+    /// Asks the voter that has most of the log to take the leadership over. False when this replica does not lead, or
+    /// nobody is there who could.
+    pub fn hand_over(&self) -> bool {
+        let now = (self.core.elapsed)();
+        self.with_turn(|replica| replica.hand_over(now))
+    }
+
+    /// The last entry whose effects are in the state's files: what a restart need not apply again.
+    pub fn flushed(&self) -> Result<LogPosition, PartitionError> {
+        self.reader.flushed_at()
     }
 
     /// Who leads, and a wake-up whenever that changes.
@@ -257,7 +289,8 @@ impl<S: Storage> Group<S> {
     }
 
     fn evaluate(self: &Arc<Self>, request: &WriteRequest, tier: Tier) -> Step<WriteReply> {
-        self.submit(true, |evaluator, now_ms| {
+        let leaves = |from: &KeyBytes| request.key >= *from;
+        self.submit(true, leaves, |evaluator, now_ms| {
             match evaluator.evaluate(request, now_ms, tier)? {
                 Evaluated::Changed { effect, reply } => Ok((Some(effect), Ok(reply))),
                 Evaluated::Unchanged { reply } => Ok((None, Ok(reply))),
@@ -270,16 +303,21 @@ impl<S: Storage> Group<S> {
     }
 
     fn evaluate_command(self: &Arc<Self>, command: &Command, tier: Tier) -> Step<CommandReply> {
-        self.submit(!makes_room(command), |evaluator, now_ms| {
-            let (effect, reply) = evaluator.command(command, now_ms, tier)?;
-            Ok((effect, Ok(reply)))
-        })
+        self.submit(
+            !makes_room(command),
+            |from| touches(command, from),
+            |evaluator, now_ms| {
+                let (effect, reply) = evaluator.command(command, now_ms, tier)?;
+                Ok((effect, Ok(reply)))
+            },
+        )
     }
 
     /// Evaluates under the group's lock and leaves the effect in the open entry: one order for both.
     fn submit<T>(
         self: &Arc<Self>,
         takes_room: bool,
+        concerns: impl FnOnce(&KeyBytes) -> bool,
         evaluate: impl FnOnce(&mut Evaluator<S>, u64) -> Result<(Option<Effect>, Result<T, Refusal>), PartitionError>,
     ) -> Step<T> {
         if takes_room && self.core.space.is_low() {
@@ -290,9 +328,10 @@ impl<S: Storage> Group<S> {
         if let Some(refusal) = replica.refusal() {
             return Step::Answer(Err(refusal));
         }
-        if let Some(waiting) = replica.full() {
+        if let Some(waiting) = replica.full().or_else(|| replica.held(concerns)) {
             return Step::Full(waiting);
         }
+        let evaluated = replica.evaluated();
         let (effect, answer) = match evaluate(&mut replica.evaluator, now_ms) {
             Ok(evaluated) => evaluated,
             Err(PartitionError::NotCached) => return Step::NotCached,
@@ -301,7 +340,7 @@ impl<S: Storage> Group<S> {
         let Some(effect) = effect else {
             return Step::Confirm(replica.serving_term(), replica.settled(), answer);
         };
-        let waiting = replica.push(&effect);
+        let waiting = replica.push(&effect, evaluated);
         self.core.queue.note_opened();
         let enqueue = replica.enqueue();
         drop(replica);
@@ -339,6 +378,16 @@ impl<S: Storage> Group<S> {
 
     pub(crate) fn reader(&self) -> &PartitionReader<S> {
         &self.reader
+    }
+
+    /// The last applied entry's index.
+    pub(crate) fn applied_index(&self) -> u64 {
+        self.applied.borrow().index
+    }
+
+    /// Whether a snapshot is coming.
+    pub(crate) fn is_receiving(&self) -> bool {
+        self.receiving.load(Ordering::Acquire)
     }
 
     /// Whether the group has other replicas.
@@ -383,9 +432,16 @@ impl<S: Storage> Group<S> {
         self.fresh_until.store(replica.fresh_until(), Ordering::Release);
         let leader = replica.leader();
         let now = Leadership { leader, serving };
-        if *self.leadership.borrow() != now {
+        let before = *self.leadership.borrow();
+        if before != now {
             self.leadership.send_replace(now);
+            if before.serving != now.serving {
+                // Who works beside leaders (deliveries, expiry) begins, or ends.
+                self.core.changed();
+            }
         }
+        self.splitting.store(replica.is_splitting(), Ordering::Release);
+        self.receiving.store(replica.is_receiving(), Ordering::Release);
         self.has_peers
             .store(replica.members().members.len() != 1, Ordering::Relaxed);
     }
@@ -437,10 +493,21 @@ fn decide(fates: Vec<Settled>) {
     }
 }
 
+/// Whether a command is about keys from here on.
+fn touches(command: &Command, from: &KeyBytes) -> bool {
+    match command {
+        Command::Deliver(batch) => batch.rows.iter().any(|row| row.key >= *from),
+        // What they change is the parent's: walks go to the end of its range.
+        Command::SetSchema(_) | Command::TrimChanges { .. } | Command::Close(_) => false,
+        Command::Backfill { .. } | Command::IndexExpiry { .. } | Command::DropExpiry { .. } => true,
+    }
+}
+
 /// Whether a command frees more than it writes: it is let through below the reserve.
 fn makes_room(command: &Command) -> bool {
     match command {
         Command::TrimChanges { .. } | Command::DropExpiry { .. } => true,
-        Command::SetSchema(_) | Command::Deliver(_) | Command::Backfill { .. } | Command::IndexExpiry { .. } => false,
+        Command::SetSchema(_) | Command::Deliver(_) | Command::Close(_) => false,
+        Command::Backfill { .. } | Command::IndexExpiry { .. } => false,
     }
 }

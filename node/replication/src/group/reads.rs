@@ -3,8 +3,11 @@
 //! 1. A strong read at a leader that holds the lease: the rows first, then the lease and the term. Whoever was elected
 //!    before the rows were read would have ended the lease.
 //! 2. Without a lease: first a round of questions to all voters, shared by all who wait, then the rows.
-//! 3. An eventual read: also at a follower that heard a live leader lately and has applied what that had committed.
+//! 3. While a split is on its way, a strong read about keys behind the cut waits for it: the child may be born (and write)
+//!    elsewhere before the cut is applied here. A read under which the range changed is made again.
+//! 4. An eventual read: also at a follower that heard a live leader lately and has applied what that had committed.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,6 +19,7 @@ use partita_partition::command::Delivered;
 use partita_partition::descriptor::{GroupId, ItemTime};
 use partita_partition::error::PartitionError;
 use partita_partition::reader::PartitionReader;
+use partita_partition::split::Lineage;
 use partita_partition::storage::{Storage, Tier};
 
 use super::Group;
@@ -34,8 +38,30 @@ impl<S: Storage> Group<S> {
             // A round of questions comes before the read: what is read after it is new enough.
             Box::pin(self.confirm(term)).await?;
         }
-        let reply = self.get_here(request).await;
-        self.checked(strong && !confirmed, term, reply)
+        loop {
+            let epoch = self.range_epoch();
+            let reply = self.get_here(request.clone()).await;
+            if !strong || self.stays(epoch, |from| request.key >= *from).await {
+                return self.checked(strong && !confirmed, term, reply);
+            }
+        }
+    }
+
+    fn range_epoch(&self) -> u64 {
+        self.reader.descriptor().range_epoch
+    }
+
+    /// Whether what was read may be answered: not if a split was on its way that takes the keys away (then it has been
+    /// decided on return), nor if the range has changed since the epoch that was looked at before. The order of the two looks
+    /// matters: the cut is shown before the split is over.
+    async fn stays(&self, epoch: u64, concerns: impl FnOnce(&KeyBytes) -> bool) -> bool {
+        if self.splitting.load(Ordering::Acquire)
+            && let Some(waiting) = self.held(concerns)
+        {
+            drop(waiting.await);
+            return false;
+        }
+        self.range_epoch() == epoch || planted::has(Bug::DepartingNotHeld)
     }
 
     async fn get_here(&self, request: GetRequest) -> Result<GetReply, Refusal> {
@@ -55,8 +81,18 @@ impl<S: Storage> Group<S> {
         if confirmed {
             Box::pin(self.confirm(term)).await?;
         }
-        let reply = self.page_here(request).await;
-        self.checked(strong && !confirmed, term, reply)
+        loop {
+            let epoch = self.range_epoch();
+            let reply = self.page_here(request.clone()).await;
+            let leaves = |from: &KeyBytes| match &request.range.1 {
+                Bound::Included(to) => to >= from,
+                Bound::Excluded(to) => to > from,
+                Bound::Unbounded => true,
+            };
+            if !strong || self.stays(epoch, leaves).await {
+                return self.checked(strong && !confirmed, term, reply);
+            }
+        }
     }
 
     async fn page_here(&self, request: PageRequest) -> Result<PageReply, Refusal> {
@@ -118,6 +154,11 @@ impl<S: Storage> Group<S> {
     /// How far this source has been delivered here (on a global index's partition).
     pub async fn position(&self, source: GroupId) -> Result<Option<Delivered>, Refusal> {
         self.served(move |reader| reader.position(source)).await
+    }
+
+    /// Where the partition comes from, and the last splits.
+    pub async fn lineage(&self) -> Result<Lineage, Refusal> {
+        self.served(|reader| reader.lineage()).await
     }
 
     /// Items whose time to live has run out, with their key attributes.

@@ -87,6 +87,17 @@ pub struct GroupRecord {
     pub descriptor: Vec<u8>,
     /// Where its life stands.
     pub life: Life,
+    /// The split that it was born by; `None` for a group that was made, or a replica that was added.
+    pub parent: Option<Parent>,
+}
+
+/// The entry of another group's log by which a group was born.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The other group.
+    pub group: GroupId,
+    /// The entry's index.
+    pub index: u64,
 }
 
 /// The stages of a group's life on a store.

@@ -12,8 +12,10 @@ use crate::members::Members;
 
 /// The format written and the newest one read, of all rows but records.
 const FORMAT: u8 = 1;
-/// The format of records: since the second one they know the stores of the group's members.
-const RECORD_FORMAT: u8 = 2;
+/// The format of records: since the second one they know the stores of the group's members, since the third the split
+/// that it was born by.
+const RECORD_FORMAT: u8 = 3;
+const SECOND_RECORD_FORMAT: u8 = 2;
 /// Format version and checksum.
 const HEADER_BYTES: usize = 5;
 /// Term and entry type in front of an entry's data.
@@ -216,6 +218,40 @@ impl From<FirstRecord> for GroupRecord {
             start: Truncated::default(),
             descriptor: first.descriptor,
             life: first.life,
+            parent: None,
+        }
+    }
+}
+
+/// A record of the second format: of a group that was not born by a split.
+#[derive(serde::Deserialize)]
+struct SecondRecord {
+    born: u64,
+    replica: u64,
+    members: Members,
+    start: Truncated,
+    descriptor: Vec<u8>,
+    life: Life,
+}
+
+impl From<SecondRecord> for GroupRecord {
+    fn from(second: SecondRecord) -> Self {
+        let SecondRecord {
+            born,
+            replica,
+            members,
+            start,
+            descriptor,
+            life,
+        } = second;
+        Self {
+            born,
+            replica,
+            members,
+            start,
+            descriptor,
+            life,
+            parent: None,
         }
     }
 }
@@ -225,6 +261,9 @@ pub(super) fn decode_record(group: GroupId, row: &[u8]) -> Result<GroupRecord, L
     let unreadable = |error: postcard::Error| key.corrupt(error.to_string());
     match unseal_any(key, row)? {
         (FORMAT, content) => postcard::from_bytes::<FirstRecord>(content)
+            .map(GroupRecord::from)
+            .map_err(unreadable),
+        (SECOND_RECORD_FORMAT, content) => postcard::from_bytes::<SecondRecord>(content)
             .map(GroupRecord::from)
             .map_err(unreadable),
         (_, content) => postcard::from_bytes(content).map_err(unreadable),
@@ -330,6 +369,22 @@ mod tests {
         assert!(record.members.is_sole_voter(1));
         encode_record(&mut row, &record).unwrap();
         assert_eq!(decode_record(GroupId(1), &row).unwrap(), record);
+    }
+
+    #[test]
+    fn a_record_of_the_second_format_is_read() {
+        #[derive(serde::Serialize)]
+        struct Second(u64, u64, Members, Truncated, Vec<u8>, Life);
+        let members = Members::voters(&[Uuid::from_u128(1), Uuid::from_u128(2)]);
+        let start = Truncated { index: 1, term: 1 };
+        let second = Second(3, 2, members.clone(), start, b"descriptor".to_vec(), Life::Alive);
+        let mut row = Vec::new();
+        seal_as(SECOND_RECORD_FORMAT, &mut row, |row| {
+            row.extend(postcard::to_stdvec(&second).unwrap())
+        });
+        let record = decode_record(GroupId(1), &row).unwrap();
+        assert_eq!((record.born, record.replica, record.parent), (3, 2, None));
+        assert_eq!((record.members, record.start), (members, start));
     }
 
     #[test]

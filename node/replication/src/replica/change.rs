@@ -11,6 +11,7 @@ use super::{Proposed, Replica};
 use crate::driver::DriverError;
 use crate::fate::{Fate, Waiting};
 use crate::members::{ChangeEntry, Changed, MemberChange, Members, MembershipError, ReplicaId, Role};
+use crate::stats::Progress;
 use crate::time::ELECTION_NS;
 
 /// A learner that lacks no more than this many entries has caught up: what a group writes within a round trip or two.
@@ -33,8 +34,14 @@ pub(crate) enum Wish {
 }
 
 impl<S: Storage> Replica<S> {
-    /// Proposes a change, once for each id.
-    pub(crate) fn change_members(&mut self, id: Uuid, change: MemberChange, now: u64) -> Result<Wish, MembershipError> {
+    /// Proposes a change, once for each id; only if the epoch is the expected one.
+    pub(crate) fn change_members(
+        &mut self,
+        id: Uuid,
+        expected: Option<u64>,
+        change: MemberChange,
+        now: u64,
+    ) -> Result<Wish, MembershipError> {
         if let Some(refusal) = self.refusal() {
             return Err(refusal.into());
         }
@@ -45,6 +52,9 @@ impl<S: Storage> Replica<S> {
             return Err(MembershipError::Busy);
         }
         let epoch = self.members.epoch;
+        if let Some(expected) = expected.filter(|expected| *expected != epoch) {
+            return Err(MembershipError::StaleEpoch { expected, epoch });
+        }
         let entry = ChangeEntry { id, epoch, change };
         self.check(&entry, now)?;
         let waiting = self.propose_change(&entry).map_err(|_| Refusal::NotLeader)?;
@@ -113,8 +123,23 @@ impl<S: Storage> Replica<S> {
         Ok(())
     }
 
+    /// At the leader: how far the others are.
+    pub(crate) fn progress(&self, now: u64) -> Vec<Progress> {
+        if !self.is_leader() {
+            return Vec::new();
+        }
+        let others = self.others();
+        let progress = others.map(|replica| Progress {
+            replica,
+            matched: self.driver.matched(replica),
+            alive: self.is_alive(replica, now),
+        });
+        progress.collect()
+    }
+
+    /// While the group rests nobody says anything: it rests because all were alive, and the loss of a store wakes it.
     fn is_alive(&self, replica: ReplicaId, now: u64) -> bool {
-        replica == self.id || now.saturating_sub(self.lease.heard(replica)) < ELECTION_NS
+        replica == self.id || self.resting || now.saturating_sub(self.lease.heard(replica)) < ELECTION_NS
     }
 
     /// A change has been applied to the state.

@@ -177,7 +177,7 @@ impl<S: Storage> Replica<S> {
         }
     }
 
-    fn others(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+    pub(super) fn others(&self) -> impl Iterator<Item = ReplicaId> + '_ {
         let own = self.id;
         let members = self.members.members.iter().map(|member| member.replica);
         members.filter(move |replica| *replica != own)

@@ -17,9 +17,11 @@ mod turn;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use partita_model::key::KeyBytes;
 use partita_model::request::Refusal;
 use partita_partition::descriptor::GroupId;
 use partita_partition::evaluator::{Effect, Evaluator, Sequence};
+use partita_partition::split::SplitRecord;
 use partita_partition::storage::Storage;
 use raft::eraftpb::{Entry, HardState};
 use uuid::Uuid;
@@ -61,6 +63,13 @@ struct Proposed {
     fate: Arc<Fate>,
 }
 
+/// A split on its way.
+struct Splitting {
+    /// Keys from here on leave.
+    key: KeyBytes,
+    fate: Arc<Fate>,
+}
+
 /// Settings of a replica.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -81,6 +90,7 @@ pub(crate) struct Replica<S: Storage> {
     open: VecDeque<Open>,
     proposed: VecDeque<Proposed>,
     in_flight_bytes: usize,
+    splitting: Option<Splitting>,
     /// From the driver, for the next batch.
     unwritten: Vec<LogChange>,
     hard_state: Option<HardState>,
@@ -159,6 +169,7 @@ impl<S: Storage> Replica<S> {
             open: VecDeque::new(),
             proposed: VecDeque::new(),
             in_flight_bytes: 0,
+            splitting: None,
             unwritten: Vec::new(),
             hard_state: None,
             written_vote: (0, 0),
@@ -275,13 +286,19 @@ impl<S: Storage> Replica<S> {
         oldest.map(Fate::wait)
     }
 
+    /// Under which conditions the next request is evaluated.
+    pub(crate) fn evaluated(&self) -> Evaluated {
+        Evaluated {
+            term: self.driver.term(),
+            range_epoch: self.evaluator.descriptor().range_epoch,
+        }
+    }
+
     /// Puts an effect into the open entry.
-    pub(crate) fn push(&mut self, effect: &Effect) -> Waiting {
-        if self.open.back().is_none_or(|open| open.frame.len() >= ENTRY_BYTES) {
-            let evaluated = Evaluated {
-                term: self.driver.term(),
-                range_epoch: self.evaluator.descriptor().range_epoch,
-            };
+    pub(crate) fn push(&mut self, effect: &Effect, evaluated: Evaluated) -> Waiting {
+        let fits =
+            |open: &Open| open.frame.len() < ENTRY_BYTES && !open.frame.is_closed() && open.evaluated == evaluated;
+        if !self.open.back().is_some_and(fits) {
             self.open.push_back(Open {
                 evaluated,
                 frame: FrameBuilder::new(evaluated),
@@ -298,6 +315,52 @@ impl<S: Storage> Replica<S> {
         self.resting = false;
         self.in_flight_bytes += effect.bytes.len();
         open.fate.wait()
+    }
+
+    /// Puts a split into an entry of its own: until that is decided, nobody is answered about the keys behind the cut.
+    pub(crate) fn push_split(&mut self, effect: &Effect, evaluated: Evaluated, split: &SplitRecord) -> Waiting {
+        let fate: Arc<Fate> = Arc::default();
+        self.open.push_back(Open {
+            evaluated,
+            frame: FrameBuilder::split(evaluated, &effect.bytes),
+            first: effect.sequence,
+            last: effect.sequence,
+            fate: Arc::clone(&fate),
+        });
+        self.resting = false;
+        self.in_flight_bytes += effect.bytes.len();
+        self.splitting = Some(Splitting {
+            key: split.key.clone(),
+            fate: Arc::clone(&fate),
+        });
+        fate.wait()
+    }
+
+    /// What a request about these keys waits for: a split that takes some of them away. `None` when there is none.
+    pub(crate) fn held(&self, concerns: impl FnOnce(&KeyBytes) -> bool) -> Option<Waiting> {
+        let split = self.splitting.as_ref().filter(|split| concerns(&split.key))?;
+        (!planted::has(Bug::DepartingNotHeld)).then(|| split.fate.wait())
+    }
+
+    /// Whether a split is on its way.
+    pub(crate) fn is_splitting(&self) -> bool {
+        self.splitting.is_some()
+    }
+
+    /// The last effect that a view has applied which has applied this entry.
+    pub(crate) fn sequence_at(&self, index: u64) -> Sequence {
+        let proposed = self.proposed.iter().take_while(|proposed| proposed.index <= index);
+        let last = proposed.map(|proposed| proposed.last).max().unwrap_or(0);
+        last.max(self.evaluator.sequence_at(index))
+    }
+
+    /// Whether a snapshot is on its way here, or being installed.
+    pub(crate) fn is_receiving(&self) -> bool {
+        self.receiving.is_some() || self.install.is_some() || self.installing
+    }
+
+    fn is_proposed(&self, fate: &Arc<Fate>) -> bool {
+        self.proposed.iter().any(|proposed| Arc::ptr_eq(&proposed.fate, fate))
     }
 
     /// What an answer without an effect waits for: everything evaluated before. `None` when all of it is applied.
@@ -359,6 +422,7 @@ impl<S: Storage> Replica<S> {
         };
         let proposed = self.proposed.drain(..).map(|entry| (entry.fate, unknown.clone()));
         self.fates.extend(proposed);
+        self.splitting = None;
         self.in_flight_bytes = self.open.iter().map(|open| open.frame.effect_bytes()).sum();
         if !planted::has(Bug::OverlayKept) {
             self.evaluator.reset();

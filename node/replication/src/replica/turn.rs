@@ -1,6 +1,7 @@
 //! The log writer's turn: what a replica sends, writes and applies, and what becomes of those who wait.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use partita_model::request::Refusal;
 use partita_partition::descriptor::LogPosition;
@@ -108,6 +109,14 @@ impl<S: Storage> Replica<S> {
                 self.evaluator.discard_from(open.first);
                 self.in_flight_bytes -= bytes;
                 open.fate.decide(Err(Refusal::NotLeader));
+                // A split among them will not be made; the evaluator has forgotten it.
+                if self
+                    .splitting
+                    .as_ref()
+                    .is_some_and(|split| !self.is_proposed(&split.fate))
+                {
+                    self.splitting = None;
+                }
                 for behind in self.open.drain(..) {
                     self.in_flight_bytes -= behind.frame.effect_bytes();
                     behind.fate.decide(Err(Refusal::NotLeader));
@@ -240,7 +249,15 @@ impl<S: Storage> Replica<S> {
             };
             let skip = skipped.iter().find(|skip| skip.0 == proposed.index);
             let fate = skip.map_or(Ok(()), |skip| Err(skip.1.clone()));
+            if self
+                .splitting
+                .as_ref()
+                .is_some_and(|split| Arc::ptr_eq(&split.fate, &proposed.fate))
+            {
+                self.splitting = None;
+            }
             self.fates.push((proposed.fate, fate));
+            self.evaluator.note_entry(proposed.index, proposed.last);
             through = Some(proposed.last);
             self.in_flight_bytes -= proposed.bytes;
         }
@@ -271,15 +288,16 @@ impl<S: Storage> Replica<S> {
             || self.truncate_to.is_some()
     }
 
-    /// The log may be cut up to what is flushed, in the next batch, but for what followers still need. False when there
+    /// The log may be cut up to what is flushed, in the next batch, but for what followers (and, behind `bound`, split-off
+    /// children) still need. False when there
     /// is nothing to cut.
-    pub(crate) fn cut(&mut self, flushed: LogPosition, now: u64) -> bool {
+    pub(crate) fn cut(&mut self, flushed: LogPosition, bound: u64, now: u64) -> bool {
         let mut flushed = flushed;
         if planted::has(Bug::CutPastFlushed) {
             flushed.index = self.applied;
             flushed.term = self.driver.term_at(self.applied).unwrap_or(flushed.term);
         }
-        let index = flushed.index.min(self.needed_behind(now));
+        let index = flushed.index.min(self.needed_behind(now)).min(bound);
         if self.ended || index <= self.driver.truncated().index {
             return false;
         }

@@ -8,13 +8,14 @@ use std::task::{Context, Poll, Waker};
 
 use partita_model::error::ErrorCode;
 use partita_model::request::Refusal;
+use partita_partition::descriptor::GroupId;
 use partita_partition::storage::memory::MemoryStorage;
 use partita_replication::Group;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 
 use crate::history::{Asked, History, Told};
-use crate::table::{self, GROUPS};
+use crate::table::{self, first_group_of};
 
 /// So many keys are asked for: half of them in each table.
 pub const KEYS: usize = 6;
@@ -40,8 +41,8 @@ pub struct Asking {
 }
 
 pub struct Client {
-    /// Whom it takes for the leader of each group.
-    pub leaders: [usize; GROUPS.len()],
+    /// Which group it takes to have each key, and whom for the leader.
+    pub routes: [(GroupId, usize); KEYS],
     pub running: Option<Asking>,
     pub started: u64,
 }
@@ -78,7 +79,7 @@ async fn run(group: Arc<Group<MemoryStorage>>, key: usize, asked: Asked, strong:
 impl Client {
     pub fn new() -> Self {
         Self {
-            leaders: [0; GROUPS.len()],
+            routes: std::array::from_fn(|key| (first_group_of(key), 0)),
             running: None,
             started: 0,
         }

@@ -6,7 +6,6 @@ use rand::Rng as _;
 use rand::rngs::SmallRng;
 
 use crate::event::Event;
-use crate::table::GROUPS;
 use crate::world::{MS, SECOND, World};
 
 #[derive(Default)]
@@ -59,7 +58,8 @@ impl Faults {
             None => true,
         });
         let machines = world.machines.len();
-        let group = GROUPS[world.random.random_range(0..GROUPS.len())];
+        let groups = world.groups();
+        let group = groups[world.random.random_range(0..groups.len())];
         let machine = match world.leader(group) {
             // The leader is where it hurts.
             Some(leader) if world.random.random_ratio(1, 2) => leader,

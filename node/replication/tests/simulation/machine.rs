@@ -12,6 +12,8 @@ use partita_replication::log::memory::{Fault, MemoryLog};
 use partita_replication::{Group, Peers, Store, StoreOptions};
 use uuid::Uuid;
 
+use crate::table::has;
+
 /// Bytes of log kept for followers: little, so that snapshots are needed.
 const FOLLOWER_BYTES_MAX: u64 = 4 << 10;
 /// Rows of a snapshot that travel together: few, so that there are several chunks.
@@ -156,6 +158,13 @@ impl Machine {
 
     pub fn is_up(&self) -> bool {
         self.store.is_some()
+    }
+
+    /// The group here that has a key, as far as is known here.
+    pub fn group_with(&self, key: usize) -> Option<GroupId> {
+        let groups = self.store.as_ref()?.groups();
+        let found = groups.iter().find(|group| has(&group.descriptor(), key));
+        found.map(|group| group.id())
     }
 
     pub fn group(&self, id: GroupId) -> Option<Arc<Group<MemoryStorage>>> {

@@ -6,30 +6,46 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use partita_model::request::Refusal;
-use partita_partition::descriptor::GroupId;
+use partita_partition::descriptor::{GroupId, PartitionDescriptor};
+use partita_partition::split::{SplitAt, SplitDone};
 use partita_partition::storage::memory::MemoryStorage;
 use partita_replication::members::{Changed, Role};
-use partita_replication::{Group, MemberChange, MembershipError};
+use partita_replication::{Group, MemberChange, MembershipError, SplitError, SplitRequest};
 use rand::Rng as _;
 use uuid::Uuid;
 
+use crate::client::KEYS;
 use crate::faults::transfer;
 use crate::machine::uuid_of;
-use crate::table::descriptor;
+use crate::table::{has, key_bytes};
 use crate::world::World;
 
 type Running = Pin<Box<dyn Future<Output = Result<Changed, MembershipError>>>>;
+type Splitting = Pin<Box<dyn Future<Output = Result<SplitDone, SplitError>>>>;
+
+/// Splits of one run, at most.
+const SPLITS_MAX: u64 = 5;
+/// Groups that are split off have numbers from here on.
+const CHILDREN_FROM: u64 = 100;
 
 pub struct Operator {
     /// The group whose replicas it moves.
     pub group: GroupId,
-    voters: usize,
-    handing_over: u32,
+    pub voters: usize,
+    pub handing_over: u32,
     ids: u128,
     /// The id and change that are being made, and the machine that makes them.
     change: Option<(Uuid, MemberChange)>,
     running: Option<(usize, Running)>,
+    /// The split that is being made, and the machine that makes it.
+    split: Option<SplitRequest>,
+    splitting: Option<(usize, Splitting)>,
     pub changes: u64,
+    pub splits: u64,
+}
+
+async fn split(group: Arc<Group<MemoryStorage>>, request: SplitRequest) -> Result<SplitDone, SplitError> {
+    group.split(request).await
 }
 
 async fn change(group: Arc<Group<MemoryStorage>>, id: Uuid, change: MemberChange) -> Result<Changed, MembershipError> {
@@ -46,7 +62,10 @@ impl Operator {
             ids: 0,
             change: None,
             running: None,
+            split: None,
+            splitting: None,
             changes: 0,
+            splits: 0,
         }
     }
 
@@ -55,10 +74,14 @@ impl Operator {
         if self.running.as_ref().is_some_and(|running| running.0 == machine) {
             self.running = None;
         }
+        if self.splitting.as_ref().is_some_and(|splitting| splitting.0 == machine) {
+            self.splitting = None;
+        }
     }
 
     pub fn step(&mut self, world: &mut World) {
         self.admit_and_destroy(world);
+        self.split(world);
         if let Some((machine, running)) = &mut self.running {
             let machine = *machine;
             let mut context = Context::from_waker(Waker::noop());
@@ -93,6 +116,46 @@ impl Operator {
         }
         if let Some((id, wanted)) = self.change {
             self.running = Some((leader, Box::pin(change(group, id, wanted))));
+        }
+    }
+
+    /// Cuts the partition from time to time; asks with the same id until it is known what came of it.
+    fn split(&mut self, world: &mut World) {
+        if let Some((machine, splitting)) = &mut self.splitting {
+            let machine = *machine;
+            let mut context = Context::from_waker(Waker::noop());
+            if let Poll::Ready(result) = splitting.as_mut().poll(&mut context) {
+                self.splitting = None;
+                match result {
+                    Ok(done) => {
+                        assert_eq!(self.split.take().map(|split| split.child), Some(done.child));
+                        self.splits += 1;
+                    }
+                    Err(SplitError::Refused(_) | SplitError::Busy) => {}
+                    Err(SplitError::Fault(_)) => self.split = None,
+                    Err(error @ SplitError::Used(_)) => panic!("{error}"),
+                }
+            }
+            world.after(machine);
+            return;
+        }
+        let awake = |leader: &usize| world.machines[*leader].stopped_until <= world.now;
+        let Some(leader) = world.leader(self.group).filter(awake) else {
+            return;
+        };
+        let Some(group) = world.machines[leader].group(self.group) else {
+            return;
+        };
+        if self.split.is_none() && !world.healing && world.splits < SPLITS_MAX && world.random.random_ratio(1, 12) {
+            world.splits += 1;
+            self.split = Some(SplitRequest {
+                id: Uuid::from_u128(u128::from(world.splits)),
+                at: place(world, &group.descriptor()),
+                child: GroupId(CHILDREN_FROM + world.splits),
+            });
+        }
+        if let Some(request) = self.split.clone() {
+            self.splitting = Some((leader, Box::pin(split(group, request))));
         }
     }
 
@@ -148,7 +211,8 @@ impl Operator {
             let settled = stats.serving > 0 && !members.is_joint();
             match (member, here) {
                 (Some(member), None) => {
-                    drop(store.admit(descriptor(self.group), member.replica));
+                    let descriptor = PartitionDescriptor::clone(&group.descriptor());
+                    drop(store.admit(descriptor, member.replica));
                 }
                 // What was removed has a lower number than those who replaced it: a newer one is not known here yet.
                 (member, Some(here))
@@ -164,4 +228,18 @@ impl Operator {
             world.after(number);
         }
     }
+}
+
+/// Where a partition is to be cut: in its middle, or at one of the clients' keys, or between two of them.
+fn place(world: &mut World, descriptor: &PartitionDescriptor) -> SplitAt {
+    let keys: Vec<_> = (0..KEYS).filter(|key| has(descriptor, *key)).collect();
+    if keys.is_empty() || world.random.random_ratio(1, 4) {
+        return SplitAt::Middle;
+    }
+    let key = key_bytes(keys[world.random.random_range(0..keys.len())]);
+    SplitAt::Key(if world.random.random_ratio(1, 2) {
+        key
+    } else {
+        key.successor()
+    })
 }

@@ -1,30 +1,42 @@
-//! Two tables of one group each, on the same machines, and what clients ask of them.
+//! Two tables of one group each at first, on the same machines, and what clients ask of them.
 
 use std::sync::Arc;
 
 use partita_model::expression::{Condition, Kind, Placeholders};
 use partita_model::item::Item;
-use partita_model::key;
+use partita_model::key::{self, KeyBytes};
 use partita_model::request::{Action, GetRequest, Origin, ReturnValues, WriteRequest};
 use partita_model::schema::{KeyAttribute, KeySchema, ScalarType, SchemaVersion, TableId, TableSchema};
 use partita_model::value::{Value, ValueRef};
 use partita_partition::descriptor::{GroupId, PartitionDescriptor};
 
+/// The first group of each table.
 pub const GROUPS: [GroupId; 2] = [GroupId(7), GroupId(8)];
 
-/// The group that has a key.
-pub fn group_of(key: usize) -> GroupId {
+/// The group that has a key before anything is split.
+pub fn first_group_of(key: usize) -> GroupId {
     GROUPS[key % GROUPS.len()]
 }
 
-/// A group's table: it has the group's number.
-pub fn table_of(group: GroupId) -> TableId {
-    TableId(group.0)
+/// A key's table: it has the number of its first group.
+pub fn table_of(key: usize) -> TableId {
+    TableId(first_group_of(key).0)
+}
+
+/// A key as bytes.
+pub fn key_bytes(key: usize) -> KeyBytes {
+    let schema = schema(first_group_of(key));
+    key::primary(&schema.keys, schema.seed, item(key, None).as_ref()).unwrap()
+}
+
+/// Whether a partition has a key.
+pub fn has(descriptor: &PartitionDescriptor, key: usize) -> bool {
+    descriptor.table == table_of(key) && descriptor.contains(&key_bytes(key))
 }
 
 fn schema(group: GroupId) -> TableSchema {
     TableSchema {
-        id: table_of(group),
+        id: TableId(group.0),
         seed: 7,
         version: SchemaVersion(1),
         name: format!("table-{}", group.0),
@@ -66,11 +78,11 @@ pub fn value_of(item: &Item) -> u64 {
 }
 
 fn write(key: usize, action: Action) -> WriteRequest {
-    let schema = schema(group_of(key));
+    let schema = schema(first_group_of(key));
     WriteRequest {
         table: schema.id,
         schema_version: schema.version,
-        key: key::primary(&schema.keys, schema.seed, item(key, None).as_ref()).unwrap(),
+        key: key_bytes(key),
         action,
         condition: None,
         return_values: ReturnValues::AllOld,

@@ -26,7 +26,7 @@ use crate::invariants::Invariants;
 use crate::machine::{Machine, Sent, Turn};
 use crate::network::Network;
 use crate::operator::Operator;
-use crate::table::{GROUPS, descriptor, group_of};
+use crate::table::{GROUPS, descriptor};
 
 pub const MS: u64 = 1_000_000;
 pub const SECOND: u64 = 1000 * MS;
@@ -47,7 +47,9 @@ pub struct World {
     pub clients: Clients,
     asking: Vec<Client>,
     /// One for each group.
-    operators: Vec<Operator>,
+    pub operators: Vec<Operator>,
+    /// Splits that were asked for.
+    pub splits: u64,
     faults: Faults,
     pub invariants: Invariants,
     pub healing: bool,
@@ -74,6 +76,7 @@ pub struct Summary {
     pub snapshots: u64,
     pub changes: u64,
     pub rests: u64,
+    pub splits: u64,
 }
 
 impl World {
@@ -95,6 +98,7 @@ impl World {
                 .iter()
                 .map(|group| Operator::new(*group, voters, random.random_range(0..12)))
                 .collect(),
+            splits: 0,
             invariants: Invariants::new(faults.clocks_lie),
             faults,
             healing: false,
@@ -201,9 +205,10 @@ impl World {
             }
             Event::Blink { machine } => {
                 if self.machines[machine].is_up() && !self.healing {
-                    for leader in GROUPS
-                        .iter()
-                        .filter_map(|group| self.leader(*group))
+                    for leader in self
+                        .groups()
+                        .into_iter()
+                        .filter_map(|group| self.leader(group))
                         .collect::<Vec<_>>()
                     {
                         self.network.separate(leader, machine);
@@ -214,6 +219,7 @@ impl World {
                 }
             }
             Event::Operator => {
+                self.discover();
                 let mut operators = std::mem::take(&mut self.operators);
                 for operator in &mut operators {
                     operator.step(self);
@@ -364,11 +370,11 @@ impl World {
         }
         if client.running.is_none() && self.now >= self.quiet_until {
             let key = self.random.random_range(0..KEYS);
-            let leader = &mut client.leaders[key % GROUPS.len()];
+            let (group, mut machine) = client.routes[key];
             if self.random.random_ratio(self.wandering, 20) {
-                *leader = self.random.random_range(0..self.machines.len());
+                machine = self.random.random_range(0..self.machines.len());
+                client.routes[key].1 = machine;
             }
-            let machine = *leader;
             let stopped = self.machines[machine].stopped_until;
             if stopped > self.now {
                 // What was sent there waits, and is the first that it finds.
@@ -376,14 +382,14 @@ impl World {
                 self.at(stopped - self.now, Event::Client { client: number });
                 return;
             }
-            match self.machines[machine].group(group_of(key)) {
+            match self.machines[machine].group(group) {
                 Some(group) => {
                     let reading = if number < OBSERVERS { 97 } else { self.reading };
                     let (clients, random) = (&mut self.clients, &mut self.random);
                     client.ask((machine, key), group, reading, clients, self.now, random);
                     self.look(&mut client);
                 }
-                None => *leader = self.random.random_range(0..self.machines.len()),
+                None => client.routes[key] = self.look_around(key, group),
             }
             self.after(machine);
         }
@@ -401,14 +407,42 @@ impl World {
             return;
         };
         if client.poll(&mut self.clients, self.now) && self.clients.refused.contains(&number) {
-            let hint = self.machines[machine].group(group_of(key)).and_then(|group| {
+            // A node that refuses says what it knows of the table.
+            let (group, _) = client.routes[key];
+            let group = self.machines[machine].group_with(key).unwrap_or(group);
+            let hint = self.machines[machine].group(group).and_then(|group| {
                 let stats = group.stats();
                 let member = stats.members.member(stats.leads).copied()?;
                 self.machines.iter().position(|machine| machine.uuid == member.store)
             });
-            client.leaders[key % GROUPS.len()] = hint
-                .filter(|_| self.random.random_ratio(4, 5))
-                .unwrap_or_else(|| self.random.random_range(0..self.machines.len()));
+            client.routes[key] = match hint.filter(|_| self.random.random_ratio(4, 5)) {
+                Some(leader) => (group, leader),
+                None => self.look_around(key, group),
+            };
+        }
+    }
+
+    /// Asks some machine which group has a key.
+    fn look_around(&mut self, key: usize, group: GroupId) -> (GroupId, usize) {
+        let machine = self.random.random_range(0..self.machines.len());
+        (self.machines[machine].group_with(key).unwrap_or(group), machine)
+    }
+
+    /// All groups that were seen.
+    pub fn groups(&self) -> Vec<GroupId> {
+        self.operators.iter().map(|operator| operator.group).collect()
+    }
+
+    /// Children that are born have an operator, too.
+    fn discover(&mut self) {
+        let (voters, handing_over) = (self.operators[0].voters, self.operators[0].handing_over);
+        for machine in &self.machines {
+            let groups = machine.store.iter().flat_map(|store| store.groups());
+            for group in groups.map(|group| group.id()) {
+                if !self.operators.iter().any(|operator| operator.group == group) {
+                    self.operators.push(Operator::new(group, voters, handing_over));
+                }
+            }
         }
     }
 
@@ -461,6 +495,7 @@ impl World {
             snapshots: self.invariants.snapshots(),
             changes: self.operators.iter().map(|operator| operator.changes).sum(),
             rests: self.invariants.rests,
+            splits: self.operators.iter().map(|operator| operator.splits).sum(),
         })
     }
 
@@ -485,6 +520,7 @@ impl Summary {
         self.snapshots += other.snapshots;
         self.changes += other.changes;
         self.rests += other.rests;
+        self.splits += other.splits;
     }
 }
 

@@ -128,6 +128,7 @@ fn entry(namespace: &str, mut record: Record, partitions: &[&Partition], before:
         account: record.account.clone(),
         record,
         hosts,
+        replicas: BTreeMap::new(),
     }
 }
 

@@ -5,22 +5,48 @@ use std::fmt::Display;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use partita_model::admin;
+use partita_model::admin::{self, ProblemCode, StoreAddress};
 use partita_model::request::Refusal;
+use partita_replication::MembershipError;
 
 /// A refusal.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
-    message: String,
+    body: Box<admin::Problem>,
 }
 
 impl Problem {
     fn new(status: StatusCode, message: impl Display) -> Self {
+        let body = admin::Problem {
+            message: message.to_string(),
+            code: None,
+            leader: None,
+        };
         Self {
             status,
-            message: message.to_string(),
+            body: Box::new(body),
         }
+    }
+
+    /// For programs: what kind of refusal it is.
+    pub fn with(mut self, code: ProblemCode) -> Self {
+        self.body.code = Some(code);
+        self
+    }
+
+    /// The call has to go to the leader.
+    pub fn not_leader(leader: Option<StoreAddress>) -> Self {
+        let message = match &leader {
+            Some(leader) => format!(
+                "another replica leads the group: that on store {} ({})",
+                leader.store, leader.address
+            ),
+            None => "nobody is known to lead the group at the moment".to_owned(),
+        };
+        let mut problem = Self::conflict(message).with(ProblemCode::NotLeader);
+        problem.body.leader = leader;
+        problem
     }
 
     /// The request makes no sense.
@@ -69,11 +95,28 @@ impl From<Refusal> for Problem {
     }
 }
 
+impl From<MembershipError> for Problem {
+    fn from(error: MembershipError) -> Self {
+        let code = match &error {
+            MembershipError::Refused(Refusal::NotLeader) => return Self::not_leader(None),
+            MembershipError::Refused(refusal) => return refusal.clone().into(),
+            MembershipError::StaleEpoch { .. } => ProblemCode::StaleEpoch,
+            MembershipError::Busy => ProblemCode::Busy,
+            MembershipError::NoSuchMember(_) => ProblemCode::NoSuchMember,
+            MembershipError::StoreTaken => ProblemCode::StoreTaken,
+            MembershipError::Leads => ProblemCode::Leads,
+            MembershipError::Behind { .. } => ProblemCode::Behind,
+            MembershipError::QuorumLost { .. } => ProblemCode::QuorumLost,
+        };
+        Self::conflict(error.to_string()).with(code)
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self { status, message } = self;
-        // A string in a struct always has a JSON form.
-        let body = serde_json::to_string(&admin::Problem { message }).unwrap_or_default();
+        let Self { status, body } = self;
+        // Strings in a struct always have a JSON form.
+        let body = serde_json::to_string(&body).unwrap_or_default();
         (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
     }
 }

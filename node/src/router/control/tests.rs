@@ -33,7 +33,8 @@ struct Router {
 
 /// A directory that knows nothing, and stays like that.
 fn directory() -> Arc<Directory> {
-    Directory::follow_location(&Location::File("/nonexistent/directory.json".into()), None).unwrap()
+    let nowhere = Location::File("/nonexistent/directory.json".into());
+    Directory::follow_location(&nowhere, None, None).unwrap().unwrap()
 }
 
 impl Router {

@@ -2,11 +2,12 @@
 //!
 //! Labels are tables, indexes and partitions: there are as many series as the store has of those.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use partita_model::admin::Used;
 use partita_model::capacity::{HalfUnits, UnitKind};
 use partita_model::partition::GroupId;
+use partita_model::schema::IndexId;
 use serde_json::{Value, json};
 
 use super::Admission;
@@ -45,16 +46,20 @@ impl Admission {
         json!({"keys": keys})
     }
 
-    /// What a partition has served here since the process began.
-    pub fn used(&self, group: GroupId) -> Used {
-        let Some(meter) = self.meters.read().get(&group).map(Arc::clone) else {
-            return Used::default();
-        };
-        Used {
-            read_half_units: meter.counted(UnitKind::Read).used_half_units,
-            write_half_units: meter.counted(UnitKind::Write).used_half_units,
-            index_half_units: meter.index_half_units(),
-        }
+    /// What requests to a partition have used since the process started.
+    pub fn used_half_units(&self, group: GroupId, kind: UnitKind) -> u64 {
+        let meters = self.meters.read();
+        meters
+            .get(&group)
+            .map_or(0, |meter| meter.counted(kind).used_half_units)
+    }
+
+    /// What writes to a partition have used of global indexes since the process started.
+    pub fn index_half_units(&self, group: GroupId) -> BTreeMap<IndexId, u64> {
+        let meters = self.meters.read();
+        meters
+            .get(&group)
+            .map_or_else(BTreeMap::new, |meter| meter.index_half_units())
     }
 
     /// Appends everything that is counted, of the partitions that are `there`.

@@ -354,6 +354,10 @@ impl IndexTarget for Admitted {
         IndexTarget::deliver(&self.group, batch).await
     }
 
+    async fn close(&self, sources: Vec<(GroupId, u64)>) -> Result<(), Undelivered> {
+        IndexTarget::close(&self.group, sources).await
+    }
+
     async fn position(&self, source: GroupId) -> Result<Option<Delivered>, Undelivered> {
         IndexTarget::position(&self.group, source).await
     }

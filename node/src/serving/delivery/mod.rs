@@ -29,6 +29,8 @@ pub trait IndexTarget: Clone + Send + Sync + 'static {
     fn id(&self) -> GroupId;
     /// Delivers a batch; durable and visible on return.
     fn deliver(&self, batch: IndexBatch) -> impl Future<Output = Result<CommandReply, Undelivered>> + Send;
+    /// Takes nothing any more that these sources sent before this range epoch of theirs.
+    fn close(&self, sources: Vec<(GroupId, u64)>) -> impl Future<Output = Result<(), Undelivered>> + Send;
     /// How far this source has been delivered there.
     fn position(&self, source: GroupId) -> impl Future<Output = Result<Option<Delivered>, Undelivered>> + Send;
 }
@@ -40,6 +42,11 @@ impl IndexTarget for Arc<Group> {
 
     async fn deliver(&self, batch: IndexBatch) -> Result<CommandReply, Undelivered> {
         Ok(self.command(Command::Deliver(batch)).await?)
+    }
+
+    async fn close(&self, sources: Vec<(GroupId, u64)>) -> Result<(), Undelivered> {
+        self.command(Command::Close(sources)).await?;
+        Ok(())
     }
 
     async fn position(&self, source: GroupId) -> Result<Option<Delivered>, Undelivered> {

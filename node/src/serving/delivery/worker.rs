@@ -14,7 +14,7 @@
 //! a row of an index that the schema has waits until the directory knows where it belongs; only rows of indexes that
 //! the schema does not have any more are skipped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use futures::future::try_join_all;
 use partita_model::request::Refusal;
 use partita_model::schema::TableSchema;
 use partita_partition::change::ChangeRecord;
-use partita_partition::command::{Command, CommandReply, IndexBatch, IndexRow};
+use partita_partition::command::{Command, CommandReply, IndexBatch, IndexRow, Session};
 use partita_partition::descriptor::{GroupId, ItemTime, LogPosition};
 use partita_replication::Group;
 use tokio::sync::watch;
@@ -60,6 +60,9 @@ pub(super) struct Worker<T: IndexTarget> {
     groups: watch::Receiver<u64>,
     /// Everything up to here has been delivered.
     cursor: ItemTime,
+    /// Partitions that had some of the source's items before, and the index partitions that have been told so.
+    ancestors: Vec<(GroupId, u64)>,
+    closed: HashSet<GroupId>,
     /// What each index partition has recorded.
     positions: HashMap<GroupId, ItemTime>,
     /// Rounds that delivered something since the last trim.
@@ -78,6 +81,8 @@ impl<T: IndexTarget> Worker<T> {
             deliveries,
             source,
             cursor: ItemTime::default(),
+            ancestors: Vec::new(),
+            closed: HashSet::new(),
             positions: HashMap::new(),
             untrimmed_rounds: 0,
             failing: None,
@@ -160,6 +165,8 @@ impl<T: IndexTarget> Worker<T> {
 
     /// Begins behind what every index partition has.
     async fn start(&mut self) -> Result<(), Undelivered> {
+        self.ancestors = self.source.lineage().await?.ancestors;
+        self.closed.clear();
         let mut slowest = None;
         for target in self.targets()? {
             let position = self.position(&target).await?;
@@ -185,6 +192,8 @@ impl<T: IndexTarget> Worker<T> {
         // Both are taken before the log is read: what is applied by then is in what is read, what is applied later
         // wakes this worker again.
         self.applied.mark_unchanged();
+        // Before the log is read: whatever splits the source later does so in another session.
+        let session = session(&self.source);
         let clock = self.source.stats().counters.clock;
         let records = self
             .source
@@ -194,7 +203,7 @@ impl<T: IndexTarget> Worker<T> {
             self.advance(clock);
             return Ok(false);
         };
-        self.deliver(records, last).await?;
+        self.deliver(records, session, last).await?;
         self.untrimmed_rounds += 1;
         self.advance(last);
         Ok(true)
@@ -212,7 +221,12 @@ impl<T: IndexTarget> Worker<T> {
         });
     }
 
-    async fn deliver(&mut self, records: Vec<ChangeRecord>, through: ItemTime) -> Result<(), Undelivered> {
+    async fn deliver(
+        &mut self,
+        records: Vec<ChangeRecord>,
+        session: Session,
+        through: ItemTime,
+    ) -> Result<(), Undelivered> {
         // The schema is read after the log: an index that a record is about is in it, unless it has been removed since.
         let schema = self.schema()?;
         let route = self.deliveries.directory.route(schema.id);
@@ -235,18 +249,24 @@ impl<T: IndexTarget> Worker<T> {
                 batch.1.push(row);
             }
         }
-        self.send(batches.into_values(), through).await
+        self.send(batches.into_values(), session, through).await
     }
 
     /// Sends batches to index partitions, all at once.
     async fn send(
         &mut self,
         batches: impl Iterator<Item = (T, Vec<IndexRow>)>,
+        session: Session,
         through: ItemTime,
     ) -> Result<(), Undelivered> {
-        let session = session(&self.source);
         let source = self.source.id();
+        let (ancestors, closed) = (&self.ancestors, &self.closed);
         let sent = batches.map(|(target, rows)| async move {
+            // Other partitions had some of these items before, and the tail of their log is here now: nothing that they
+            // sent by then may come behind what is delivered from here.
+            if !ancestors.is_empty() && !closed.contains(&target.id()) {
+                target.close(ancestors.clone()).await?;
+            }
             let batch = IndexBatch {
                 source,
                 session,
@@ -259,6 +279,7 @@ impl<T: IndexTarget> Worker<T> {
             }
         });
         for target in try_join_all(sent).await? {
+            self.closed.insert(target);
             self.positions.insert(target, through);
         }
         Ok(())
@@ -267,6 +288,7 @@ impl<T: IndexTarget> Worker<T> {
     /// Forgets what everybody has.
     async fn trim(&mut self) -> Result<(), Undelivered> {
         self.untrimmed_rounds = 0;
+        let session = session(&self.source);
         let oldest_kept = match self.schema()?.stream {
             Some(_) => ItemTime::from_ms((self.deliveries.now_ms)().saturating_sub(STREAM_RETENTION_MS)),
             None => ItemTime(u64::MAX),
@@ -281,7 +303,7 @@ impl<T: IndexTarget> Worker<T> {
                 behind.push((target, Vec::new()));
             }
         }
-        self.send(behind.into_iter(), self.cursor).await?;
+        self.send(behind.into_iter(), session, self.cursor).await?;
         self.source.command(Command::TrimChanges { through }).await?;
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! 2. [`reconcile`] makes the tables what the manifests say, and notes what it refuses;
 //! 3. [`watch`] does both again whenever a file changes.
 
-mod folder;
+pub mod folder;
 mod reconcile;
 mod watch;
 

@@ -12,13 +12,13 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use partita_partition::descriptor::GroupId;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use partita_tls::Stream;
 use tokio::sync::{Notify, Semaphore, oneshot};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::{CallError, Cause, ClientOptions, Counts};
 use crate::frame::{FrameError, Kind, MESSAGE_BYTES_MAX};
@@ -27,10 +27,21 @@ use crate::operation::Operation;
 use crate::outbox::Outbox;
 use crate::protocol::Welcome;
 
+/// What a connection begins with.
+pub struct Opened {
+    /// The bytes' way.
+    pub stream: Stream,
+    /// Which of this process's certificates it was opened with.
+    pub generation: u64,
+    /// For how long the peer's certificate is valid.
+    pub valid_for: Option<Duration>,
+}
+
 /// What callers and the connection's task share.
 #[derive(Debug)]
 pub struct Connection {
     version: u16,
+    generation: u64,
     counts: Arc<Counts>,
     state: Mutex<State>,
     /// There is something to send, or to leave.
@@ -80,7 +91,7 @@ impl Connection {
     /// Starts the task of a connection that has been greeted.
     pub fn start(
         address: &str,
-        stream: TcpStream,
+        opened: Opened,
         welcome: &Welcome,
         options: &Arc<ClientOptions>,
         counts: Arc<Counts>,
@@ -89,6 +100,7 @@ impl Connection {
         counts.connections.add(1);
         let connection = Arc::new(Self {
             version: welcome.version,
+            generation: opened.generation,
             counts,
             state: Mutex::new(State {
                 outbox: Outbox::default(),
@@ -101,14 +113,20 @@ impl Connection {
             open: AtomicBool::new(true),
             load: AtomicUsize::new(0),
         });
-        let driver = Driver::new(Arc::clone(&connection), Arc::clone(options), address.to_owned());
-        tokio::spawn(driver.run(stream));
+        let mut driver = Driver::new(Arc::clone(&connection), Arc::clone(options), address.to_owned());
+        driver.leave_at = opened.valid_for.and_then(|valid| Instant::now().checked_add(valid));
+        tokio::spawn(driver.run(opened.stream));
         connection
     }
 
     /// Whether it still takes requests.
     pub fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
+    }
+
+    /// Which of this process's certificates it was opened with.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Calls in flight or waiting to be sent.
@@ -280,6 +298,8 @@ struct Driver {
     /// The next request's id at the last tick, and ticks since it changed.
     last_id: u64,
     idle_periods: u32,
+    /// When the peer's certificate expires.
+    leave_at: Option<Instant>,
 }
 
 impl Driver {
@@ -296,10 +316,11 @@ impl Driver {
             silent_periods: 0,
             last_id: 0,
             idle_periods: 0,
+            leave_at: None,
         }
     }
 
-    async fn run(mut self, mut stream: TcpStream) {
+    async fn run(mut self, mut stream: Stream) {
         let end = match self.converse(&mut stream).await {
             Err(end) => end,
             Ok(never) => match never {},
@@ -322,21 +343,24 @@ impl Driver {
         self.connection.end(Cause::Closed(reason), self.written);
     }
 
-    async fn converse(&mut self, stream: &mut TcpStream) -> Result<std::convert::Infallible, End> {
+    async fn converse(&mut self, stream: &mut Stream) -> Result<std::convert::Infallible, End> {
         let (mut reader, mut writer) = stream.split();
         let connection = Arc::clone(&self.connection);
         let mut tick = self.ticks();
+        let mut unflushed = false;
         loop {
             if self.at == self.writing.len() && self.take() {
                 return Err(End::Unused);
             }
             tokio::select! {
                 biased;
-                written = writer.write(&self.writing[self.at..]), if self.at < self.writing.len() => {
+                written = writer.push(&self.writing[self.at..]), if self.at < self.writing.len() || unflushed => {
                     let written = written.map_err(End::Peer)?;
                     self.at += written;
                     self.written += written as u64;
                     connection.counts.bytes_out.add(written as u64);
+                    // What TLS has taken may wait in its buffer; a push of nothing is what lets go of it.
+                    unflushed = written > 0 && writer.buffers();
                 }
                 read = self.inbox.read(&mut reader) => {
                     let read = read.map_err(End::Peer)?;
@@ -399,9 +423,14 @@ impl Driver {
                 }
                 Kind::Pong => {}
                 Kind::GoAway => leave = true,
-                kind @ (Kind::Hello | Kind::Welcome | Kind::Reject | Kind::Request | Kind::Cancel | Kind::Ping) => {
-                    return Err(FrameError::Unexpected(kind));
-                }
+                kind @ (Kind::Hello
+                | Kind::Welcome
+                | Kind::Reject
+                | Kind::Request
+                | Kind::Cancel
+                | Kind::Ping
+                | Kind::Letters
+                | Kind::Addresses) => return Err(FrameError::Unexpected(kind)),
             }
         }
         drop(state);
@@ -422,6 +451,14 @@ impl Driver {
                 return Err(End::Silent);
             }
             state.outbox.push_empty(Kind::Ping, 0);
+        }
+        if state.life == Life::Open && self.leave_at.is_some_and(|at| at <= Instant::now()) {
+            tracing::info!(
+                address = self.address,
+                "the peer's certificate has expired: another connection is opened"
+            );
+            state.life = Life::Leaving { told: false };
+            self.connection.close_places();
         }
         let idle = state.pending.is_empty() && state.next_id == self.last_id;
         self.last_id = state.next_id;

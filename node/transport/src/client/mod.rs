@@ -7,7 +7,7 @@
 
 mod connection;
 mod error;
-mod pool;
+pub(crate) mod pool;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -18,11 +18,12 @@ use partita_model::request::{GetReply, GetRequest, PageReply, PageRequest, Write
 use partita_model::schema::TableId;
 use partita_partition::command::{Command, CommandReply, Delivered};
 use partita_partition::descriptor::{GroupId, PartitionDescriptor};
+use partita_tls::{Current, Mutual};
 use tokio::time::{Instant, timeout_at};
 
 pub use self::error::{CallError, Cause};
 use self::pool::Pool;
-use crate::operation::{Answer, GroupStats, Operation, Reply};
+use crate::operation::{Answer, GroupLeader, GroupStats, Operation, Reply};
 use crate::protocol::Identity;
 use crate::stats::{ClientStats, Count};
 
@@ -35,6 +36,8 @@ const UNSENT_ATTEMPTS_MAX: u32 = 3;
 pub struct ClientOptions {
     /// Who calls.
     pub identity: Identity,
+    /// The certificates of mutual TLS; without, connections are plain.
+    pub tls: Option<Current<Mutual>>,
     /// Connections to one peer. More than one, so that both ends can use more than one core.
     pub connections_max: usize,
     /// Requests in flight on one connection; further calls wait. The peer may ask for fewer.
@@ -65,6 +68,7 @@ impl ClientOptions {
     pub fn new(identity: Identity) -> Self {
         Self {
             identity,
+            tls: None,
             connections_max: 4,
             in_flight_max: 512,
             spread_from: 64,
@@ -95,7 +99,7 @@ struct Shared {
 
 /// What is counted.
 #[derive(Debug, Default)]
-struct Counts {
+pub(crate) struct Counts {
     connections: Count,
     connections_opened: Count,
     connections_failed: Count,
@@ -287,6 +291,14 @@ impl Peer {
             other => Err(mismatch(&other)),
         }
     }
+
+    /// Who leads the group, as far as this peer knows. Answered from memory.
+    pub async fn leader(&self, group: GroupId, patience: Duration) -> Result<GroupLeader, CallError> {
+        match self.call_within(group, Operation::Leader, patience).await? {
+            Answer::Leader(reply) => Ok(reply),
+            other => Err(mismatch(&other)),
+        }
+    }
 }
 
 /// The peer answered another question.
@@ -299,6 +311,7 @@ fn mismatch(answer: &Answer) -> CallError {
         Answer::Position(_) => "Position",
         Answer::Stats(_) => "Stats",
         Answer::Describe(_) => "Describe",
+        Answer::Leader(_) => "Leader",
     };
     CallError::Lost(Cause::Unreadable(format!("an answer to {name}").into()))
 }

@@ -5,15 +5,18 @@
 //!    name is looked up anew (a pod that was replaced has another address), then the handshake.
 //! 3. After a failure the next attempt waits, longer each time. Attempts are only made while somebody calls.
 //! 4. A call without a connection follows the attempts as long as it has patience. A peer that says no ends the wait.
+//! 5. When this process's certificates have been replaced, a connection with the new ones is opened, and takes over from all
+//!    that were opened with the old ones.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use partita_tls::{Current, Mutual, Role, Stream};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::connection::Connection;
+use super::connection::{Connection, Opened};
 use super::{Cause, ClientOptions, Counts};
 use crate::protocol::{self, HandshakeError, Hello, Welcome};
 
@@ -100,9 +103,10 @@ impl Pool {
             .min_by_key(|connection| connection.load());
         let best = best.map(Arc::clone);
         let busy = best.as_ref().is_none_or(|c| c.load() >= self.options.spread_from);
-        if busy && !state.connecting {
+        let old = best.as_ref().is_some_and(|c| c.generation() != self.generation());
+        if (busy || old) && !state.connecting {
             state.connections.retain(|connection| connection.is_open());
-            if state.connections.len() < self.options.connections_max {
+            if old || state.connections.len() < self.options.connections_max {
                 state.connecting = true;
                 let not_before = state.retry_at;
                 tokio::spawn(Arc::clone(self).open(not_before));
@@ -122,12 +126,19 @@ impl Pool {
             Err(_) => Err(HandshakeError::Timeout(limit)),
         };
         let cause = match outcome {
-            Ok((stream, welcome)) => {
+            Ok((opened, welcome)) => {
                 tracing::debug!(address = self.address, peer = welcome.name, "connected");
                 self.counts.connections_opened.add(1);
                 let connection =
-                    Connection::start(&self.address, stream, &welcome, &self.options, Arc::clone(&self.counts));
+                    Connection::start(&self.address, opened, &welcome, &self.options, Arc::clone(&self.counts));
                 let mut state = self.state.lock();
+                for older in state
+                    .connections
+                    .iter()
+                    .filter(|c| c.generation() != connection.generation())
+                {
+                    older.leave();
+                }
                 state.connections.push(connection);
                 state.failures = 0;
                 state.retry_at = None;
@@ -154,13 +165,45 @@ impl Pool {
         self.attempts.send_replace(cause);
     }
 
-    async fn connect(&self) -> Result<(TcpStream, Welcome), HandshakeError> {
-        let mut stream = TcpStream::connect(&self.address).await?;
-        // Without it a short request waits for the acknowledgement of the one before.
-        stream.set_nodelay(true)?;
-        let welcome = protocol::greet(&mut stream, &Hello::of(&self.options.identity)).await?;
-        Ok((stream, welcome))
+    async fn connect(&self) -> Result<(Opened, Welcome), HandshakeError> {
+        let hello = Hello::of(&self.options.identity);
+        dial(&self.address, &hello, self.options.tls.as_ref()).await
     }
+
+    /// Counts the certificates that this process has had.
+    fn generation(&self) -> u64 {
+        self.options.tls.as_ref().map_or(0, Current::generation)
+    }
+}
+
+/// Opens a connection to a replica, and greets.
+pub async fn dial(
+    address: &str,
+    hello: &Hello,
+    tls: Option<&Current<Mutual>>,
+) -> Result<(Opened, Welcome), HandshakeError> {
+    let stream = TcpStream::connect(address).await?;
+    // Without it a short message waits for the acknowledgement of the one before.
+    stream.set_nodelay(true)?;
+    let mut opened = match tls {
+        None => Opened {
+            stream: Stream::Plain(stream),
+            generation: 0,
+            valid_for: None,
+        },
+        Some(tls) => {
+            let generation = tls.generation();
+            let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+            let (stream, peer) = tls.latest().connect(host, stream, &[Role::Replica]).await?;
+            Opened {
+                stream: stream.into(),
+                generation,
+                valid_for: Some(peer.valid_for),
+            }
+        }
+    };
+    let welcome = protocol::greet(&mut opened.stream, hello).await?;
+    Ok((opened, welcome))
 }
 
 impl Drop for Pool {

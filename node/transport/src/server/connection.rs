@@ -10,31 +10,92 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures::future::{AbortHandle, Abortable, Aborted, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use partita_partition::descriptor::GroupId;
-use tokio::io::AsyncWriteExt;
+use partita_tls::{Mutual, Role, Stream};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use uuid::Uuid;
 
 use super::{Service, Shared};
 use crate::frame::{FrameError, Kind, MESSAGE_BYTES_MAX};
 use crate::inbox::Inbox;
+use crate::letters::KnownAddress;
 use crate::operation::{Operation, Reason, Refused, Reply};
 use crate::outbox::{Outbox, PushError};
-use crate::protocol::{self, HandshakeError};
+use crate::protocol::{self, HandshakeError, StoreIdentity, VERSION_LETTERS, Welcomed};
 
-/// The server's half of the handshake: who it is. A connection for which there is no place is told so.
-pub async fn greet(stream: &mut TcpStream, shared: &Shared, full: Option<&String>) -> Result<String, HandshakeError> {
-    let limits = &shared.limits;
-    let requests_max = u32::try_from(limits.requests_max).unwrap_or(u32::MAX);
-    let greeting = protocol::welcome(stream, &shared.identity, shared.versions, requests_max, full);
-    match timeout(limits.handshake_time_max, greeting).await {
-        Ok(greeted) => greeted.map(|(_, peer)| peer),
-        Err(_) => Err(HandshakeError::Timeout(limits.handshake_time_max)),
+/// What a peer is told that speaks our protocol as it is.
+const ONLY_TLS: &str = "only mutual TLS is spoken here: the peer was started without --peer-tls";
+
+/// A peer that has been greeted.
+pub struct Greeted {
+    /// The bytes' way.
+    pub stream: Stream,
+    /// Who it is, and what was agreed on.
+    pub welcomed: Welcomed,
+    /// For how long its certificate is valid.
+    pub valid_for: Option<Duration>,
+}
+
+/// The server's half of the handshakes: who it is. A connection for which there is no place is told so.
+pub async fn greet<S: Service>(
+    stream: TcpStream,
+    shared: &Shared,
+    service: &S,
+    tls: Option<&Mutual>,
+    full: Option<&String>,
+) -> Result<Greeted, HandshakeError> {
+    let limit = shared.limits.handshake_time_max;
+    match timeout(limit, welcome(stream, shared, service, tls, full)).await {
+        Ok(greeted) => greeted,
+        Err(_) => Err(HandshakeError::Timeout(limit)),
     }
+}
+
+async fn welcome<S: Service>(
+    stream: TcpStream,
+    shared: &Shared,
+    service: &S,
+    tls: Option<&Mutual>,
+    full: Option<&String>,
+) -> Result<Greeted, HandshakeError> {
+    let requests_max = u32::try_from(shared.limits.requests_max).unwrap_or(u32::MAX);
+    let (mut stream, known) = match tls {
+        None => (Stream::Plain(stream), None),
+        Some(tls) => {
+            let accepted = match tls.accept(stream, &[Role::Router, Role::Replica]).await {
+                Err(partita_tls::HandshakeError::Plain(mut stream)) => {
+                    protocol::turn_away(&mut stream, ONLY_TLS).await?;
+                    return Err(HandshakeError::Plain);
+                }
+                accepted => accepted?,
+            };
+            (Stream::from(accepted.stream), Some(accepted.peer))
+        }
+    };
+    let known = match known.transpose() {
+        Ok(known) => known,
+        Err(stranger) => {
+            protocol::turn_away(&mut stream, &stranger.to_string()).await?;
+            return Err(stranger.into());
+        }
+    };
+    let meet = |store: &StoreIdentity| service.meet(store);
+    let mut welcomed =
+        protocol::welcome(&mut stream, &shared.identity, shared.versions, requests_max, full, meet).await?;
+    if let Some(known) = &known {
+        welcomed.peer = format!("{} as {}", welcomed.peer, known.name);
+    }
+    Ok(Greeted {
+        stream,
+        welcomed,
+        valid_for: known.map(|known| known.valid_for),
+    })
 }
 
 /// What a request that waits becomes: its id, its bytes, its reply.
@@ -54,6 +115,8 @@ pub struct Connection<'a, S> {
     shared: &'a Shared,
     service: &'a S,
     peer: &'a str,
+    /// The store that may send letters here.
+    store: Option<Uuid>,
     inbox: Inbox,
     outbox: Outbox,
     /// Taken from the outbox and being written, from `at` on.
@@ -71,11 +134,13 @@ pub struct Connection<'a, S> {
 
 impl<'a, S: Service> Connection<'a, S> {
     /// A connection on which nothing has been said.
-    pub fn new(shared: &'a Shared, service: &'a S, peer: &'a str) -> Self {
+    pub fn new(shared: &'a Shared, service: &'a S, welcomed: &'a Welcomed) -> Self {
+        let store = welcomed.store.as_ref().map(|store| store.uuid);
         Self {
             shared,
             service,
-            peer,
+            peer: &welcomed.peer,
+            store: store.filter(|_| welcomed.version >= VERSION_LETTERS),
             inbox: Inbox::new(shared.limits.message_bytes_max),
             outbox: Outbox::default(),
             writing: Vec::new(),
@@ -89,7 +154,7 @@ impl<'a, S: Service> Connection<'a, S> {
     }
 
     /// Serves until one of both ends it.
-    pub async fn run(mut self, mut stream: TcpStream, stopped: &mut watch::Receiver<bool>) {
+    pub async fn run(mut self, mut stream: Stream, stopped: &mut watch::Receiver<bool>) {
         let Err(end) = self.converse(&mut stream, stopped).await;
         let peer = self.peer;
         match end {
@@ -105,12 +170,13 @@ impl<'a, S: Service> Connection<'a, S> {
 
     async fn converse(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         stopped: &mut watch::Receiver<bool>,
     ) -> Result<std::convert::Infallible, End> {
         let (mut reader, mut writer) = stream.split();
         let mut tick = self.ticks();
         let mut leaving = false;
+        let mut unflushed = false;
         loop {
             self.start_requests().await.map_err(End::Frame)?;
             while let Some(Some(ended)) = self.running.next().now_or_never() {
@@ -126,10 +192,12 @@ impl<'a, S: Service> Connection<'a, S> {
             let room = self.has_room();
             tokio::select! {
                 biased;
-                written = writer.write(&self.writing[self.at..]), if self.at < self.writing.len() => {
+                written = writer.push(&self.writing[self.at..]), if self.at < self.writing.len() || unflushed => {
                     let written = written.map_err(End::Peer)?;
                     self.at += written;
                     self.shared.counts.bytes_out.add(written as u64);
+                    // What TLS has taken may wait in its buffer; a push of nothing is what lets go of it.
+                    unflushed = written > 0 && writer.buffers();
                 }
                 Some(ended) = self.running.next(), if !self.running.is_empty() => self.finish(ended),
                 read = self.inbox.read(&mut reader), if room => {
@@ -191,6 +259,14 @@ impl<'a, S: Service> Connection<'a, S> {
                 }
                 Kind::Ping => self.outbox.push_empty(Kind::Pong, id),
                 Kind::GoAway => self.finished = true,
+                kind @ (Kind::Letters | Kind::Addresses) => {
+                    let from = self.store.ok_or(FrameError::Unexpected(kind))?;
+                    let taken = match kind {
+                        Kind::Letters => self.service.letters(from, &message.payload),
+                        _ => addresses(&message.payload).map(|known| self.service.addresses(known)),
+                    };
+                    taken.map_err(FrameError::Letters)?;
+                }
                 kind @ (Kind::Hello | Kind::Welcome | Kind::Reject | Kind::Answer | Kind::Pong) => {
                     return Err(FrameError::Unexpected(kind));
                 }
@@ -259,6 +335,10 @@ impl<S> Drop for Connection<'_, S> {
     fn drop(&mut self) {
         self.shared.counts.in_flight.sub(self.running.len() as u64);
     }
+}
+
+fn addresses(payload: &[u8]) -> Result<Vec<KnownAddress>, String> {
+    postcard::from_bytes(payload).map_err(|error| error.to_string())
 }
 
 fn unreadable(error: &postcard::Error) -> Refused {

@@ -14,14 +14,18 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use parking_lot::Mutex;
 use partita_partition::descriptor::GroupId;
+use partita_tls::{Current, Mutual};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
+use uuid::Uuid;
 
+use crate::letters::KnownAddress;
 use crate::operation::{Operation, Reply};
-use crate::protocol::{Identity, Versions};
+use crate::protocol::{Identity, StoreIdentity, Versions};
 use crate::stats::{Count, ServerStats};
 
 /// How long to wait after a failed accept: the usual reason, no file descriptors, goes away when others close.
@@ -34,6 +38,19 @@ pub trait Service: Send + Sync + 'static {
     /// Answers one operation. The future is polled on its connection's task, so it must not block; what is ready at
     /// once costs no task. It is dropped when the caller cancels or its connection ends.
     fn call(&self, group: GroupId, operation: Operation) -> impl Future<Output = Reply> + Send;
+
+    /// Whether a store may come: the reason if not.
+    fn meet(&self, _store: &StoreIdentity) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Takes letters of another store's replicas; an error closes its connection. It must not block.
+    fn letters(&self, _from: Uuid, _letters: &[u8]) -> Result<(), String> {
+        Err("this process has no replicas".to_owned())
+    }
+
+    /// Hears where another store knows stores to be.
+    fn addresses(&self, _known: Vec<KnownAddress>) {}
 }
 
 /// What a server takes on.
@@ -57,6 +74,8 @@ pub struct Limits {
     pub silence_max: Duration,
     /// How long connections may go on after the stop.
     pub drain_time_max: Duration,
+    /// How long connections may go on that were opened with certificates that have been replaced since.
+    pub old_certificates_time_max: Duration,
 }
 
 impl Default for Limits {
@@ -71,6 +90,8 @@ impl Default for Limits {
             answer_bytes_max: 8 << 20,
             silence_max: Duration::from_secs(30),
             drain_time_max: Duration::from_secs(10),
+            // Long enough that not all peers come back at once, short enough for whoever replaced a stolen key.
+            old_certificates_time_max: Duration::from_secs(10 * 60),
         }
     }
 }
@@ -79,6 +100,7 @@ impl Default for Limits {
 #[derive(Debug, Clone)]
 pub struct Server {
     shared: Arc<Shared>,
+    tls: Option<Current<Mutual>>,
 }
 
 #[derive(Debug)]
@@ -122,7 +144,13 @@ impl Server {
                 counts: Counts::default(),
                 peers: Mutex::default(),
             }),
+            tls: None,
         }
+    }
+
+    /// With mutual TLS, if there are certificates: then whoever does not speak it is refused.
+    pub fn with_tls(self, tls: Option<Current<Mutual>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// What has been counted.
@@ -189,7 +217,7 @@ impl Server {
     /// One connection, from its handshake to its end.
     async fn connection<S: Service>(
         self,
-        mut stream: TcpStream,
+        stream: TcpStream,
         from: SocketAddr,
         service: Arc<S>,
         mut stopped: watch::Receiver<bool>,
@@ -199,15 +227,26 @@ impl Server {
         let _ = stream.set_nodelay(true);
         shared.counts.connections_accepted.add(1);
         let place = shared.enter(from.ip());
+        let (tls, replaced) = match &self.tls {
+            Some(tls) => (Some(tls.latest()), tls.replaced().boxed()),
+            None => (None, std::future::pending().boxed()),
+        };
         let greeted = tokio::select! {
-            greeted = connection::greet(&mut stream, shared, place.as_ref().err()) => greeted,
+            greeted = connection::greet(stream, shared, &*service, tls.as_deref(), place.as_ref().err()) => greeted,
             // Somebody who has not yet been welcomed has asked for nothing.
             _ = stopped.wait_for(|stopped| *stopped) => return,
         };
         match greeted {
-            Ok(peer) => {
-                let connection = connection::Connection::new(shared, &*service, &peer);
-                connection.run(stream, &mut stopped).await;
+            Ok(greeted) => {
+                let connection = connection::Connection::new(shared, &*service, &greeted.welcomed);
+                let (leave, mut left) = watch::channel(false);
+                let outlived = shared.outlived(greeted.valid_for, replaced);
+                tokio::select! {
+                    () = connection.run(greeted.stream, &mut left) => {}
+                    () = leaving(leave, stopped, outlived, shared.limits.drain_time_max) => {
+                        tracing::warn!(peer = greeted.welcomed.peer, "a connection is closed: the peer holds on to old certificates");
+                    }
+                }
             }
             Err(error) => {
                 shared.counts.connections_refused.add(1);
@@ -215,6 +254,28 @@ impl Server {
             }
         }
     }
+}
+
+/// Tells a connection to leave at the stop, or when it has outlived its certificates; then, when it should have left.
+async fn leaving(
+    leave: watch::Sender<bool>,
+    mut stopped: watch::Receiver<bool>,
+    outlived: impl Future<Output = ()>,
+    drain: Duration,
+) {
+    let stopped = async { stopped.wait_for(|stopped| *stopped).await.is_ok() };
+    let told = tokio::select! {
+        told = stopped => told,
+        () = outlived => {
+            leave.send_replace(true);
+            return tokio::time::sleep(drain).await;
+        }
+    };
+    if told {
+        leave.send_replace(true);
+    }
+    // Whoever stops the server has an eye on how long this takes.
+    std::future::pending().await
 }
 
 /// A panic of the service ends its connection, and must not go unseen.
@@ -225,6 +286,20 @@ fn note(ended: &Result<(), JoinError>) {
 }
 
 impl Shared {
+    /// Waits until a connection should be another one: our certificate was replaced a while ago, or the peer's has expired.
+    async fn outlived(&self, valid_for: Option<Duration>, replaced: impl Future<Output = ()>) {
+        let expired = async {
+            match valid_for {
+                Some(left) => tokio::time::sleep(left).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = expired => {}
+            () = replaced => tokio::time::sleep(self.limits.old_certificates_time_max).await,
+        }
+    }
+
     /// Takes a place for a connection; the reason if there is none.
     fn enter(&self, ip: IpAddr) -> Result<Place<'_>, String> {
         let mut peers = self.peers.lock();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use partita_partition::descriptor::GroupId;
+use partita_tls::{Current, Mutual};
 use partita_transport::frame::{HEADER_BYTES, Header, Kind};
 use partita_transport::protocol::{self, Hello, Versions};
 use partita_transport::{
@@ -58,9 +59,19 @@ impl Node {
     }
 
     pub async fn at(address: &str, service: Scripted, limits: Limits, versions: Versions) -> Self {
+        Self::secured(address, service, limits, versions, None).await
+    }
+
+    pub async fn secured(
+        address: &str,
+        service: Scripted,
+        limits: Limits,
+        versions: Versions,
+        tls: Option<Current<Mutual>>,
+    ) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let server = Server::with_versions(Identity::new(Role::Replica, "node"), limits, versions);
+        let server = Server::with_versions(Identity::new(Role::Replica, "node"), limits, versions).with_tls(tls);
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = server.clone();
         let serving = tokio::spawn(async move {
@@ -106,7 +117,7 @@ pub fn client() -> Client {
 }
 
 /// Waits for a condition.
-pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let met = async {
         while !condition() {
             tokio::task::yield_now().await;
@@ -138,7 +149,7 @@ impl Raw {
     pub async fn accept(listener: &TcpListener) -> Self {
         let (mut stream, _) = within(listener.accept()).await.unwrap();
         let us = Identity::new(Role::Replica, "raw");
-        protocol::welcome(&mut stream, &us, Versions::OURS, 1000, None)
+        protocol::welcome(&mut stream, &us, Versions::OURS, 1000, None, |_| Ok(()))
             .await
             .unwrap();
         Self(stream)

@@ -1,10 +1,10 @@
-//! The encodings of version 1 are a contract between releases: `golden/version1.txt` freezes them. A line that fails
+//! The encodings are a contract between releases: `golden/messages.txt` freezes them. A line that fails
 //! here is a change that a running cluster would not survive; `partita_transport::protocol` says how to make it.
 //! Until the first release, `UPDATE_GOLDEN=1` may write the file anew.
 
 use crate::samples::calls;
 
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transport/golden/version1.txt");
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transport/golden/messages.txt");
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -40,7 +40,7 @@ async fn without_a_common_version_both_are_told_why() {
         panic!("another cause")
     };
     assert!(reason.contains("router \"client\""), "{reason}");
-    assert!(reason.contains("speaks versions 1 to 1 of the protocol"), "{reason}");
+    assert!(reason.contains("speaks versions 1 to 2 of the protocol"), "{reason}");
     assert!(
         reason.contains("speaks 7 to 9: upgrade the older one first"),
         "{reason}"
@@ -60,6 +60,7 @@ async fn a_newer_peer_with_more_to_say_is_understood() {
     let mut hello = Hello::of(&Identity::new(Role::Router, "from the future"));
     hello.versions.last = 50;
     let mut body = postcard::to_stdvec(&hello).unwrap();
+    body.extend(postcard::to_stdvec(&hello.particulars).unwrap());
     body.extend_from_slice(b"a field that is not known yet");
     let mut stream = TcpStream::connect(&node.address).await.unwrap();
     stream.write_all(&greeting(Kind::Hello, &body)).await.unwrap();
@@ -84,6 +85,7 @@ async fn a_server_that_chooses_a_version_nobody_offered_is_left() {
             requests_max: 1,
             name: "odd".to_owned(),
             software: "0".to_owned(),
+            particulars: protocol::Particulars::default(),
         };
         let bytes = greeting(Kind::Welcome, &postcard::to_stdvec(&welcome).unwrap());
         stream.write_all(&bytes).await.unwrap();

@@ -9,6 +9,8 @@ mod failures;
 mod golden;
 mod handshake;
 mod hostile;
+mod letters;
 mod round_trip;
 mod samples;
 mod stopping;
+mod tls;

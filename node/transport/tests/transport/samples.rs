@@ -17,7 +17,7 @@ use partita_model::value::Value;
 use partita_partition::command::{Command, CommandReply, Delivered, IndexBatch, IndexRow, RowChange, Session};
 use partita_partition::descriptor::{GroupId, ItemTime, LogPosition, PartitionDescriptor};
 use partita_partition::reader::{Counters, LocalCount};
-use partita_transport::{Answer, GroupStats, Operation, Reason, Refused, Reply};
+use partita_transport::{Answer, GroupLeader, GroupStats, Operation, Reason, Refused, Reply};
 
 pub fn item(bytes: usize) -> Item {
     let (key, text) = (Value::string("key"), Value::string(&"x".repeat(bytes)));
@@ -248,6 +248,16 @@ pub fn calls() -> Vec<(&'static str, Operation, Reply)> {
             "nowhere",
             Operation::Stats,
             refused(Reason::UnknownGroup, vec![descriptor()]),
+        ),
+        (
+            "leader",
+            Operation::Leader,
+            Ok(Answer::Leader(GroupLeader {
+                term: 3,
+                leads: false,
+                leader: Some("a:1".to_owned()),
+                members: vec!["a:1".to_owned(), "b:1".to_owned()],
+            })),
         ),
         (
             "corrupt",

@@ -41,9 +41,9 @@ async fn minute(world: &mut World, writes: u64, index_writes: u64) {
                 .groups
                 .iter_mut()
                 .find(|state| state.descriptor.group == group.descriptor.group);
-            let used = &mut state.unwrap().used;
-            used.write_half_units += writes * 2 * 60;
-            *used.index_half_units.entry(index).or_default() += index_writes * 2 * 60;
+            let load = &mut state.unwrap().load;
+            load.write_half_units += writes * 2 * 60;
+            *load.index_half_units.entry(index).or_default() += index_writes * 2 * 60;
         });
     }
     world.later(MINUTE_MS);

@@ -3,6 +3,8 @@
 
 use std::collections::HashSet;
 
+use partita_partition::descriptor::GroupId;
+
 use crate::client::KEYS;
 use crate::history::{Asked, History, Told};
 use crate::table;
@@ -14,8 +16,12 @@ pub fn check(world: &World, clocks_lie: bool) -> Result<(), String> {
     };
     let refused: HashSet<usize> = world.clients.refused.clone();
     for key in 0..KEYS {
-        let group = table::group_of(key);
-        if let Some(leader) = world.leader(group)
+        let leads = |group: &GroupId| {
+            let leader = world.leader(*group)?;
+            let descriptor = world.machines[leader].group(*group)?.descriptor();
+            table::has(&descriptor, key).then_some((*group, leader))
+        };
+        if let Some((group, leader)) = world.groups().iter().find_map(leads)
             && let Some(group) = world.machines[leader].group(group)
         {
             let read = history.begin(key, Asked::Swap(None), world.now);

@@ -1,6 +1,7 @@
 //! What must be true at every moment, and at the end: one file each.
 
 mod applied_entries;
+mod counters;
 mod election_safety;
 mod epochs;
 mod equal_replicas;
@@ -9,6 +10,7 @@ mod linearizability;
 mod log_matching;
 mod one_effect;
 mod progress;
+mod ranges;
 
 use partita_partition::descriptor::GroupId;
 use partita_replication::stats::GroupStats;
@@ -17,7 +19,7 @@ use self::applied_entries::AppliedEntries;
 use self::election_safety::ElectionSafety;
 use self::epochs::Epochs;
 use self::log_matching::LogMatching;
-use crate::table::GROUPS;
+use self::ranges::Ranges;
 use crate::world::World;
 
 #[derive(Default)]
@@ -38,6 +40,7 @@ struct OfGroup {
     applied_entries: AppliedEntries,
     log_matching: LogMatching,
     epochs: Epochs,
+    ranges: Ranges,
     rested: bool,
 }
 
@@ -48,7 +51,6 @@ impl Invariants {
     pub fn new(clocks_lie: bool) -> Self {
         Self {
             clocks_lie,
-            groups: GROUPS.map(OfGroup::new).into(),
             ..Self::default()
         }
     }
@@ -68,6 +70,12 @@ impl Invariants {
     /// After an event, at this machine (or at any).
     pub fn check(&mut self, world: &World, machine: Option<usize>) -> Result<(), String> {
         self.checks += 1;
+        for number in 0..world.machines.len() {
+            if machine.is_none_or(|machine| machine == number) {
+                self.discover(world, number);
+                ranges::check_machine(&world.machines[number])?;
+            }
+        }
         for of_group in &mut self.groups {
             for number in 0..world.machines.len() {
                 if machine.is_none_or(|machine| machine == number)
@@ -86,14 +94,30 @@ impl Invariants {
         Ok(())
     }
 
+    /// Groups that are split off are looked at, too.
+    fn discover(&mut self, world: &World, number: usize) {
+        let groups = world.machines[number].store.iter().flat_map(|store| store.groups());
+        for group in groups {
+            if !self.groups.iter().any(|known| known.id == group.id()) {
+                self.groups.push(OfGroup::new(group.id()));
+            }
+        }
+    }
+
     /// At the end, when everything has been repaired for a while.
     pub fn finish(&mut self, world: &World) -> Result<(), String> {
         linearizability::check(world, self.clocks_lie)?;
         progress::check(world, self.acknowledged_at_healing)?;
+        ranges::cover(world)?;
+        one_effect::check(
+            self.groups
+                .iter()
+                .map(|of_group| (of_group.id, &of_group.applied_entries)),
+        )?;
         for of_group in &mut self.groups {
             of_group.log_matching.check(world, of_group.id)?;
-            one_effect::check(&of_group.applied_entries)?;
             equal_replicas::check(world, of_group.id)?;
+            counters::check(world, of_group.id)?;
         }
         Ok(())
     }
@@ -107,6 +131,7 @@ impl OfGroup {
             applied_entries: AppliedEntries::default(),
             log_matching: LogMatching::default(),
             epochs: Epochs::default(),
+            ranges: Ranges::default(),
             rested: false,
         }
     }
@@ -117,6 +142,9 @@ impl OfGroup {
         self.election_safety.check(number, stats)?;
         self.epochs.check(world, number, stats)?;
         self.applied_entries.check(machine, self.id, stats)?;
+        if let Some(group) = machine.group(self.id) {
+            self.ranges.check(number, stats.applied.index, &group.descriptor())?;
+        }
         let changed = stats.serving > 0 && std::mem::replace(&mut self.rested, stats.resting) != stats.resting;
         Ok(changed && stats.resting)
     }

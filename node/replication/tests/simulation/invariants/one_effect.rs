@@ -2,16 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use partita_partition::descriptor::GroupId;
+
 use super::applied_entries::AppliedEntries;
 
-pub fn check(applied: &AppliedEntries) -> Result<(), String> {
-    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
-    for (index, (_, content)) in &applied.entries {
-        for marker in markers(content) {
-            if let Some(before) = seen.insert(marker.clone(), *index)
-                && before != *index
-            {
-                return Err(format!("{marker} was written by entry {before} and by entry {index}"));
+pub fn check<'a>(groups: impl Iterator<Item = (GroupId, &'a AppliedEntries)>) -> Result<(), String> {
+    let mut seen: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for (group, applied) in groups {
+        for (index, (_, content)) in &applied.entries {
+            for marker in markers(content) {
+                let here = (group.0, *index);
+                if let Some(before) = seen.insert(marker.clone(), here)
+                    && before != here
+                {
+                    return Err(format!(
+                        "{marker} was written twice, by (group, entry) {before:?} and {here:?}"
+                    ));
+                }
             }
         }
     }

@@ -1,6 +1,5 @@
 //! Once everything is repaired, clients are answered: many of them.
 
-use crate::table::GROUPS;
 use crate::world::World;
 
 /// Four clients ask every few milliseconds, for ten seconds.
@@ -14,7 +13,12 @@ pub fn check(world: &World, before: u64) -> Result<(), String> {
     let states: Vec<String> = world
         .machines
         .iter()
-        .flat_map(|machine| GROUPS.map(|group| (machine.number, machine.group(group))))
+        .flat_map(|machine| {
+            world
+                .groups()
+                .into_iter()
+                .map(|group| (machine.number, machine.group(group)))
+        })
         .map(|(number, group)| match group {
             Some(group) => format!("  {number}: {:?}", group.stats()),
             None => format!("  {number}: no replica"),

@@ -1,0 +1,223 @@
+//! What a command prints: columns for people, or JSON.
+
+use partita_model::admin::{Changed, Drain, GroupState, MemberRole, StoreState};
+use partita_model::partition::{PartitionDescriptor, PartitionKind};
+use serde_json::{Value, json};
+
+use super::fleet::{Fleet, Group};
+use super::shown;
+use crate::cli::Output;
+
+/// Digits of a key's bytes that a column shows.
+const KEY_DIGITS: usize = 16;
+
+/// Prints one answer.
+pub struct Printer {
+    output: Output,
+}
+
+impl Printer {
+    pub fn new(output: Output) -> Self {
+        Self { output }
+    }
+
+    pub fn stores(&self, fleet: &Fleet) -> anyhow::Result<()> {
+        let mut rows = vec![row([
+            "STORE", "ADDRESS", "ADMIN", "VERSION", "GROUPS", "LEADS", "DRAINING",
+        ])];
+        for node in &fleet.nodes {
+            let StoreState {
+                uuid,
+                version,
+                address,
+                draining,
+                groups,
+                ..
+            } = &node.state;
+            let leads = groups.iter().filter(|group| group.leader).count();
+            rows.push(row([
+                uuid,
+                address,
+                node.admin.address(),
+                version,
+                &groups.len().to_string(),
+                &leads.to_string(),
+                if *draining { "yes" } else { "no" },
+            ]));
+        }
+        for (address, _) in &fleet.silent {
+            rows.push(row(["?", "?", address, "?", "?", "?", "?"]));
+        }
+        let states: Vec<&StoreState> = fleet.nodes.iter().map(|node| &node.state).collect();
+        self.print(&rows, &json!(states))
+    }
+
+    pub fn groups(&self, fleet: &Fleet) -> anyhow::Result<()> {
+        let groups = fleet.groups();
+        let mut rows = vec![row([
+            "GROUP", "TABLE", "FROM", "TO", "LEADER", "VOTERS", "TERM", "APPLIED", "ITEMS", "BYTES",
+        ])];
+        for (id, Group { state, .. }) in &groups {
+            let replication = &state.replication;
+            let voters = replication
+                .members
+                .iter()
+                .filter(|member| member.role == MemberRole::Voter);
+            rows.push(row([
+                &shown(*id),
+                &holds(&state.descriptor),
+                &key(Some(&state.descriptor.start)),
+                &key(state.descriptor.end.as_ref()),
+                &leader(state),
+                &voters.count().to_string(),
+                &state.term.to_string(),
+                &state.applied.to_string(),
+                &state.sizes.items.to_string(),
+                &state.sizes.bytes.to_string(),
+            ]));
+        }
+        let states: Vec<&GroupState> = groups.values().map(|group| group.state).collect();
+        self.print(&rows, &json!(states))
+    }
+
+    pub fn group(&self, group: &Group<'_>) -> anyhow::Result<()> {
+        self.state(group.state)
+    }
+
+    /// One group, with its members.
+    pub fn state(&self, state: &GroupState) -> anyhow::Result<()> {
+        let replication = &state.replication;
+        if self.output == Output::Table {
+            println!(
+                "group       {} of {}",
+                shown(state.descriptor.group),
+                holds(&state.descriptor)
+            );
+            println!(
+                "range       {} to {}",
+                key(Some(&state.descriptor.start)),
+                key(state.descriptor.end.as_ref())
+            );
+            println!(
+                "epochs      range {}, membership {}",
+                state.descriptor.range_epoch, replication.membership_epoch
+            );
+            println!(
+                "log         term {}, committed {}, applied {}, flushed {}",
+                state.term, replication.committed, state.applied, replication.flushed
+            );
+            println!("holds       {} items, {} bytes", state.sizes.items, state.sizes.bytes);
+            if replication.joint {
+                println!("            a replacement is on its way");
+            }
+        }
+        let mut rows = vec![row(["REPLICA", "ROLE", "STORE", "ADDRESS", "HAS", "ALIVE"])];
+        for member in &replication.members {
+            let role = match member.role {
+                MemberRole::Voter if Some(member.replica) == replication.leader => "leader",
+                MemberRole::Voter => "voter",
+                MemberRole::Learner => "learner",
+                MemberRole::Leaving => "leaving",
+            };
+            let alive = member.alive.map_or("?", |alive| if alive { "yes" } else { "no" });
+            rows.push(row([
+                &member.replica.to_string(),
+                role,
+                &member.store,
+                member.address.as_deref().unwrap_or("?"),
+                &member.matched.map_or("?".to_owned(), |matched| matched.to_string()),
+                alive,
+            ]));
+        }
+        self.print(&rows, &json!(state))
+    }
+
+    pub fn changed(&self, changed: &Changed) -> anyhow::Result<()> {
+        match self.output {
+            Output::Json => self.print(&[], &json!(changed)),
+            Output::Table => self.state(&changed.group),
+        }
+    }
+
+    pub fn drain(&self, drain: &Drain) -> anyhow::Result<()> {
+        let leads: Vec<String> = drain.leads.iter().map(|group| shown(*group)).collect();
+        if self.output == Output::Table {
+            match (drain.draining, leads.is_empty()) {
+                (false, _) => println!("the store may lead again"),
+                (true, true) => println!("the store leads nothing that another could"),
+                (true, false) => println!("the store still leads, and goes on giving away: {}", leads.join(" ")),
+            }
+            return Ok(());
+        }
+        self.print(&[], &json!(drain))
+    }
+
+    fn print(&self, rows: &[Vec<String>], value: &Value) -> anyhow::Result<()> {
+        match self.output {
+            Output::Json => println!("{}", serde_json::to_string_pretty(value)?),
+            Output::Table => print!("{}", columns(rows)),
+        }
+        Ok(())
+    }
+}
+
+fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+/// Rows in columns as wide as what stands in them.
+fn columns(rows: &[Vec<String>]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max();
+    let widths: Vec<usize> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        format!("{}\n", line.trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+fn holds(descriptor: &PartitionDescriptor) -> String {
+    match &descriptor.kind {
+        PartitionKind::Table(schema) => schema.name.clone(),
+        PartitionKind::Index { index, base, .. } => format!("{} of {:016x}", index.name, base.0),
+    }
+}
+
+fn key(key: Option<&partita_model::key::KeyBytes>) -> String {
+    match key {
+        None => "-".to_owned(),
+        Some(key) if key.0.is_empty() => "-".to_owned(),
+        Some(key) => {
+            let digits = hex::encode(&key.0);
+            match digits.len() > KEY_DIGITS {
+                true => format!("{}…", &digits[..KEY_DIGITS]),
+                false => digits,
+            }
+        }
+    }
+}
+
+fn leader(state: &GroupState) -> String {
+    let replication = &state.replication;
+    let leads = replication
+        .members
+        .iter()
+        .find(|member| Some(member.replica) == replication.leader);
+    match leads {
+        Some(member) => member.address.clone().unwrap_or_else(|| member.store.clone()),
+        None => "none".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_what_is_in_them() {
+        let rows = [row(["A", "LONG", "C"]), row(["value", "x", ""])];
+        assert_eq!(columns(&rows), "A      LONG  C\nvalue  x\n");
+    }
+}

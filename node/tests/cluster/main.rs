@@ -1,0 +1,20 @@
+//! Groups of several replicas as processes: leaders that are killed, members that change, calls that make no sense.
+
+#![allow(clippy::unwrap_used)]
+
+mod failover;
+mod members;
+#[path = "../replica/node.rs"]
+#[allow(dead_code)] // The replica's own tests use the rest.
+mod node;
+mod routed;
+#[path = "../router/router.rs"]
+#[allow(dead_code)]
+mod router;
+#[path = "../shared/mod.rs"]
+#[allow(dead_code)]
+mod shared;
+#[path = "../replica/table.rs"]
+#[allow(dead_code)]
+mod table;
+mod trio;
