@@ -1,4 +1,5 @@
 //! `partita plan`, as people and programs call it.
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
