@@ -3,8 +3,7 @@
 use anyhow::{Context, bail};
 use futures::future::BoxFuture;
 use partita_gateway::http::{Connection, Secure};
-use partita_tls::{Current, Files, HandshakeError, Https, Mutual, Role, Status};
-use tokio::io::AsyncWriteExt;
+use partita_tls::{Current, Files, HandshakeError, Https, Mutual, Role, Status, turn_away};
 use tokio::net::TcpStream;
 
 use crate::admin::exposition::family;
@@ -53,9 +52,8 @@ impl Secure for Secured {
         Box::pin(async move {
             match self.0.latest().accept(stream).await {
                 Ok(stream) => Some(Box::new(stream) as Box<dyn Connection>),
-                Err(HandshakeError::Plain(mut stream)) => {
-                    // It has gone away, or it reads this.
-                    let _ = stream.write_all(PLAIN).await;
+                Err(HandshakeError::Plain(stream)) => {
+                    turn_away(stream, PLAIN).await;
                     None
                 }
                 Err(error) => {

@@ -11,8 +11,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use partita_tls::{Current, HandshakeError, Mutual, Role, Stream};
-use tokio::io::AsyncWriteExt;
+use partita_tls::{Current, HandshakeError, Mutual, Role, Stream, turn_away};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -68,9 +67,9 @@ async fn connection(
 ) -> Result<(), HandshakeError> {
     let (latest, replaced) = (tls.latest(), tls.replaced());
     let accepted = match timeout(HANDSHAKE_MAX, latest.accept(stream, roles)).await {
-        Ok(Err(HandshakeError::Plain(mut stream))) => {
-            stream.write_all(PLAIN).await?;
-            return Err(HandshakeError::Plain(stream));
+        Ok(Err(HandshakeError::Plain(stream))) => {
+            turn_away(stream, PLAIN).await;
+            return Ok(());
         }
         Ok(accepted) => accepted?,
         Err(_) => return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),

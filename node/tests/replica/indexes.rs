@@ -1,6 +1,7 @@
 //! Deliveries to global indexes: in the same store, in another process, with a directory that lags behind, after kills.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use partita_model::partition::PartitionDescriptor;
 use partita_model::table::record::Record;
@@ -38,7 +39,11 @@ async fn rows(record: &Record, places: &[(&Node, &[PartitionDescriptor])]) -> (u
     let (mut all, mut red) = (0, BTreeSet::new());
     for (node, partitions) in places {
         for partition in *partitions {
-            let page = scan_index(record, record.global[0].id);
+            let mut page = scan_index(record, record.global[0].id);
+            page.range = (
+                Bound::Included(partition.start.clone()),
+                partition.end.clone().map_or(Bound::Unbounded, Bound::Excluded),
+            );
             let page = node.peer().page(partition.group, page).await.unwrap();
             all += page.items.len();
             red.extend(

@@ -171,7 +171,7 @@ fn a_folder_that_cannot_be_used_is_refused_at_the_start() {
         (
             Path::new("/nowhere"),
             file.as_str(),
-            "--peer-tls: /nowhere/tls.crt: No such file",
+            "--peer-tls: /nowhere/ca.crt: No such file",
         ),
         (
             &router,

@@ -23,7 +23,7 @@ pub use certificate::Certificate;
 pub use connector::Connector;
 pub use files::{Files, Pem, Unusable};
 pub use https::Https;
-pub use mutual::{Accepted, HandshakeError, Mutual, Stranger};
+pub use mutual::{Accepted, HandshakeError, Mutual, Stranger, turn_away};
 pub use name::{DOMAIN, Name, Role};
 pub use reload::{Current, Loaded, Status};
 pub use stream::{ReadHalf, Stream, WriteHalf};

@@ -167,7 +167,14 @@ pub(crate) async fn speaks_tls(stream: TcpStream) -> Result<TcpStream, Handshake
     }
 }
 
-/// Lets a peer read the alert that it was sent.
+/// Tells a peer that does not speak TLS so, in its own language; ends the connection once it has had time to read that.
+pub async fn turn_away(mut stream: TcpStream, words: &[u8]) {
+    if stream.write_all(words).await.is_ok() {
+        linger(stream).await;
+    }
+}
+
+/// Lets a peer read what it was sent: a connection that is closed with something unread takes that away from it.
 pub(crate) async fn linger(mut stream: TcpStream) {
     let unread = async {
         stream.shutdown().await?;
