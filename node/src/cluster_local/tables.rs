@@ -113,8 +113,10 @@ impl Tables {
 
     /// The tables, with their partitions.
     pub fn listed(&self) -> String {
-        let one =
-            |(name, entry): (&String, &Entry)| format!("{name} ({} partitions)", descriptors(&entry.record).len());
+        let one = |(name, entry): (&String, &Entry)| match descriptors(&entry.record).len() {
+            1 => format!("{name} (1 partition)"),
+            count => format!("{name} ({count} partitions)"),
+        };
         let all: Vec<String> = self.entries.iter().map(one).collect();
         match all.is_empty() {
             true => "none: the folder declares none".to_owned(),

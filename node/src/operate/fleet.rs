@@ -52,8 +52,9 @@ impl Fleet {
                 Err(error) => fleet.silent.push((admin.address().to_owned(), error.to_string())),
             }
         }
-        for (address, reason) in &fleet.silent {
-            eprintln!("{address} does not answer: {reason}");
+        for (_, reason) in &fleet.silent {
+            // It begins with the address.
+            eprintln!("no answer from {reason}");
         }
         if fleet.nodes.is_empty() {
             bail!("none of the nodes answers (--nodes, or PARTITA_NODES)");

@@ -1,7 +1,10 @@
 //! What a command prints: columns for people, or JSON.
 
+use std::collections::BTreeMap;
+
 use partita_model::admin::{Changed, Drain, GroupState, MemberRole, StoreState};
 use partita_model::partition::{PartitionDescriptor, PartitionKind};
+use partita_model::schema::TableId;
 use serde_json::{Value, json};
 
 use super::fleet::{Fleet, Group};
@@ -57,6 +60,11 @@ impl Printer {
         let mut rows = vec![row([
             "GROUP", "TABLE", "FROM", "TO", "LEADER", "VOTERS", "TERM", "APPLIED", "ITEMS", "BYTES",
         ])];
+        let table_names: BTreeMap<TableId, &str> = groups
+            .values()
+            .filter_map(|group| group.state.descriptor.schema())
+            .map(|schema| (schema.id, schema.name.as_str()))
+            .collect();
         for (id, Group { state, .. }) in &groups {
             let replication = &state.replication;
             let voters = replication
@@ -65,7 +73,7 @@ impl Printer {
                 .filter(|member| member.role == MemberRole::Voter);
             rows.push(row([
                 &shown(*id),
-                &holds(&state.descriptor),
+                &holds(&state.descriptor, &table_names),
                 &key(Some(&state.descriptor.start)),
                 &key(state.descriptor.end.as_ref()),
                 &leader(state),
@@ -91,7 +99,7 @@ impl Printer {
             println!(
                 "group       {} of {}",
                 shown(state.descriptor.group),
-                holds(&state.descriptor)
+                holds(&state.descriptor, &BTreeMap::new())
             );
             println!(
                 "range       {} to {}",
@@ -178,10 +186,14 @@ fn columns(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
-fn holds(descriptor: &PartitionDescriptor) -> String {
+/// The table, or the index and the table that it is of: by its name, if that is known.
+fn holds(descriptor: &PartitionDescriptor, table_names: &BTreeMap<TableId, &str>) -> String {
     match &descriptor.kind {
         PartitionKind::Table(schema) => schema.name.clone(),
-        PartitionKind::Index { index, base, .. } => format!("{} of {:016x}", index.name, base.0),
+        PartitionKind::Index { index, base, .. } => match table_names.get(base) {
+            Some(table) => format!("{} of {table}", index.name),
+            None => format!("{} of {:016x}", index.name, base.0),
+        },
     }
 }
 

@@ -13,6 +13,11 @@ use partita_replication::{Group, Store};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+/// How long one attempt takes at most: what is in flight is applied within an election timeout, and the other one elected
+/// within a second, or it is not handed over.
+const ONE_ATTEMPT: Duration = Duration::from_nanos(2 * ELECTION_NS);
+/// A group that nobody has taken over by then stays. A stop of the process waits for so long at most.
+const GIVE_AWAY_MAX: Duration = Duration::from_nanos(6 * ELECTION_NS);
 /// Between two looks at what a draining store leads: elections take longer.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -21,12 +26,18 @@ pub async fn hand_over(store: &Store) {
     join_all(led(store).into_iter().map(give_away)).await;
 }
 
+/// A voter that was asked and did not take over may have been slow: whoever is ahead then is asked again.
 async fn give_away(group: Arc<Group>) {
     let mut leadership = group.leadership();
-    if group.hand_over() {
-        let over = leadership.wait_for(|now| now.serving == 0);
-        let _ = timeout(Duration::from_nanos(ELECTION_NS), over).await;
-    }
+    let given = async {
+        while group.hand_over() {
+            let over = leadership.wait_for(|now| now.serving == 0);
+            if timeout(ONE_ATTEMPT, over).await.is_ok() {
+                return;
+            }
+        }
+    };
+    let _ = timeout(GIVE_AWAY_MAX, given).await;
 }
 
 /// The groups that this store leads and others could.

@@ -80,7 +80,7 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
     let mut calling = ClientOptions::new(identity.clone());
     calling.tls = tls.clone();
     let client = Client::new(calling);
-    let places = places::follow(directory.subscribe(), &store, &client);
+    let places = places::follow(directory.subscribe(), &store, &client, &book);
     let clock: Clock = Arc::new(process::now_ms);
     let deliveries = Deliveries::start(Arc::clone(&store), places, Arc::clone(&clock));
     let admission = Admission::start(

@@ -11,11 +11,11 @@ use partita_model::request::Refusal;
 use partita_model::schema::TableId;
 use partita_partition::command::{Command, CommandReply, Delivered, IndexBatch};
 use partita_replication::{Group, Store};
-use partita_transport::{CallError, Client, Peer, Reason};
+use partita_transport::{AddressBook, CallError, Client, Peer, Reason};
 use tokio::sync::watch;
 
 use crate::directory::{Entry, Listing};
-use crate::replicas::{Replicas, Watched, is_unknown_there};
+use crate::replicas::{Neighbours, Replicas, Watched, is_unknown_there};
 use crate::routing::Directory;
 use crate::serving::delivery::{IndexTarget, Undelivered};
 
@@ -40,10 +40,10 @@ impl Place {
         F: Future<Output = Result<T, CallError>> + Send,
     {
         let leader = self.replicas.leader();
-        let error = match self.replicas.ask(&leader, ask(leader.clone())).await {
+        let error = match self.replicas.ask(&leader, &ask).await {
             Watched::Ended(Ok(reply)) => return Ok(reply),
             Watched::Ended(Err(error)) => Some(error),
-            Watched::Deposed => None,
+            Watched::Deposed { .. } => None,
         };
         let moved = self.replicas.find(&leader).await;
         if moved {
@@ -121,15 +121,24 @@ pub fn follow(
     mut listings: watch::Receiver<Arc<Listing>>,
     store: &Arc<Store>,
     client: &Client,
+    book: &Arc<AddressBook>,
 ) -> Arc<Directory<Place>> {
     let places = Arc::new(Directory::new());
+    let neighbours = Arc::default();
+    tokio::spawn(meet(Arc::clone(book), Arc::clone(&neighbours)));
     let (following, store, client) = (Arc::clone(&places), Arc::clone(store), client.clone());
     tokio::spawn(async move {
         let mut known = HashMap::new();
         loop {
             let listing = Arc::clone(&listings.borrow_and_update());
             known = update(&following, known, &listing, |entry, group, host| Place {
-                replicas: Arc::new(Replicas::new(group, &client, host, &entry.addresses(group))),
+                replicas: Arc::new(Replicas::new(
+                    group,
+                    &client,
+                    &neighbours,
+                    host,
+                    &entry.addresses(group),
+                )),
                 store: Arc::clone(&store),
             });
             if listings.changed().await.is_err() {
@@ -138,6 +147,19 @@ pub fn follow(
         }
     });
     places
+}
+
+/// Stores that share groups with this one, wherever they are by now, may know where a place is.
+async fn meet(book: Arc<AddressBook>, neighbours: Arc<Neighbours>) {
+    let mut changes = book.changes();
+    loop {
+        changes.mark_unchanged();
+        let known = book.all().into_iter().filter(|one| !one.address.is_empty());
+        known.for_each(|one| neighbours.add(&one.address));
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Sets what is different in a listing; what is known from now on.

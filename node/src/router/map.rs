@@ -3,6 +3,7 @@
 //! 1. [`follow`](Map::follow) takes over each listing of the directory: tables come, change and go.
 //! 2. A node that is asked by mistake says what it knows: [`learn`](Map::learn) corrects the map until the directory does.
 //! 3. [`ask_around`](Map::ask_around) asks all nodes of a table, when the one that should know a partition does not.
+//! 4. [`refresh`](Map::refresh) keeps up with nodes that come back at other addresses.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
@@ -14,15 +15,21 @@ use partita_gateway::metrics::Metrics;
 use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
 use partita_model::schema::{IndexId, SchemaVersion, TableId, TableSchema};
 use partita_transport::{Answer, Client, Operation, Peer};
+use rand::seq::IteratorRandom as _;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::remote::Remote;
 use crate::directory::{Entry, Listing};
-use crate::replicas::Replicas;
+use crate::replicas::{Neighbours, Replicas};
 use crate::routing::{Directory, Ranges, TableRoute};
 
 /// How long a node may take to say what it knows: it does so from memory.
 const ASK_MAX: Duration = Duration::from_secs(1);
+
+/// Each node that leads something is asked this often where the others of its groups are. One question a node: what is learned
+/// of one group is of use to all of them.
+const REFRESH_EVERY: Duration = Duration::from_secs(2);
 
 /// Schemas by table name.
 type Names = HashMap<String, Arc<TableSchema>>;
@@ -39,6 +46,8 @@ pub struct Map {
     entries: Mutex<HashMap<TableId, Arc<Entry>>>,
     /// The replicas of each group: what was found out about them outlives what the directory says.
     groups: Mutex<HashMap<GroupId, Weak<Replicas>>>,
+    /// Every node that is known.
+    neighbours: Arc<Neighbours>,
     /// For those that are in the map, and change it.
     own: Weak<Self>,
 }
@@ -53,6 +62,7 @@ impl Map {
             metrics,
             entries: Mutex::default(),
             groups: Mutex::default(),
+            neighbours: Arc::default(),
             own: Weak::clone(own),
         })
     }
@@ -137,7 +147,7 @@ impl Map {
             return known;
         }
         groups.retain(|_, known| known.strong_count() > 0);
-        let known = Arc::new(Replicas::new(group, &self.client, first, addresses));
+        let known = Arc::new(Replicas::new(group, &self.client, &self.neighbours, first, addresses));
         groups.insert(group, Arc::downgrade(&known));
         known
     }
@@ -240,6 +250,23 @@ impl Map {
             asked.iter().map(move |asked| self.ask(table, peer.clone(), *asked))
         });
         join_all(questions).await;
+    }
+
+    /// Asks about one group of each leader, a different one each time, for as long as the process lives.
+    pub async fn refresh(self: Arc<Self>) {
+        loop {
+            sleep(REFRESH_EVERY).await;
+            let mut led: HashMap<String, Vec<Arc<Replicas>>> = HashMap::new();
+            let groups: Vec<_> = self.groups.lock().values().filter_map(Weak::upgrade).collect();
+            for group in groups {
+                led.entry(group.leader().address().to_owned()).or_default().push(group);
+            }
+            let chosen = led
+                .into_values()
+                .filter_map(|groups| groups.into_iter().choose(&mut rand::rng()));
+            let chosen: Vec<_> = chosen.collect();
+            join_all(chosen.iter().map(|group| group.refresh())).await;
+        }
     }
 
     /// Asks a node for what it knows of a table or one of its indexes.

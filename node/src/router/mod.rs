@@ -81,6 +81,7 @@ async fn run_in(options: Router) -> anyhow::Result<()> {
     auth.loaded().await;
     map.take(&directory.current());
     tokio::spawn(Arc::clone(&map).follow(directory.subscribe()));
+    tokio::spawn(Arc::clone(&map).refresh());
     admin.serves(Arc::new(Shown {
         directory: Arc::clone(&directory),
         client: client.clone(),

@@ -94,10 +94,17 @@ impl Remote {
         let mut redirects = 0;
         loop {
             let leader = self.replicas.leader();
-            let error = match self.replicas.ask(&leader, ask(leader.clone())).await {
+            let error = match self.replicas.ask(&leader, &ask).await {
                 Watched::Ended(Ok(reply)) => return Ok(reply),
                 Watched::Ended(Err(error)) => error,
-                Watched::Deposed => CallError::Lost(Cause::Closed("another replica leads meanwhile".into())),
+                Watched::Deposed { sent } => {
+                    let cause = Cause::Closed("another replica leads meanwhile".into());
+                    if sent {
+                        CallError::Lost(cause)
+                    } else {
+                        CallError::NotSent(cause)
+                    }
+                }
             };
             let elsewhere = is_unknown_there(&error);
             let refusal = self.refusal(&leader, error, lost.clone());

@@ -208,11 +208,13 @@ impl<S: Storage> Group<S> {
         self.serving.load(Ordering::Acquire) != 0
     }
 
-    /// Asks a voter to take the leadership over, at the leader. It has happened when this replica leads no longer; when
-    /// that takes longer than an election timeout, it will not. (A voter that has not applied its own promotion yet
+    /// Asks a voter to take the leadership over, at the leader, once what is in flight has been applied; new writes are
+    /// refused meanwhile. It has happened when this replica leads no longer; when that takes longer than an election
+    /// timeout or two, it will not. (A voter that has not applied its own promotion yet
     /// does not take over: ask again.)
     pub fn transfer_leadership(&self, to: ReplicaId) -> Result<(), MembershipError> {
-        self.with_turn(|replica| replica.transfer(to))
+        let now = (self.core.elapsed)();
+        self.with_turn(|replica| replica.transfer(to, now))
     }
 
     /// Asks the voter that has most of the log to take the leadership over. False when this replica does not lead, or

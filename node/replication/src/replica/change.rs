@@ -42,13 +42,13 @@ impl<S: Storage> Replica<S> {
         change: MemberChange,
         now: u64,
     ) -> Result<Wish, MembershipError> {
-        if let Some(refusal) = self.refusal() {
+        if let Some(refusal) = self.idle_reason() {
             return Err(refusal.into());
         }
         if let Some(changed) = self.members.changed(id) {
             return Ok(Wish::Made(changed));
         }
-        if self.driver.has_pending_change() || self.members.is_joint() || self.driver.is_transferring() {
+        if self.driver.has_pending_change() || self.members.is_joint() || self.is_handing_over() {
             return Err(MembershipError::Busy);
         }
         let epoch = self.members.epoch;
@@ -138,7 +138,7 @@ impl<S: Storage> Replica<S> {
     }
 
     /// While the group rests nobody says anything: it rests because all were alive, and the loss of a store wakes it.
-    fn is_alive(&self, replica: ReplicaId, now: u64) -> bool {
+    pub(super) fn is_alive(&self, replica: ReplicaId, now: u64) -> bool {
         replica == self.id || self.resting || now.saturating_sub(self.lease.heard(replica)) < ELECTION_NS
     }
 
@@ -166,42 +166,9 @@ impl<S: Storage> Replica<S> {
     /// Ends a joint configuration, as soon as it is in force.
     pub(super) fn leave_joint(&mut self) -> Result<(), DriverError> {
         let wants = self.serving && self.members.is_joint() && !self.ended;
-        if wants && !self.driver.has_pending_change() && !self.driver.is_transferring() {
+        if wants && !self.driver.has_pending_change() && !self.is_handing_over() {
             let (id, epoch, change) = (Uuid::nil(), self.members.epoch, MemberChange::Leave);
             self.propose_change(&ChangeEntry { id, epoch, change })?;
-        }
-        Ok(())
-    }
-
-    /// Hands the leadership over to the voter that has most of the log, if there is one that is alive. False when there
-    /// is nobody, or nothing to hand over.
-    pub(crate) fn hand_over(&mut self, now: u64) -> bool {
-        let voters = self.members.voting()[0].clone();
-        let others = voters
-            .into_iter()
-            .filter(|voter| *voter != self.id && self.is_alive(*voter, now));
-        let best = others.max_by_key(|voter| self.driver.matched(*voter));
-        match best.filter(|_| self.is_leader() && !self.ended) {
-            Some(to) => {
-                self.wake();
-                self.driver.transfer(to);
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Hands the leadership over to a voter; it has happened when this replica leads no longer.
-    pub(crate) fn transfer(&mut self, to: ReplicaId) -> Result<(), MembershipError> {
-        if let Some(refusal) = self.refusal() {
-            return Err(refusal.into());
-        }
-        if !self.members.voting()[0].contains(&to) {
-            return Err(MembershipError::NoSuchMember(to));
-        }
-        if to != self.id {
-            self.wake();
-            self.driver.transfer(to);
         }
         Ok(())
     }

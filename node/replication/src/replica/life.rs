@@ -123,6 +123,7 @@ impl<S: Storage> Replica<S> {
         }
         self.driver.tick(now);
         self.notice();
+        self.end_failed_hand_over(now);
         self.resend_chunks(now);
         self.rest_if_idle(now);
     }
@@ -140,7 +141,7 @@ impl<S: Storage> Replica<S> {
             && self.reads.is_idle()
             && self.sending.is_empty()
             && !self.members.is_joint()
-            && !self.driver.is_transferring()
+            && !self.is_handing_over()
             && self.applied == self.driver.last()
             && self.others().all(|replica| {
                 self.driver.matched(replica) == self.applied

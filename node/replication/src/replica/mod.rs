@@ -6,9 +6,11 @@
 //! 4. `settle` (log writer, after the apply) forgets what is no longer in flight and hands back the fates to be decided.
 //! 5. What comes from outside, other replicas' letters and the time, goes to raft-rs in [`life`]; whatever changed the
 //!    role by that ends in [`Replica::notice`].
-//! 6. Reads without a lease wait in [`reads`]; changes of members are in [`change`], snapshots in [`snapshots`].
+//! 6. Reads without a lease wait in [`reads`]; changes of members are in [`change`], snapshots in [`snapshots`],
+//!    handing over the leadership in [`handover`].
 
 mod change;
+mod handover;
 mod life;
 mod reads;
 mod snapshots;
@@ -36,6 +38,7 @@ use crate::lease::Lease;
 use crate::log::{LogChange, Truncated};
 use crate::members::{Members, ReplicaId};
 use crate::planted::{self, Bug};
+use crate::replica::handover::HandOver;
 use crate::replica::life::{Heard, Post};
 use crate::replica::reads::Reads;
 use crate::replica::snapshots::{Receiving, Sending};
@@ -130,6 +133,8 @@ pub(crate) struct Replica<S: Storage> {
     serving: bool,
     /// Why new writes are refused.
     refusing: Option<Refusal>,
+    /// The leadership is on its way to another replica.
+    handing_over: Option<HandOver>,
     /// Nothing more is proposed or applied.
     ended: bool,
     truncate_to: Option<Truncated>,
@@ -194,6 +199,7 @@ impl<S: Storage> Replica<S> {
             queued: false,
             serving: false,
             refusing: None,
+            handing_over: None,
             ended: false,
             truncate_to: None,
             marks: VecDeque::from([parts.log_bytes]),
@@ -269,6 +275,12 @@ impl<S: Storage> Replica<S> {
 
     /// Whether a request may be evaluated now: the reason if not.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
+        let reason = self.idle_reason();
+        reason.or_else(|| self.is_handing_over().then_some(Refusal::NotLeader))
+    }
+
+    /// Why this replica does nothing as the leader, if it does not.
+    fn idle_reason(&self) -> Option<Refusal> {
         match &self.refusing {
             Some(refusal) => Some(refusal.clone()),
             None if !self.serving => Some(Refusal::NotLeader),
@@ -398,6 +410,7 @@ impl<S: Storage> Replica<S> {
             self.lose(&Refusal::NotLeader);
         }
         self.role = role;
+        self.handing_over = None;
         self.lease.begin();
         if role.1 {
             self.lease.renew(&self.members, self.id);

@@ -273,6 +273,7 @@ impl<S: Storage> Replica<S> {
             self.serving = true;
         }
         self.leave_joint()?;
+        self.advance_hand_over();
         self.advance_reads();
         Ok(begins)
     }

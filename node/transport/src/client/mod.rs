@@ -10,6 +10,7 @@ mod error;
 pub(crate) mod pool;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -130,7 +131,7 @@ impl Client {
     pub fn peer(&self, address: &str) -> Peer {
         let mut peers = self.shared.peers.lock();
         if let Some(pool) = peers.get(address).and_then(Weak::upgrade) {
-            return Peer { pool };
+            return Peer::of(pool);
         }
         peers.retain(|_, pool| pool.strong_count() > 0);
         let pool = Arc::new(Pool::new(
@@ -139,7 +140,7 @@ impl Client {
             Arc::clone(&self.shared.counts),
         ));
         peers.insert(address.to_owned(), Arc::downgrade(&pool));
-        Peer { pool }
+        Peer::of(pool)
     }
 
     /// What has been counted.
@@ -165,9 +166,31 @@ impl Client {
 #[derive(Debug, Clone)]
 pub struct Peer {
     pool: Arc<Pool>,
+    /// Whether the call that is being made may have left.
+    left: Option<Arc<AtomicBool>>,
 }
 
 impl Peer {
+    fn of(pool: Arc<Pool>) -> Self {
+        Self { pool, left: None }
+    }
+
+    /// For one call, and whether that may have left: who drops it before it has knows that nobody will carry it out.
+    pub fn watched(&self) -> (Self, Arc<AtomicBool>) {
+        let left = Arc::<AtomicBool>::default();
+        let peer = Self {
+            pool: Arc::clone(&self.pool),
+            left: Some(Arc::clone(&left)),
+        };
+        (peer, left)
+    }
+
+    fn note_left(&self, may_have_left: bool) {
+        if let Some(left) = &self.left {
+            left.store(may_have_left, Ordering::Release);
+        }
+    }
+
     /// Where it is: `host:port`.
     pub fn address(&self) -> &str {
         self.pool.address()
@@ -222,7 +245,10 @@ impl Peer {
             let connection = self.pool.connection(deadline).await.map_err(CallError::NotSent)?;
             let call = connection.send(group, operation).await.map_err(CallError::NotSent)?;
             sent = true;
-            call.answer().await
+            self.note_left(true);
+            let answer = call.answer().await;
+            self.note_left(!matches!(answer, Err(CallError::NotSent(_))));
+            answer
         };
         let outcome = timeout_at(deadline, attempt).await;
         let bytes = match outcome {
