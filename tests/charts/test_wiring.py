@@ -109,7 +109,7 @@ def test_podmonitors_find_pods(manifests):
 
 @pytest.mark.parametrize("enabled, known, count", [("auto", False, 0), ("auto", True, 3), ("true", False, 3), ("false", True, 0)])
 def test_podmonitors_are_there_when_the_cluster_knows_them(enabled, known, count):
-    arguments = ["--set", f"podMonitors.enabled={enabled}"] + (["--api-versions", "monitoring.coreos.com/v1"] if known else [])
+    arguments = ["--set", f"podMonitors.enabled={enabled}"] + (["--api-versions", "monitoring.coreos.com/v1/PodMonitor"] if known else [])
     assert len(of_kind(documents(rendered(*arguments)), "PodMonitor")) == count
 
 
