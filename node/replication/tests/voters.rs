@@ -286,3 +286,45 @@ fn what_cannot_be_read_or_is_for_nobody_changes_nothing() {
     );
     block_on(write(&nodes[first].group(), "item", "x")).unwrap();
 }
+
+#[test]
+fn a_hand_over_leaves_nobody_without_an_answer() {
+    let nodes = three();
+    for round in 0..5 {
+        let group = nodes[leader(&nodes)].group();
+        let (begun, begins) = channel();
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let (group, begun) = (Arc::clone(&group), begun.clone());
+                std::thread::spawn(move || {
+                    for number in 0.. {
+                        let key = format!("item-{round}-{writer}-{number}");
+                        match block_on(write(&group, &key, "x")) {
+                            // Whoever is told so may ask the next leader.
+                            Err(refusal) => return (number, refusal),
+                            Ok(_) => drop(begun.send(())),
+                        }
+                    }
+                    unreachable!("there are always more numbers");
+                })
+            })
+            .collect();
+        for _ in 0..20 {
+            begins.recv().unwrap();
+        }
+        while group.is_serving() {
+            // One that was slow to take over is asked again.
+            group.hand_over();
+            std::thread::yield_now();
+        }
+        let next = nodes[leader(&nodes)].group();
+        for (writer, thread) in writers.into_iter().enumerate() {
+            let (count, refusal) = thread.join().unwrap();
+            assert_eq!(refusal, Refusal::NotLeader, "item-{round}-{writer}-{count}");
+            for number in 0..count {
+                let key = format!("item-{round}-{writer}-{number}");
+                assert_eq!(block_on(read(&next, &key)).as_deref(), Some("x"), "{key}");
+            }
+        }
+    }
+}
