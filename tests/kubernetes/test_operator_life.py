@@ -102,8 +102,6 @@ def test_no_room_and_no_such_class_are_said(place):
 
     says("huge", "Insufficient cpu")
     says("classless", "the storage class nobody-has-it")
-    place.ready(table("huge"))
-    place.sdk()("put_item", TableName="huge", Item={"pk": {"S": "a"}})
 
 
 def test_a_paused_table_is_left_alone(place):
