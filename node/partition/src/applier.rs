@@ -1,17 +1,21 @@
 //! Application of committed effects: `apply`* per entry, `finish` once per batch, `Storage::write`, `publish`.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use partita_model::key;
 
+use crate::Partition;
 use crate::change::ChangeRecord;
-use crate::descriptor::{self, LogPosition, PartitionDescriptor};
+use crate::command::Delivered;
+use crate::descriptor::{self, GroupId, ItemTime, LogPosition, PartitionDescriptor};
 use crate::effect::{Operation, operations};
 use crate::error::PartitionError;
-use crate::reader::PartitionReader;
+use crate::merge::{self, Frozen, MergeDone, MergeOutcome, MergeRecord, MergeStep, Verdict};
+use crate::reader::{POSITION_VERSION, PartitionReader};
 use crate::row::{self, MetaKind, StoreKey};
-use crate::split::{SplitDone, SplitRecord};
+use crate::split::{Lineage, SplitDone, SplitRecord};
 use crate::state::{self, Applied};
 use crate::storage::{Batch, Cursor as _, Family, Storage, Tier};
 use crate::transfer;
@@ -72,6 +76,8 @@ impl<S: Storage> Applier<S> {
                 Operation::Trimmed(time) => counters.trimmed = counters.trimmed.max(time),
                 // It has an entry of its own: see [`Self::split`].
                 Operation::Split(_) => return Err(PartitionError::UnknownFormat("a split among other effects".into())),
+                // So do they: see [`Self::step`].
+                Operation::Merge(_) => return Err(PartitionError::UnknownFormat("a merge among other effects".into())),
             }
         }
         Ok(())
@@ -124,6 +130,124 @@ impl<S: Storage> Applier<S> {
         inherit_changes(&*storage, batch, &parent, &right)
     }
 
+    /// Adds a step of a merge (but for the merge itself) to the batch: the entry at this place. Everything before must have
+    /// been written. What does not fit changes nothing: who asked looks at what came of it.
+    pub fn step(&mut self, batch: &mut S::Batch, step: &MergeStep, at: LogPosition) -> Result<(), PartitionError> {
+        let frozen = self.applied.frozen.as_deref();
+        match step {
+            MergeStep::Freeze { id, absorber } => {
+                if frozen.is_none() && !self.reader.lineage()?.thawed.contains(id) {
+                    let (id, absorber, everywhere) = (*id, *absorber, false);
+                    self.freeze(
+                        batch,
+                        Frozen {
+                            id,
+                            absorber,
+                            at,
+                            everywhere,
+                        },
+                    )?;
+                }
+            }
+            MergeStep::Everywhere { id } => {
+                if let Some(frozen) = frozen.filter(|frozen| frozen.id == *id).cloned() {
+                    let everywhere = true;
+                    self.freeze(batch, Frozen { everywhere, ..frozen })?;
+                }
+            }
+            MergeStep::Thaw { id } => {
+                if frozen.is_some_and(|frozen| frozen.id == *id) {
+                    batch.delete(Family::Meta, &self.own(MetaKind::Freeze));
+                    self.set_lineage(batch, &self.reader.lineage()?.thaw(*id))?;
+                    self.applied.frozen = None;
+                }
+            }
+            MergeStep::Refuse { id, source } => self.refuse(batch, *id, *source)?,
+            MergeStep::Merge(_) => return Err(PartitionError::UnknownFormat("a merge without a source".into())),
+        }
+        Ok(())
+    }
+
+    fn freeze(&mut self, batch: &mut S::Batch, frozen: Frozen) -> Result<(), PartitionError> {
+        batch.put(Family::Meta, &self.own(MetaKind::Freeze), &frozen.encode()?);
+        self.applied.frozen = Some(Arc::new(frozen));
+        Ok(())
+    }
+
+    /// What a merge's entry comes to here, if it was evaluated in this range epoch and the members have that epoch. It is the
+    /// same wherever the entry is applied.
+    pub fn verdict(
+        &self,
+        record: &MergeRecord,
+        range_epoch: u64,
+        membership_epoch: u64,
+    ) -> Result<Verdict, PartitionError> {
+        if self.reader.lineage()?.merge(record.id).is_some() {
+            return Ok(Verdict::Decided);
+        }
+        let own = &self.applied.descriptor;
+        let same = own.range_epoch == range_epoch && record.membership_epoch == membership_epoch;
+        let fits = same && self.applied.frozen.is_none() && merge::check(own, &record.source).is_ok();
+        Ok(if fits { Verdict::Merged } else { Verdict::Refused })
+    }
+
+    /// Remembers that a merge is refused, unless it was decided before. Everything before must have been written.
+    pub fn refuse(&mut self, batch: &mut S::Batch, id: u128, source: GroupId) -> Result<(), PartitionError> {
+        let lineage = self.reader.lineage()?;
+        if lineage.merge(id).is_some() {
+            return Ok(());
+        }
+        let outcome = MergeOutcome::Refused;
+        self.set_lineage(batch, &lineage.decided(MergeDone { id, source, outcome }))
+    }
+
+    /// Takes the source, which stands frozen in the same store. Everything before must have been written, here and there.
+    pub fn absorb(
+        &mut self,
+        batch: &mut S::Batch,
+        record: &MergeRecord,
+        source: &PartitionReader<S>,
+    ) -> Result<(), PartitionError> {
+        let storage = Arc::clone(self.reader.storage());
+        let absorber = Arc::clone(&self.applied.descriptor);
+        let merged = merge::join(&absorber, &record.source);
+        let outcome = MergeOutcome::Merged {
+            freeze: record.freeze,
+            range_epoch: merged.range_epoch,
+        };
+        let (id, group) = (record.id, record.source.group);
+        let done = MergeDone {
+            id,
+            source: group,
+            outcome,
+        };
+        let lineage = self.reader.lineage()?;
+        let lineage = lineage.join(absorber.group, source.lineage()?, done, merged.range_epoch);
+        self.set_lineage(batch, &lineage)?;
+        batch.put(
+            Family::Meta,
+            &self.own(MetaKind::Descriptor),
+            &descriptor::stored(&merged)?,
+        );
+        join_positions(&*storage, batch, &absorber, &record.source)?;
+        let counters = &mut self.applied.counters;
+        counters.join(&source.applied().counters);
+        counters.clock = append_changes(&*storage, batch, &absorber, &record.source, counters.clock)?;
+        Partition::<S>::forget(batch, &record.source);
+        self.applied.descriptor = Arc::new(merged);
+        Ok(())
+    }
+
+    fn own(&self, kind: MetaKind) -> StoreKey {
+        let descriptor = &self.applied.descriptor;
+        row::meta(descriptor.table, descriptor.group, kind)
+    }
+
+    fn set_lineage(&self, batch: &mut S::Batch, lineage: &Lineage) -> Result<(), PartitionError> {
+        batch.put(Family::Meta, &self.own(MetaKind::Lineage), &lineage.encode()?);
+        Ok(())
+    }
+
     /// Adds the counters and the position of the last entry (also of one that was skipped) to the batch.
     pub fn finish(&mut self, batch: &mut S::Batch, at: LogPosition) {
         self.applied.at = at;
@@ -140,11 +264,14 @@ impl<S: Storage> Applier<S> {
         let descriptor = &self.applied.descriptor;
         if let Some(head) = transfer::head(&**storage, descriptor.table, descriptor.group)? {
             let (at, counters) = state::decode(&head.state)?;
+            let frozen = storage.get(Family::Meta, &self.own(MetaKind::Freeze), Tier::All)?;
+            let frozen = frozen.map(|frozen| Frozen::decode(&frozen)).transpose()?;
             let descriptor = Arc::new(head.descriptor()?);
             self.applied = Applied {
                 descriptor,
                 at,
                 counters,
+                frozen: frozen.map(Arc::new),
             };
             self.publish();
         }
@@ -157,6 +284,22 @@ impl<S: Storage> Applier<S> {
     }
 }
 
+/// The positions that a partition of an index has recorded: source and row.
+fn positions<S: Storage>(
+    storage: &S,
+    descriptor: &PartitionDescriptor,
+) -> Result<Vec<(GroupId, Vec<u8>)>, PartitionError> {
+    let from = row::meta(descriptor.table, descriptor.group, MetaKind::Position);
+    let to = row::meta(descriptor.table, descriptor.group, MetaKind::Members);
+    let range = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
+    let mut cursor = storage.scan(Family::Meta, range, false, Tier::All)?;
+    let mut found = Vec::new();
+    while let Some((key, value)) = cursor.next()? {
+        found.extend(row::position_source(key).map(|source| (source, value.to_vec())));
+    }
+    Ok(found)
+}
+
 /// What has been delivered to the parent has been delivered to both.
 fn inherit_positions<S: Storage>(
     storage: &S,
@@ -164,17 +307,63 @@ fn inherit_positions<S: Storage>(
     parent: &PartitionDescriptor,
     child: &PartitionDescriptor,
 ) -> Result<(), PartitionError> {
-    let from = row::meta(parent.table, parent.group, MetaKind::Position);
-    let to = row::meta(parent.table, parent.group, MetaKind::Members);
-    let range = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
-    let mut cursor = storage.scan(Family::Meta, range, false, Tier::All)?;
-    while let Some((key, value)) = cursor.next()? {
-        if let Some(source) = row::position_source(key) {
-            let key = row::position(child.table, child.group, source);
-            batch.put(Family::Meta, &key, value);
-        }
+    for (source, position) in positions(storage, parent)? {
+        batch.put(
+            Family::Meta,
+            &row::position(child.table, child.group, source),
+            &position,
+        );
     }
     Ok(())
+}
+
+/// What has been delivered to both has been delivered to the one; and what either of them refuses, it refuses.
+fn join_positions<S: Storage>(
+    storage: &S,
+    batch: &mut S::Batch,
+    absorber: &PartitionDescriptor,
+    source: &PartitionDescriptor,
+) -> Result<(), PartitionError> {
+    let read = |descriptor| -> Result<BTreeMap<GroupId, Delivered>, PartitionError> {
+        let rows = positions(storage, descriptor)?.into_iter();
+        rows.map(|(from, row)| Ok((from, descriptor::decode(POSITION_VERSION, &row, "position")?)))
+            .collect()
+    };
+    let (own, other) = (read(absorber)?, read(source)?);
+    for from in own.keys().chain(other.keys()) {
+        let of = |positions: &BTreeMap<GroupId, Delivered>| positions.get(from).copied().unwrap_or_default();
+        let (one, two) = (of(&own), of(&other));
+        let joined = Delivered {
+            session: one.session.max(two.session),
+            through: one.through.min(two.through),
+        };
+        let key = row::position(absorber.table, absorber.group, *from);
+        batch.put(Family::Meta, &key, &descriptor::encode(POSITION_VERSION, &joined)?);
+    }
+    Ok(())
+}
+
+/// The source's change records go behind everything that the absorber's log ever held, in their order. The last time given.
+fn append_changes<S: Storage>(
+    storage: &S,
+    batch: &mut S::Batch,
+    absorber: &PartitionDescriptor,
+    source: &PartitionDescriptor,
+    clock: ItemTime,
+) -> Result<ItemTime, PartitionError> {
+    let (from, to) = transfer::changes(source);
+    let to = to.as_ref().map_or(Bound::Unbounded, |to| Bound::Excluded(&to[..]));
+    let mut cursor = storage.scan(Family::Changes, (Bound::Included(&from[..]), to), false, Tier::All)?;
+    let mut time = clock;
+    while let Some((_, value)) = cursor.next()? {
+        time = time.next();
+        batch.put(
+            Family::Changes,
+            &row::change(absorber.table, absorber.group, time),
+            value,
+        );
+    }
+    Ok(time)
 }
 
 /// Change records of the child's items move to its own log, with their times.

@@ -23,6 +23,11 @@ impl ItemTime {
         Self(ms << Self::COUNTER_BITS)
     }
 
+    /// The time right behind this one.
+    pub(crate) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
     /// Epoch milliseconds.
     pub fn ms(self) -> u64 {
         self.0 >> Self::COUNTER_BITS

@@ -13,6 +13,7 @@
 //! | 7 | descriptor | the partition's new descriptor |
 //! | 8 | trimmed | item time: the change log is gone up to here |
 //! | 9 | split | the partition is cut: see [`crate::split`]. Nothing else is in such an effect |
+//! | 10 | step of a merge | see [`crate::merge`]. Nothing else is in such an effect |
 //!
 //! Keys are as the store has them (see [`crate::row`]), so that applying is copying.
 
@@ -24,6 +25,7 @@ use partita_model::schema::IndexId;
 use crate::codec::{Reader, put_bytes, put_signed, put_varint};
 use crate::descriptor::{self, ItemTime, PartitionDescriptor};
 use crate::error::PartitionError;
+use crate::merge::MergeStep;
 use crate::split::SplitRecord;
 use crate::storage::Family;
 
@@ -41,6 +43,7 @@ const COUNT_LOCAL: u8 = 6;
 const DESCRIPTOR: u8 = 7;
 const TRIMMED: u8 = 8;
 const SPLIT: u8 = 9;
+const MERGE: u8 = 10;
 
 /// One operation of an effect.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +66,8 @@ pub enum Operation<'a> {
     Trimmed(ItemTime),
     /// The partition is cut in two, boxed: it is rare.
     Split(Box<SplitRecord>),
+    /// A step of a merge.
+    Merge(MergeStep),
 }
 
 /// Reads an effect's operations in order.
@@ -78,6 +83,14 @@ pub fn operations(effect: &[u8]) -> Result<Operations<'_>, PartitionError> {
 pub fn split_of(effect: &[u8]) -> Result<Option<SplitRecord>, PartitionError> {
     match operations(effect)?.next().transpose()? {
         Some(Operation::Split(record)) => Ok(Some(*record)),
+        _ => Ok(None),
+    }
+}
+
+/// The step of a merge that an effect is; `None` for any other.
+pub fn merge_step_of(effect: &[u8]) -> Result<Option<MergeStep>, PartitionError> {
+    match operations(effect)?.next().transpose()? {
+        Some(Operation::Merge(step)) => Ok(Some(step)),
         _ => Ok(None),
     }
 }
@@ -109,6 +122,7 @@ impl<'a> Operations<'a> {
             DESCRIPTOR => Operation::Descriptor(Box::new(descriptor::from_stored(reader.bytes()?)?)),
             TRIMMED => Operation::Trimmed(ItemTime(reader.fixed()?)),
             SPLIT => Operation::Split(Box::new(SplitRecord::decode(reader.bytes()?)?)),
+            MERGE => Operation::Merge(MergeStep::decode(reader.bytes()?)?),
             _ => return Err(reader.unknown()),
         })
     }
@@ -227,6 +241,13 @@ impl EffectWriter {
     pub fn split(&mut self, record: &SplitRecord) -> Result<(), PartitionError> {
         self.code(SPLIT, None);
         put_bytes(&mut self.out, &record.encode()?);
+        Ok(())
+    }
+
+    /// A step of a merge.
+    pub fn merge(&mut self, step: &MergeStep) -> Result<(), PartitionError> {
+        self.code(MERGE, None);
+        put_bytes(&mut self.out, &step.encode()?);
         Ok(())
     }
 

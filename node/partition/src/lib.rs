@@ -18,11 +18,12 @@
 //! | local index row | LocalIndexes: `hash, pk, index, sort, sk` | cut at the boundary key, which never falls inside a collection | joined | the range |
 //! | item collection's size | LocalIndexes: `hash, pk` | as its collection | joined | the range |
 //! | expiry | Expiry: `seconds, primary key bytes` | stays: each half looks at rows of its keys only | joined | rebuilt from the items by the receiver |
-//! | change record | Changes: `group, item time` | those of the child's items move to its group: each half delivers the tail for its keys | one log per inherited group | by group |
+//! | change record | Changes: `group, item time` | those of the child's items move to its group: each half delivers the tail for its keys | the source's go behind the absorber's, with new times | by group |
 //! | descriptor, state | Meta: `group, kind` | one each; what is behind the cut is counted before it, and stands in the entry | the absorber's; counters are added | made by the receiver from the snapshot's own |
 //! | members | Meta: `group, kind` | copied, the child's under its own group | the absorber's | as descriptor and state |
-//! | delivery position | Meta: `group, kind, source` | copied to both halves | the lower of both for each source | by group |
-//! | lineage | Meta: `group, kind` | the child's names the parent, the parent's remembers the split | the absorber's | by group |
+//! | delivery position | Meta: `group, kind, source` | copied to both halves | the lower of both for each source, of the later session | by group |
+//! | lineage | Meta: `group, kind` | the child's names the parent, the parent's remembers the split | the absorber's, with the source's ancestors and what was decided there | by group |
+//! | freeze | Meta: `group, kind` | a frozen partition is not split | goes with the source | by group |
 //!
 //! The formats of all of them are contracts between versions, frozen by tests; each value begins with its version.
 
@@ -36,6 +37,7 @@ pub mod effect;
 pub mod error;
 pub mod evaluator;
 mod index;
+pub mod merge;
 pub mod overlay;
 pub mod page;
 pub mod reader;
@@ -55,6 +57,7 @@ use crate::applier::Applier;
 use crate::descriptor::{GroupId, LogPosition, PartitionDescriptor};
 use crate::error::PartitionError;
 use crate::evaluator::Evaluator;
+use crate::merge::Frozen;
 use crate::reader::PartitionReader;
 use crate::row::MetaKind;
 use crate::state::{Applied, Counters};
@@ -117,10 +120,14 @@ impl<S: Storage> Partition<S> {
             Some(state) => state::decode(&state)?,
             None => (LogPosition::default(), Counters::default()),
         };
+        let frozen = get(MetaKind::Freeze)?
+            .map(|frozen| Frozen::decode(&frozen))
+            .transpose()?;
         let applied = Applied {
             descriptor,
             at,
             counters,
+            frozen: frozen.map(Arc::new),
         };
         let reader = Arc::new(PartitionReader::new(Arc::clone(&storage), applied));
         Ok(Some(Self {
@@ -139,12 +146,17 @@ impl<S: Storage> Partition<S> {
         batch.delete_range(Family::Items, &from, &to);
         batch.delete_range(Family::LocalIndexes, &from, &to);
         Self::destroy_expiry(storage, batch, descriptor, &last())?;
+        Self::forget(batch, descriptor);
+        Ok(())
+    }
+
+    /// Removes what a partition knows of itself, and its change log.
+    pub(crate) fn forget(batch: &mut S::Batch, descriptor: &PartitionDescriptor) {
         let group = row::meta_prefix(descriptor.table, descriptor.group);
         let mut behind = group.clone();
         behind.extend_from_slice(&[u8::MAX; LAST_KEY_BYTES]);
         batch.delete_range(Family::Changes, &group, &behind);
         batch.delete_range(Family::Meta, &group, &behind);
-        Ok(())
     }
 
     /// Expiry rows are ordered by time across the table: all of it at once, or those of the range one by one.

@@ -54,10 +54,16 @@ impl<S: Storage> PartitionReader<S> {
         Arc::clone(&self.applied.read().descriptor)
     }
 
+    /// Whether it stands still, to be absorbed by another one.
+    pub fn is_frozen(&self) -> bool {
+        self.applied.read().frozen.is_some()
+    }
+
     pub(crate) fn publish(&self, applied: &Applied) {
         let mut shown = self.applied.write();
         shown.at = applied.at;
         shown.counters.clone_from(&applied.counters);
+        shown.frozen.clone_from(&applied.frozen);
         if !Arc::ptr_eq(&shown.descriptor, &applied.descriptor) {
             shown.descriptor = Arc::clone(&applied.descriptor);
         }
@@ -146,7 +152,7 @@ impl<S: Storage> PartitionReader<S> {
         }
     }
 
-    /// Where the partition comes from, and the last splits.
+    /// Where the partition comes from, and the last splits and merges.
     pub fn lineage(&self) -> Result<Lineage, PartitionError> {
         let descriptor = self.descriptor();
         let key = row::meta(descriptor.table, descriptor.group, MetaKind::Lineage);

@@ -35,8 +35,10 @@ pub enum MetaKind {
     Position = 3,
     /// The members of the group, as of the applied log position: the replication's own bytes.
     Members = 4,
-    /// Where the partition comes from, and the last splits.
+    /// Where the partition comes from, and the last splits and merges.
     Lineage = 5,
+    /// That the partition stands still, to be absorbed by another one.
+    Freeze = 6,
 }
 
 /// A row of the Items or LocalIndexes family.

@@ -17,20 +17,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::descriptor::{self, GroupId, LogPosition, PartitionDescriptor};
 use crate::error::PartitionError;
+use crate::merge::{MergeDone, MergeOutcome};
 use crate::row;
 use crate::state::{Counters, LocalCount};
 use crate::storage::{Cursor as _, Family, Tier, View};
 use crate::transfer;
 
-/// The version of a [`Lineage`] row and of a [`SplitRecord`]: their first byte. Postcard follows.
+/// The version of a [`SplitRecord`]: its first byte. Postcard follows.
 const VERSION: u8 = 1;
+/// The versions of a [`Lineage`] row: since the second one merges are in it. Written is the oldest one that holds it all.
+const LINEAGE_VERSION: u8 = 2;
+const FIRST_LINEAGE_VERSION: u8 = 1;
 /// So many splits are remembered for callers who ask again.
 const SPLITS_REMEMBERED: usize = 32;
 /// So many ancestors are remembered: nothing that was sent before that many splits is still on its way.
 const ANCESTORS_REMEMBERED: usize = 32;
-/// Change records that a split may have to move to the child, in bytes: they are read and written while nothing else is
+/// So many decided merges are remembered: for callers who ask again, and for replicas that come to them by a snapshot.
+const MERGES_REMEMBERED: usize = 64;
+/// So many freezes that came to nothing are remembered.
+const THAWS_REMEMBERED: usize = 32;
+/// Change records that a split (or a merge) may have to move, in bytes: they are read and written while nothing else is
 /// applied. What follows the change log trims it far below this as long as it is not stuck.
-const CHANGES_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const CHANGES_BYTES_MAX: u64 = 64 << 20;
 
 /// Where a partition is to be cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +158,17 @@ pub struct Lineage {
     pub ancestors: Vec<(GroupId, u64)>,
     /// The last few splits, in order.
     pub splits: Vec<SplitDone>,
+    /// What was decided of the last few merges into this partition (or into one that it absorbed), in order.
+    pub merges: Vec<MergeDone>,
+    /// The ids of the last few merges out of this partition that came to nothing.
+    pub thawed: Vec<u128>,
+}
+
+/// The first version of a lineage.
+#[derive(Serialize, Deserialize)]
+struct FirstLineage {
+    ancestors: Vec<(GroupId, u64)>,
+    splits: Vec<SplitDone>,
 }
 
 impl Lineage {
@@ -165,19 +184,78 @@ impl Lineage {
         keep_last(&mut ancestors, ANCESTORS_REMEMBERED);
         let child = Self {
             ancestors,
-            splits: Vec::new(),
+            ..Self::default()
         };
         self.splits.push(done);
         keep_last(&mut self.splits, SPLITS_REMEMBERED);
         (self, child)
     }
 
+    /// What was decided of a caller's merge, if it is one of the last few.
+    pub fn merge(&self, id: u128) -> Option<&MergeDone> {
+        self.merges.iter().find(|done| done.id == id)
+    }
+
+    /// Groups that were absorbed, each with the entry of its log that froze it: nothing of them is left anywhere but where
+    /// the merge has not been applied yet.
+    pub fn absorbed(&self) -> Vec<(GroupId, LogPosition)> {
+        let merged = self.merges.iter().filter_map(|done| match done.outcome {
+            MergeOutcome::Merged { freeze, .. } => Some((done.source, freeze)),
+            MergeOutcome::Refused => None,
+        });
+        merged.collect()
+    }
+
+    /// A merge has been decided.
+    pub(crate) fn decided(mut self, done: MergeDone) -> Self {
+        self.merges.push(done);
+        keep_last(&mut self.merges, MERGES_REMEMBERED);
+        self
+    }
+
+    /// The absorber's lineage once it has the source: what was sent for the source's items, by it and by its ancestors, is
+    /// older than what the absorber sends from this epoch on; and what was decided of merges into the source stays decided.
+    pub(crate) fn join(mut self, absorber: GroupId, source: Self, done: MergeDone, range_epoch: u64) -> Self {
+        let others = source.ancestors.into_iter().chain([(done.source, range_epoch)]);
+        for (group, epoch) in others.filter(|(group, _)| *group != absorber) {
+            let known = self
+                .ancestors
+                .iter()
+                .find(|known| known.0 == group)
+                .map_or(0, |known| known.1);
+            self.ancestors.retain(|known| known.0 != group);
+            self.ancestors.push((group, epoch.max(known)));
+        }
+        keep_last(&mut self.ancestors, ANCESTORS_REMEMBERED);
+        self.merges.extend(source.merges);
+        self.decided(done)
+    }
+
+    /// A freeze has come to nothing.
+    pub(crate) fn thaw(mut self, id: u128) -> Self {
+        self.thawed.push(id);
+        keep_last(&mut self.thawed, THAWS_REMEMBERED);
+        self
+    }
+
     pub(crate) fn encode(&self) -> Result<Vec<u8>, PartitionError> {
-        descriptor::encode(VERSION, self)
+        if !self.merges.is_empty() || !self.thawed.is_empty() {
+            return descriptor::encode(LINEAGE_VERSION, self);
+        }
+        let Self { ancestors, splits, .. } = self.clone();
+        descriptor::encode(FIRST_LINEAGE_VERSION, &FirstLineage { ancestors, splits })
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, PartitionError> {
-        descriptor::decode(VERSION, bytes, "lineage")
+        if bytes.first() != Some(&FIRST_LINEAGE_VERSION) {
+            return descriptor::decode(LINEAGE_VERSION, bytes, "lineage");
+        }
+        let FirstLineage { ancestors, splits } = descriptor::decode(FIRST_LINEAGE_VERSION, bytes, "lineage")?;
+        Ok(Self {
+            ancestors,
+            splits,
+            ..Self::default()
+        })
     }
 }
 
@@ -250,20 +328,25 @@ pub fn count(view: &impl View, descriptor: &PartitionDescriptor, at: &SplitAt) -
 }
 
 fn check_changes(view: &impl View, descriptor: &PartitionDescriptor) -> Result<(), SplitFault> {
+    match changes_bytes(view, descriptor)? {
+        bytes if bytes > CHANGES_BYTES_MAX => Err(SplitFault::Changes(bytes)),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes of the change log, counted up to a little more than [`CHANGES_BYTES_MAX`].
+pub(crate) fn changes_bytes(view: &impl View, descriptor: &PartitionDescriptor) -> Result<u64, PartitionError> {
     let (from, to) = transfer::changes(descriptor);
     let to = to.as_ref().map_or(Bound::Unbounded, |to| Bound::Excluded(&to[..]));
     let range = (Bound::Included(&from[..]), to);
-    let mut cursor = view
-        .scan(Family::Changes, range, false, Tier::All)
-        .map_err(PartitionError::from)?;
+    let mut cursor = view.scan(Family::Changes, range, false, Tier::All)?;
     let mut bytes = 0;
-    while let Some((key, value)) = cursor.next().map_err(PartitionError::from)? {
+    while bytes <= CHANGES_BYTES_MAX
+        && let Some((key, value)) = cursor.next()?
+    {
         bytes += (key.len() + value.len()) as u64;
-        if bytes > CHANGES_BYTES_MAX {
-            return Err(SplitFault::Changes(bytes));
-        }
     }
-    Ok(())
+    Ok(bytes)
 }
 
 fn count_items(

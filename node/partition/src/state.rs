@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{Reader, put_varint};
 use crate::descriptor::{ItemTime, LogPosition, PartitionDescriptor};
 use crate::error::PartitionError;
+use crate::merge::Frozen;
 use crate::split::Departing;
 
 /// The version of the stored form.
@@ -26,6 +27,8 @@ pub struct Applied {
     pub at: LogPosition,
     /// Rows, bytes, clock.
     pub counters: Counters,
+    /// That it stands still, to be absorbed by another one.
+    pub frozen: Option<Arc<Frozen>>,
 }
 
 /// What a partition counts.
@@ -71,6 +74,24 @@ impl Counters {
             clock: self.clock,
             trimmed: self.trimmed,
         }
+    }
+
+    /// Adds what an absorbed partition counts. No time that either of them has issued will be issued again.
+    pub(crate) fn join(&mut self, source: &Self) {
+        let Self {
+            items,
+            bytes,
+            local,
+            clock,
+            // Its change records come behind this one's: what was trimmed here was trimmed.
+            trimmed: _,
+        } = source;
+        self.items += items;
+        self.bytes += bytes;
+        for count in local {
+            self.count_local(count.index, count.rows as i64, count.bytes as i64);
+        }
+        self.clock = self.clock.max(*clock);
     }
 
     /// Adds to (or takes from) a local index's counts.

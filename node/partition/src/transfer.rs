@@ -15,6 +15,7 @@ use crate::codec::{Reader, put_bytes};
 use crate::descriptor::{self, GroupId, LogPosition, PartitionDescriptor};
 use crate::error::PartitionError;
 use crate::row::{self, MetaKind, StoreKey};
+use crate::split::Lineage;
 use crate::state;
 use crate::storage::{Batch, Cursor as _, Family, Tier, View};
 
@@ -32,6 +33,8 @@ pub struct Head {
     pub state: Vec<u8>,
     /// The row of the group's members, if there is one: it is the replication's.
     pub members: Option<Vec<u8>>,
+    /// Groups that the partition has absorbed.
+    pub absorbed: Vec<(GroupId, LogPosition)>,
     /// The last log entry applied in the view.
     pub at: LogPosition,
 }
@@ -66,6 +69,10 @@ pub fn head(view: &impl View, table: TableId, group: GroupId) -> Result<Option<H
         at: state::decode(&state)?.0,
         state,
         members: get(MetaKind::Members)?,
+        absorbed: match get(MetaKind::Lineage)? {
+            Some(lineage) => Lineage::decode(&lineage)?.absorbed(),
+            None => Vec::new(),
+        },
     }))
 }
 
@@ -109,7 +116,7 @@ fn range(descriptor: &PartitionDescriptor, family: Family) -> (StoreKey, Option<
     match family {
         Family::Items | Family::LocalIndexes => row::range(descriptor),
         Family::Changes => changes(descriptor),
-        // Positions and lineage: the rest is the head's.
+        // Positions, lineage and freeze: the rest is the head's.
         Family::Meta | Family::Expiry => (
             row::meta(descriptor.table, descriptor.group, MetaKind::Position),
             group_end(descriptor),

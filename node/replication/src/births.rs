@@ -5,7 +5,8 @@
 //! 2. A birth is a record in the log, then rows in the state; a crash in between is made good at the next start.
 //! 3. A split's child is born in the same way, by the log writer ([`record_child`], then [`open_child`]): its record is
 //!    durable before the cut is in the state. When the cut is applied again after a crash, what is there stays as it is.
-//! 4. [`Store::destroy`] ends a replica: a tombstone first, then its rows go. The tombstone keeps the number: only a newer
+//! 4. A merge ends its source wherever it is applied: see [`crate::merge`].
+//! 5. [`Store::destroy`] ends a replica: a tombstone first, then its rows go. The tombstone keeps the number: only a newer
 //!    replica of the group can ever come here again.
 
 use std::sync::Arc;
@@ -204,7 +205,7 @@ impl<S: Storage> Store<S> {
             if ledger.known(id) == Some(Known::Alive) || birth.replica <= ledger.tombstone(id) {
                 return Err(Refusal::WrongRange);
             }
-            if let Err(other) = self.core.reserve(&mut ledger, descriptor) {
+            if let Err(other) = self.core.reserve(&mut ledger, descriptor, &[]) {
                 tracing::warn!(
                     group = id.0,
                     other = other.0,
@@ -247,11 +248,14 @@ impl<S: Storage> Store<S> {
             // A tombstone ends the group's log. What its splits have made of it must not need that log any more.
             let flushed = self.core.storage.flush().map_err(PartitionError::from);
             flushed.map_err(|error| RecoveryError::Partition { group: id.0, error })?;
+            // Nor must what it has absorbed, and nobody would remember that it has.
+            self.core.bury_absorbed(true)?;
             self.core.log.write(&vec![LogChange::Record(id, tombstone.clone())])?;
             recovery::finish_destruction(&self.core, id, &tombstone)
         };
         entomb().map_err(|error| self.fail(&error))?;
         self.core.ledger.lock().destroyed(id, tombstone.replica);
+        self.core.merging.lock().forget(id);
         self.core.groups.write().remove(&id);
         self.core.changed();
         Ok(())

@@ -17,6 +17,7 @@ use crate::group::Group;
 use crate::ledger::Ledger;
 use crate::liveness::Liveness;
 use crate::log::LogEngine;
+use crate::merge;
 use crate::message::Peers;
 use crate::planted::{self, Bug};
 use crate::pool::ReadPool;
@@ -42,6 +43,8 @@ pub(crate) struct Core<S: Storage> {
     pub(crate) groups: RwLock<HashMap<GroupId, Arc<Group<S>>>>,
     /// Groups that were ever here, and whose keys are whose.
     pub(crate) ledger: Mutex<Ledger>,
+    /// Merges that wait for their sources.
+    pub(crate) merging: Mutex<merge::Waiting>,
     /// Letters for groups that are not born here.
     pub(crate) waiting: Waiting,
     pub(crate) queue: Queue<S>,

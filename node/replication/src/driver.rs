@@ -232,6 +232,11 @@ impl Driver {
         self.node.raft.raft_log.committed
     }
 
+    /// An entry of the log is known to be committed, whoever says so.
+    pub(crate) fn commit_to(&mut self, index: u64) {
+        self.node.raft.raft_log.commit_to(index);
+    }
+
     pub(crate) fn last(&self) -> u64 {
         self.node.raft.raft_log.last_index()
     }

@@ -1,7 +1,7 @@
 //! What an entry of a group's log holds: a header, and effects.
 //!
 //! `format | kind | term | range epoch | (length | effect)*`, numbers little-endian. Many writes share one entry; a split
-//! has one of its own, and its own kind. The header names the term and the range epoch in which its effects were evaluated; apply skips an entry for which
+//! has one of its own, and its own kind, and so has each step of a merge. The header names the term and the range epoch in which its effects were evaluated; apply skips an entry for which
 //! either is no longer true. Checksums are the log's (and later the transport's) business.
 
 /// The format written and the newest one read.
@@ -10,6 +10,8 @@ const FORMAT: u8 = 1;
 const KIND_EFFECTS: u8 = 1;
 /// An entry with one effect, which cuts the partition.
 const KIND_SPLIT: u8 = 2;
+/// An entry with one effect, which is a step of a merge.
+const KIND_MERGE: u8 = 3;
 const HEADER_BYTES: usize = 18;
 const LENGTH_BYTES: usize = 4;
 
@@ -57,8 +59,17 @@ impl FrameBuilder {
 
     /// An entry for a split alone.
     pub(crate) fn split(evaluated: Evaluated, effect: &[u8]) -> Self {
+        Self::alone(KIND_SPLIT, evaluated, effect)
+    }
+
+    /// An entry for a step of a merge alone.
+    pub(crate) fn merge(evaluated: Evaluated, effect: &[u8]) -> Self {
+        Self::alone(KIND_MERGE, evaluated, effect)
+    }
+
+    fn alone(kind: u8, evaluated: Evaluated, effect: &[u8]) -> Self {
         let mut builder = Self::new(evaluated);
-        builder.bytes[1] = KIND_SPLIT;
+        builder.bytes[1] = kind;
         builder.push(effect);
         builder.closed = true;
         builder
@@ -97,7 +108,7 @@ impl FrameBuilder {
 /// An entry being read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame<'a> {
-    is_split: bool,
+    kind: u8,
     evaluated: Evaluated,
     effects: &'a [u8],
 }
@@ -106,13 +117,13 @@ impl<'a> Frame<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
         let (header, effects) = bytes.split_at_checked(HEADER_BYTES).ok_or(FrameError::Short)?;
         match header {
-            [FORMAT, kind @ (KIND_EFFECTS | KIND_SPLIT), numbers @ ..] => {
+            [FORMAT, kind @ (KIND_EFFECTS | KIND_SPLIT | KIND_MERGE), numbers @ ..] => {
                 let (numbers, _) = numbers.as_chunks::<8>();
                 let [term, range_epoch] = numbers else {
                     return Err(FrameError::Short);
                 };
                 Ok(Self {
-                    is_split: *kind == KIND_SPLIT,
+                    kind: *kind,
                     evaluated: Evaluated {
                         term: u64::from_le_bytes(*term),
                         range_epoch: u64::from_le_bytes(*range_epoch),
@@ -132,12 +143,22 @@ impl<'a> Frame<'a> {
 
     /// Whether its only effect cuts the partition.
     pub(crate) fn is_split(&self) -> bool {
-        self.is_split
+        self.kind == KIND_SPLIT
     }
 
-    /// Whether an entry's data is such a frame, at a glance.
-    pub(crate) fn looks_like_split(bytes: &[u8]) -> bool {
-        bytes.starts_with(&[FORMAT, KIND_SPLIT])
+    /// Whether its only effect is a step of a merge.
+    pub(crate) fn is_merge(&self) -> bool {
+        self.kind == KIND_MERGE
+    }
+
+    /// Whether an entry's data is a frame that is applied by itself, at a glance.
+    pub(crate) fn is_alone(bytes: &[u8]) -> bool {
+        bytes.starts_with(&[FORMAT, KIND_SPLIT]) || Self::looks_like_merge(bytes)
+    }
+
+    /// Whether an entry's data is a step of a merge, at a glance.
+    pub(crate) fn looks_like_merge(bytes: &[u8]) -> bool {
+        bytes.starts_with(&[FORMAT, KIND_MERGE])
     }
 
     pub(crate) fn effects(&self) -> impl Iterator<Item = Result<&'a [u8], FrameError>> + use<'a> {
@@ -182,7 +203,7 @@ mod tests {
         let bytes = builder.into_bytes();
         let frame = Frame::parse(&bytes).unwrap();
         assert_eq!(frame.evaluated(), EVALUATED);
-        assert!(!frame.is_split() && !Frame::looks_like_split(&bytes));
+        assert!(!frame.is_split() && !frame.is_merge() && !Frame::is_alone(&bytes));
         let effects: Vec<_> = frame.effects().map(Result::unwrap).collect();
         assert_eq!(effects, [b"one".as_slice(), b"", b"three"]);
     }
@@ -192,11 +213,14 @@ mod tests {
         let builder = FrameBuilder::split(EVALUATED, b"cut");
         assert!(builder.is_closed());
         let bytes = builder.into_bytes();
-        assert!(Frame::looks_like_split(&bytes));
+        assert!(Frame::is_alone(&bytes) && !Frame::looks_like_merge(&bytes));
         let frame = Frame::parse(&bytes).unwrap();
         assert!(frame.is_split());
         let effects: Vec<_> = frame.effects().map(Result::unwrap).collect();
         assert_eq!(effects, [b"cut"]);
+        let bytes = FrameBuilder::merge(EVALUATED, b"join").into_bytes();
+        assert!(Frame::is_alone(&bytes) && Frame::looks_like_merge(&bytes));
+        assert!(Frame::parse(&bytes).unwrap().is_merge());
     }
 
     #[test]

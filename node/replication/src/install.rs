@@ -1,6 +1,7 @@
 //! Installing a snapshot whose chunks are staged in the log, under a mark that makes a restart do it again.
 //!
-//! 1. The rows of the partition, as it was here and as the snapshot has it, are cleared.
+//! 1. The rows of the partition, as it was here and as the snapshot has it, are cleared, and those of partitions that it
+//!    has absorbed since it was here.
 //! 2. The chunks' rows are written, then descriptor, counters, position and members.
 //! 3. The state is flushed: from here on the snapshot is durable.
 //! 4. Mark and chunks are removed from the log.
@@ -8,7 +9,7 @@
 use std::sync::Arc;
 
 use partita_partition::Partition;
-use partita_partition::descriptor::{GroupId, PartitionDescriptor};
+use partita_partition::descriptor::{GroupId, LogPosition, PartitionDescriptor};
 use partita_partition::error::PartitionError;
 use partita_partition::row::{self, MetaKind};
 use partita_partition::storage::{Batch as _, Family, Storage};
@@ -37,8 +38,10 @@ impl From<UnknownMembers> for InstallError {
     }
 }
 
-/// The format of a head: its first byte.
-const FORMAT: u8 = 1;
+/// The formats of a head: its first byte. Since the second one it names groups that were absorbed; written is the first one
+/// where there are none.
+const FORMAT: u8 = 2;
+const FIRST_FORMAT: u8 = 1;
 
 /// The first chunk of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,22 +49,52 @@ pub(crate) struct Head {
     descriptor: Vec<u8>,
     state: Vec<u8>,
     members: Vec<u8>,
+    absorbed: Vec<(GroupId, LogPosition)>,
+}
+
+/// The first format of a head.
+#[derive(Serialize, Deserialize)]
+struct FirstHead {
+    descriptor: Vec<u8>,
+    state: Vec<u8>,
+    members: Vec<u8>,
 }
 
 impl Head {
     pub(crate) fn encode(head: &transfer::Head, members: &Members) -> Result<Vec<u8>, InstallError> {
-        let head = Self {
-            descriptor: head.descriptor.clone(),
-            state: head.state.clone(),
-            members: members.encode()?,
+        let (descriptor, state, members) = (head.descriptor.clone(), head.state.clone(), members.encode()?);
+        let absorbed = head.absorbed.clone();
+        let encoded = if absorbed.is_empty() {
+            let head = FirstHead {
+                descriptor,
+                state,
+                members,
+            };
+            postcard::to_extend(&head, vec![FIRST_FORMAT])
+        } else {
+            let head = Self {
+                descriptor,
+                state,
+                members,
+                absorbed,
+            };
+            postcard::to_extend(&head, vec![FORMAT])
         };
-        postcard::to_extend(&head, vec![FORMAT]).map_err(|error| InstallError::Head(error.to_string()))
+        encoded.map_err(|error| InstallError::Head(error.to_string()))
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, InstallError> {
+        let unreadable = |error: postcard::Error| InstallError::Head(error.to_string());
         match bytes.split_first() {
-            Some((&FORMAT, content)) => {
-                postcard::from_bytes(content).map_err(|error| InstallError::Head(error.to_string()))
+            Some((&FORMAT, content)) => postcard::from_bytes(content).map_err(unreadable),
+            Some((&FIRST_FORMAT, content)) => {
+                let first: FirstHead = postcard::from_bytes(content).map_err(unreadable)?;
+                Ok(Self {
+                    descriptor: first.descriptor,
+                    state: first.state,
+                    members: first.members,
+                    absorbed: Vec::new(),
+                })
             }
             _ => Err(InstallError::Head("its format is unknown".to_owned())),
         }
@@ -73,6 +106,12 @@ impl Head {
 
     pub(crate) fn members(&self) -> Result<Members, InstallError> {
         Ok(Members::decode(&self.members)?)
+    }
+
+    /// Groups that the partition has absorbed, each with the entry of its log that froze it: what is here of them goes with
+    /// the installation.
+    pub(crate) fn absorbed(&self) -> &[(GroupId, LogPosition)] {
+        &self.absorbed
     }
 }
 
@@ -88,6 +127,11 @@ pub(crate) fn install<S: Storage>(
     let descriptor = head.descriptor()?;
     let write = |batch| storage.write(batch).map_err(PartitionError::from);
     let mut batch = storage.batch();
+    for (source, _) in head.absorbed() {
+        if let Some(source) = transfer::head(storage, descriptor.table, *source)? {
+            Partition::destroy(storage, &mut batch, &source.descriptor()?)?;
+        }
+    }
     Partition::destroy(storage, &mut batch, old)?;
     Partition::destroy(storage, &mut batch, &descriptor)?;
     write(batch)?;

@@ -10,7 +10,7 @@ use partita_partition::descriptor::{GroupId, PartitionDescriptor};
 use partita_partition::storage::Storage;
 
 use crate::core::Core;
-use crate::log::{Life, StoredGroup};
+use crate::log::{GroupRecord, Life, Parent, StoredGroup};
 use crate::members::ReplicaId;
 
 /// See the module's header.
@@ -22,6 +22,8 @@ pub(crate) struct Ledger {
     known: HashMap<GroupId, Known>,
     /// What groups are about to have.
     reserved: HashMap<GroupId, PartitionDescriptor>,
+    /// Groups that were absorbed, by which entry of another one: until that is flushed their logs stay.
+    absorbed: HashMap<GroupId, (Parent, GroupRecord)>,
 }
 
 /// What is known of a group.
@@ -36,7 +38,8 @@ impl Ledger {
     pub(crate) fn read(stored: &[StoredGroup]) -> Self {
         let known = stored.iter().map(|group| {
             let known = match group.record.life {
-                Life::Alive => Known::Alive,
+                // One that has to be absorbed again is here until it is.
+                Life::Alive | Life::Absorbed(_) => Known::Alive,
                 Life::Destroying | Life::Destroyed => Known::Destroyed(group.record.replica),
             };
             (group.id, known)
@@ -45,6 +48,7 @@ impl Ledger {
             last_born: stored.iter().map(|group| group.record.born).max().unwrap_or(0),
             known: known.collect(),
             reserved: HashMap::new(),
+            absorbed: HashMap::new(),
         }
     }
 
@@ -72,6 +76,25 @@ impl Ledger {
         self.reserved.remove(&group);
     }
 
+    /// A group is part of another one now. Its log stays for a while.
+    pub(crate) fn absorbed(&mut self, group: GroupId, record: GroupRecord, by: Parent) {
+        self.destroyed(group, record.replica);
+        self.absorbed.insert(group, (by, record));
+    }
+
+    /// Groups whose logs stay because they were absorbed.
+    pub(crate) fn unburied(&self) -> Vec<(GroupId, Parent, GroupRecord)> {
+        let absorbed = self.absorbed.iter();
+        absorbed
+            .map(|(group, (by, record))| (*group, *by, record.clone()))
+            .collect()
+    }
+
+    /// Nothing is left of a group that was absorbed.
+    pub(crate) fn buried(&mut self, group: GroupId) {
+        self.absorbed.remove(&group);
+    }
+
     /// The group's descriptor speaks for it from now on (or it did not come).
     pub(crate) fn release(&mut self, group: GroupId) {
         self.reserved.remove(&group);
@@ -80,11 +103,18 @@ impl Ledger {
 
 impl<S: Storage> Core<S> {
     /// Reserves the keys of a descriptor for its group, in place of what it had reserved before. The group that has some of
-    /// them, if there is one: then nothing is reserved.
-    pub(crate) fn reserve(&self, ledger: &mut Ledger, descriptor: &PartitionDescriptor) -> Result<(), GroupId> {
+    /// them, if there is one: then nothing is reserved. Groups that it `absorbs` by coming here do not count.
+    pub(crate) fn reserve(
+        &self,
+        ledger: &mut Ledger,
+        descriptor: &PartitionDescriptor,
+        absorbs: &[GroupId],
+    ) -> Result<(), GroupId> {
         let own = descriptor.group;
         let groups = self.groups();
-        let others = groups.iter().filter(|group| group.id() != own);
+        let others = groups
+            .iter()
+            .filter(|group| group.id() != own && !absorbs.contains(&group.id()));
         if let Some(other) = others.into_iter().find(|group| group.descriptor().overlaps(descriptor)) {
             return Err(other.id());
         }
@@ -92,7 +122,7 @@ impl<S: Storage> Core<S> {
         let taken = ledger.reserved.iter().find(|(id, reserved)| {
             // A snapshot that was given up, or installed, reserves nothing.
             let counts = serving(id).is_none_or(|group| group.is_receiving());
-            **id != own && counts && reserved.overlaps(descriptor)
+            **id != own && counts && !absorbs.contains(id) && reserved.overlaps(descriptor)
         });
         if let Some((other, _)) = taken {
             return Err(*other);

@@ -29,6 +29,7 @@ mod ledger;
 mod liveness;
 pub mod log;
 pub mod members;
+mod merge;
 mod message;
 mod options;
 pub mod planted;
@@ -45,6 +46,7 @@ pub mod time;
 mod writer;
 
 pub use core::{Clock, OnFatal};
+pub use group::merge::{Freeze, MergeError, MergeRequest};
 pub use group::split::{SplitError, SplitRequest};
 pub use group::{Group, Leadership};
 pub use members::{MemberChange, Members, MembershipError};

@@ -101,6 +101,9 @@ pub enum MembershipError {
     /// Another change is on its way.
     #[error("another change of the group's members is on its way")]
     Busy,
+    /// The partition stands still, to be absorbed by its neighbour.
+    #[error("the partition is being merged into its neighbour: until that is decided its members stay")]
+    Frozen,
     /// No such replica, or not in the role that the change is about.
     #[error("replica {0} is not a member in the role that this change is about")]
     NoSuchMember(ReplicaId),

@@ -46,11 +46,21 @@ pub enum Bug {
     CutPastBirth,
     /// A snapshot takes the place of a log whose splits are not flushed.
     ClearUnflushed,
+    /// While a merge's source stands still, or is about to, it goes on answering.
+    FrozenServes,
+    /// The absorber takes the source although not every voter is known to have the freeze.
+    FreezeNotEverywhere,
+    /// The absorber takes the source as it is, although that has not come to its freeze in this store.
+    SourceNotAwaited,
+    /// The source's log goes when the merge is applied, not when that is flushed.
+    SourceBuriedEarly,
+    /// A source is thawed because somebody says so, whatever the absorber's log says.
+    ThawUnasked,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 26] = [
         Self::LeaseFromReceipt,
         Self::LeaseAfterTransfer,
         Self::VoteAfterStart,
@@ -72,6 +82,11 @@ impl Bug {
         Self::OverlapIgnored,
         Self::CutPastBirth,
         Self::ClearUnflushed,
+        Self::FrozenServes,
+        Self::FreezeNotEverywhere,
+        Self::SourceNotAwaited,
+        Self::SourceBuriedEarly,
+        Self::ThawUnasked,
     ];
 }
 

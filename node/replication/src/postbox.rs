@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use partita_partition::descriptor::GroupId;
+use partita_partition::descriptor::{GroupId, LogPosition};
 use partita_partition::storage::Storage;
 use uuid::Uuid;
 
@@ -21,6 +21,7 @@ use crate::group::Group;
 use crate::install::Head;
 use crate::ledger::Ledger;
 use crate::members::ReplicaId;
+use crate::merge;
 use crate::message::{Body, FrameFault, Letter, Outbox, Payload, frames};
 use crate::planted::{self, Bug};
 use crate::store::Store;
@@ -142,11 +143,25 @@ impl<S: Storage> Core<S> {
     /// Whether a snapshot with this head may come: not while another group here has some of its keys. A parent's snapshot
     /// from before a split is too late where the child is; a child's is too early where the parent has not come to its split.
     fn may_install(&self, ledger: &mut Ledger, group: GroupId, head: &[u8]) -> bool {
-        let Ok(descriptor) = Head::decode(head).and_then(|head| head.descriptor()) else {
+        let read = Head::decode(head).and_then(|head| Ok((head.descriptor()?, head.absorbed().to_vec())));
+        let Ok((descriptor, absorbed)) = read else {
             tracing::warn!(group = group.0, "the head of a snapshot cannot be read");
             return false;
         };
-        descriptor.group == group && (self.reserve(ledger, &descriptor).is_ok() || planted::has(Bug::OverlapIgnored))
+        // What was absorbed elsewhere goes with the installation, once it has come to its freeze: nothing that it has to do
+        // before (bear a child, absorb another one) is left undone. The snapshot is offered again.
+        let behind = |source: &&(GroupId, LogPosition)| !merge::has_come_to(self, source.0, source.1);
+        if let Some((source, _)) = absorbed.iter().find(behind) {
+            tracing::debug!(
+                group = group.0,
+                source = source.0,
+                "a snapshot waits for a partition that it has absorbed"
+            );
+            return false;
+        }
+        let absorbs: Vec<GroupId> = absorbed.iter().map(|absorbed| absorbed.0).collect();
+        let free = self.reserve(ledger, &descriptor, &absorbs).is_ok() || planted::has(Bug::OverlapIgnored);
+        descriptor.group == group && free
     }
 
     fn may_be_born(&self, group: GroupId, replica: ReplicaId) -> bool {

@@ -3,6 +3,8 @@
 //! 1. Every partition of the state must be known to the log: a log that was lost is not a new one.
 //! 2. Generation by generation: whoever was born by a split comes when its parent has applied the split, again if need be.
 //!    Until then what its log says does not belong to the rows that are there.
+//!    What the state's files say was absorbed does not come any more; what has to be absorbed again comes, and the absorber
+//!    waits for it ([`crate::merge`]).
 //! 3. Groups whose destruction was cut short are destroyed; the others are opened: a snapshot whose installation was cut short is installed, and a
 //!    partition whose birth had not been flushed is born again from the group's record.
 //! 4. Each group's sole voter is elected, all with one sync, and the log is applied from where the state stands. Where
@@ -16,6 +18,7 @@ use partita_partition::descriptor::{GroupId, LogPosition, PartitionDescriptor};
 use partita_partition::error::PartitionError;
 use partita_partition::row::{self, MetaKind};
 use partita_partition::storage::{Batch as _, Family, Storage, Tier};
+use partita_partition::transfer;
 
 use crate::core::Core;
 use crate::driver::{Driver, DriverError, Start};
@@ -24,6 +27,7 @@ use crate::install::{self, InstallError};
 use crate::ledger::Ledger;
 use crate::log::{GroupRecord, Life, LogChange, LogError, StoredGroup};
 use crate::members::{Members, UnknownMembers};
+use crate::merge;
 use crate::planted::{self, Bug};
 use crate::replica::{Parts, Replica};
 use crate::writer::{self, Fatal};
@@ -61,6 +65,8 @@ pub(crate) fn recover<S: Storage>(core: &Arc<Core<S>>) -> Result<(), RecoveryErr
         }
     }
     commit_splits(&mut stored);
+    let gone = merge::buried(core, &stored)?;
+    merge::bury(core, &mut stored, &gone)?;
     while !stored.is_empty() {
         let waits = |group: &StoredGroup| {
             let parent = group.record.parent.filter(|_| !planted::has(Bug::LineageIgnored));
@@ -75,10 +81,14 @@ pub(crate) fn recover<S: Storage>(core: &Arc<Core<S>>) -> Result<(), RecoveryErr
 }
 
 /// A child's record was written once the split was committed: its parent may not know that any more, but has to come to the
-/// split before the child goes on.
+/// split before the child goes on. The same with an absorbed group and the merge.
 fn commit_splits(stored: &mut [StoredGroup]) {
     let parents = stored.iter().filter_map(|group| group.record.parent);
-    for parent in parents.collect::<Vec<_>>() {
+    let absorbed = stored.iter().filter_map(|group| match group.record.life {
+        Life::Absorbed(by) => Some(by),
+        Life::Alive | Life::Destroying | Life::Destroyed => None,
+    });
+    for parent in parents.chain(absorbed).collect::<Vec<_>>() {
         if let Some(group) = stored.iter_mut().find(|group| group.id == parent.group)
             && parent.index <= group.last
             && !planted::has(Bug::LineageIgnored)
@@ -94,8 +104,11 @@ fn recover_generation<S: Storage>(core: &Arc<Core<S>>, stored: Vec<StoredGroup>)
     for group in &stored {
         match group.record.life {
             // One whose record is written only now, by the split that is applied again, is there already.
-            Life::Alive if core.group(group.id).is_none() => groups.push(open_group(core, group, Coming::Back)?),
-            Life::Alive | Life::Destroyed => {}
+            // One whose absorption was not flushed is absorbed again.
+            Life::Alive | Life::Absorbed(_) if core.group(group.id).is_none() => {
+                groups.push(open_group(core, group, Coming::Back)?);
+            }
+            Life::Alive | Life::Absorbed(_) | Life::Destroyed => {}
             Life::Destroying => finish_destruction(core, group.id, &group.record)?,
         }
     }
@@ -103,19 +116,20 @@ fn recover_generation<S: Storage>(core: &Arc<Core<S>>, stored: Vec<StoredGroup>)
         .write()
         .extend(groups.iter().map(|group| (group.id(), Arc::clone(group))));
     writer::apply(core, writer::persist(core, &groups)?)?;
-    for group in &groups {
-        settle(core, group)?;
-    }
+    settle(core)?;
     Ok(())
 }
 
-/// Runs a group, without the log writer's thread, until everything it has is applied.
-fn settle<S: Storage>(core: &Arc<Core<S>>, group: &Arc<Group<S>>) -> Result<(), Fatal> {
+/// Runs the groups that are there, without the log writer's thread, until everything they have is applied, but for merges
+/// whose sources come with a later generation.
+fn settle<S: Storage>(core: &Arc<Core<S>>) -> Result<(), Fatal> {
     loop {
-        if !group.replica.lock().wants_turn() {
+        let mut groups = core.groups();
+        groups.retain(|group| group.replica.lock().wants_turn());
+        if groups.is_empty() {
             return Ok(());
         }
-        writer::apply(core, writer::persist(core, std::slice::from_ref(group))?)?;
+        writer::apply(core, writer::persist(core, &groups)?)?;
     }
 }
 
@@ -203,6 +217,13 @@ fn open_partition<S: Storage>(
         None => stored.record.members.clone(),
     };
     Ok((partition, members.at_home(core.uuid)))
+}
+
+/// The last entry that the state has applied of a group; 0 where it has nothing of it.
+pub(crate) fn applied_index<S: Storage>(core: &Core<S>, stored: &StoredGroup) -> Result<u64, RecoveryError> {
+    let birth = birth_descriptor(stored.id, &stored.record)?;
+    let head = transfer::head(&*core.storage, birth.table, stored.id).map_err(failed(stored.id))?;
+    Ok(head.map_or(0, |head| head.at.index))
 }
 
 /// Writes the partition as it was at birth.

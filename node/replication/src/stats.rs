@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use partita_partition::descriptor::LogPosition;
+use partita_partition::merge::Frozen;
 use partita_partition::reader::Counters;
 
 use crate::members::{Members, ReplicaId};
@@ -85,6 +86,8 @@ pub struct GroupStats {
     pub applied: LogPosition,
     /// Items, bytes, clock.
     pub counters: Counters,
+    /// That it stands still, to be absorbed by its neighbour.
+    pub frozen: Option<Arc<Frozen>>,
     /// Writes evaluated and not yet applied.
     pub in_flight: u64,
 }

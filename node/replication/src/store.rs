@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use partita_model::request::Refusal;
 use partita_partition::descriptor::GroupId;
+use partita_partition::merge::MergeDone;
 use partita_partition::split::SplitDone;
 use partita_partition::storage::Storage;
 use partita_partition::storage::rocks::RocksStorage;
@@ -25,6 +26,7 @@ use crate::births::Births;
 use crate::core::Core;
 use crate::folder::Folder;
 use crate::group::Group;
+use crate::group::merge::{Freeze, MergeError, MergeRequest};
 use crate::group::split::{SplitError, SplitRequest};
 use crate::liveness::Liveness;
 use crate::log::LogEngine;
@@ -140,6 +142,7 @@ impl<S: Storage> Store<S> {
             log,
             groups: Default::default(),
             ledger: Mutex::default(),
+            merging: Mutex::default(),
             waiting: Waiting::default(),
             queue: Queue::default(),
             pool: ReadPool::start(pool_threads).map_err(thread_failed)?,
@@ -313,6 +316,10 @@ impl<S: Storage> Store<S> {
             self.fail(&format!("flushing the state: {error}"));
             return;
         }
+        if let Err(error) = self.core.bury_absorbed(false) {
+            self.fail(&error);
+            return;
+        }
         for group in self.core.groups() {
             if self.mark_cut(&group) {
                 group.enqueue();
@@ -327,6 +334,43 @@ impl<S: Storage> Store<S> {
     pub async fn split(&self, group: GroupId, request: SplitRequest) -> Result<SplitDone, SplitError> {
         let group = self.group(group).ok_or(Refusal::WrongRange)?;
         group.split(request).await
+    }
+
+    /// Makes a merge's source stand still, at its leader, once for each id: see [`Group::freeze`].
+    ///
+    /// # Errors
+    /// `WrongRange` for a group that is not here, and what [`Group::freeze`] says.
+    pub async fn freeze(&self, request: MergeRequest) -> Result<Freeze, MergeError> {
+        let source = self.group(request.source).ok_or(Refusal::WrongRange)?;
+        source.freeze(request).await
+    }
+
+    /// Makes a partition and its frozen neighbour one, at the leader of the one that absorbs, once for each id: see
+    /// [`Group::merge`].
+    ///
+    /// # Errors
+    /// `WrongRange` for a group that is not here, and what [`Group::merge`] says.
+    pub async fn merge(&self, request: MergeRequest) -> Result<MergeDone, MergeError> {
+        let absorber = self.group(request.absorber).ok_or(Refusal::WrongRange)?;
+        absorber.merge(request).await
+    }
+
+    /// Gives a merge up, at the leader of the one that would absorb, unless it is decided: see [`Group::refuse_merge`].
+    ///
+    /// # Errors
+    /// `WrongRange` for a group that is not here, and what [`Group::refuse_merge`] says.
+    pub async fn refuse_merge(&self, request: MergeRequest) -> Result<MergeDone, MergeError> {
+        let absorber = self.group(request.absorber).ok_or(Refusal::WrongRange)?;
+        absorber.refuse_merge(request).await
+    }
+
+    /// Lets the source of a refused merge go on, at its leader: see [`Group::thaw`].
+    ///
+    /// # Errors
+    /// `WrongRange` for a group that is not here, and what [`Group::thaw`] says.
+    pub async fn thaw(&self, request: MergeRequest, decided: &MergeDone) -> Result<(), MergeError> {
+        let source = self.group(request.source).ok_or(Refusal::WrongRange)?;
+        source.thaw(request, decided).await
     }
 
     fn mark_cut(&self, group: &Arc<Group<S>>) -> bool {
@@ -360,6 +404,9 @@ impl<S: Storage> Store<S> {
         if drained {
             match self.core.storage.flush() {
                 Ok(()) => {
+                    if let Err(error) = self.core.bury_absorbed(true) {
+                        tracing::warn!(%error, "forgetting absorbed groups at shutdown");
+                    }
                     let cut: Vec<_> = groups.into_iter().filter(|group| self.mark_cut(group)).collect();
                     if let Err(error) = writer::persist(&self.core, &cut) {
                         tracing::warn!(%error, "cutting the log at shutdown");

@@ -18,6 +18,7 @@ use partita_partition::applier::{Applier, Birth};
 use partita_partition::descriptor::LogPosition;
 use partita_partition::effect::split_of;
 use partita_partition::error::PartitionError;
+use partita_partition::merge::{MergeRecord, MergeStep, Verdict};
 use partita_partition::row::{self, MetaKind};
 use partita_partition::split::SplitRecord;
 use partita_partition::storage::{Batch as _, Family, Storage, StorageError};
@@ -31,6 +32,7 @@ use crate::group::Group;
 use crate::install::{self, InstallError};
 use crate::log::{LogBatch, LogChange, LogError};
 use crate::members::{ChangeEntry, Members, UnknownMembers};
+use crate::merge::{self, Absorbed};
 use crate::message::Outbox;
 use crate::planted::{self, Bug};
 use crate::replica::{Applied, Install, Ready};
@@ -59,6 +61,8 @@ pub(crate) enum Fatal {
     Install(#[from] InstallError),
     #[error("the birth of a split's child: {0}")]
     Birth(String),
+    #[error("a merge: {0}")]
+    Merge(String),
 }
 
 /// Committed entries of one group, to be applied.
@@ -121,6 +125,7 @@ pub(crate) fn gather<S: Storage>(core: &Core<S>, groups: &[Arc<Group<S>>]) -> Re
         effects: 0,
     };
     let mut outbox = Outbox::default();
+    let mut absorbs = Vec::new();
     let now = core.now(groups);
     for group in groups {
         let gathered = group.with(|replica| {
@@ -133,8 +138,10 @@ pub(crate) fn gather<S: Storage>(core: &Core<S>, groups: &[Arc<Group<S>>]) -> Re
             round.entries += gathered.entries;
             round.effects += gathered.effects;
             round.gathered.push((Arc::clone(group), gathered.number));
+            absorbs.extend(gathered.absorbs);
         }
     }
+    merge::end_with_snapshot(core, &absorbs, &mut round.batch);
     outbox.send(&*core.peers);
     Ok(round)
 }
@@ -193,31 +200,74 @@ struct Pending<S: Storage> {
     changes: Vec<Applied>,
 }
 
-/// Applies committed entries, all groups in one batch, and answers. A split is applied by itself: what comes before it has
-/// to be written, and what comes behind it belongs to another range.
+/// Applies committed entries, all groups in one batch, and answers. A split, or a step of a merge, is applied by itself: what
+/// comes before it has to be written, and what comes behind it belongs to another range.
 pub(crate) fn apply<S: Storage>(core: &Arc<Core<S>>, committed: Vec<Committed<S>>) -> Result<(), Fatal> {
     let mut committed = committed;
     while !committed.is_empty() {
-        let behind: Vec<_> = committed.iter_mut().filter_map(Committed::cut_at_split).collect();
-        apply_together(core, committed)?;
+        // What was absorbed meanwhile has nothing to apply.
+        committed.retain(|ready| {
+            core.group(ready.group.id())
+                .is_some_and(|group| Arc::ptr_eq(&group, &ready.group))
+        });
+        let mut behind: Vec<_> = committed.iter_mut().filter_map(Committed::cut).collect();
+        let (merges, together) = committed.into_iter().partition(Committed::is_merge);
+        apply_together(core, together)?;
+        for merge in merges {
+            apply_merge(core, merge, &mut behind)?;
+        }
         committed = behind;
     }
+    merge::resume(core);
+    Ok(())
+}
+
+/// Applies a step of a merge, or puts it back with all that is `behind` it: its source is not there yet.
+fn apply_merge<S: Storage>(
+    core: &Arc<Core<S>>,
+    merge: Committed<S>,
+    behind: &mut Vec<Committed<S>>,
+) -> Result<(), Fatal> {
+    let Some(entry) = merge.entries.first() else {
+        return Ok(());
+    };
+    if !merge::waits(core, &merge.group, entry)? {
+        return apply_together(core, vec![merge]);
+    }
+    let mut entries = merge.entries;
+    behind.retain_mut(|ready| {
+        let same = Arc::ptr_eq(&ready.group, &merge.group);
+        if same {
+            entries.append(&mut ready.entries);
+        }
+        !same
+    });
+    merge.group.with(|replica| replica.stall(entries));
     Ok(())
 }
 
 impl<S: Storage> Committed<S> {
     /// Keeps what can be applied together, and says what comes behind it.
-    fn cut_at_split(&mut self) -> Option<Self> {
-        let split = self
-            .entries
-            .iter()
-            .position(|entry| Frame::looks_like_split(&entry.data))?;
-        let keep = split.max(1);
+    fn cut(&mut self) -> Option<Self> {
+        let alone = self.entries.iter().position(|entry| Frame::is_alone(&entry.data))?;
+        let keep = match self.install {
+            Some(_) => alone,
+            None => alone.max(1),
+        };
         (keep < self.entries.len()).then(|| Self {
             group: Arc::clone(&self.group),
             install: None,
             entries: self.entries.split_off(keep),
         })
+    }
+
+    /// Whether it is nothing but a step of a merge.
+    fn is_merge(&self) -> bool {
+        self.install.is_none()
+            && self
+                .entries
+                .first()
+                .is_some_and(|entry| Frame::looks_like_merge(&entry.data))
     }
 }
 
@@ -225,7 +275,7 @@ fn apply_together<S: Storage>(core: &Arc<Core<S>>, committed: Vec<Committed<S>>)
     let start = Instant::now();
     let mut batch = core.storage.batch();
     let mut applied = Vec::with_capacity(committed.len());
-    let mut children = Vec::new();
+    let mut borders = Borders::default();
     for ready in committed {
         let group = ready.group;
         if let Some(install) = ready.install {
@@ -234,7 +284,7 @@ fn apply_together<S: Storage>(core: &Arc<Core<S>>, committed: Vec<Committed<S>>)
             core.changed();
         }
         if !ready.entries.is_empty() {
-            applied.push(add_entries(core, &group, &mut batch, &ready.entries, &mut children)?);
+            applied.push(add_entries(core, &group, &mut batch, &ready.entries, &mut borders)?);
         }
     }
     core.storage.write(batch)?;
@@ -246,7 +296,10 @@ fn apply_together<S: Storage>(core: &Arc<Core<S>>, committed: Vec<Committed<S>>)
             core.changed();
         }
     }
-    for child in children {
+    for absorbed in borders.absorbed {
+        merge::close(core, absorbed);
+    }
+    for child in borders.children {
         births::open_child(core, child).map_err(|error| Fatal::Birth(error.to_string()))?;
     }
     for pending in applied {
@@ -255,13 +308,20 @@ fn apply_together<S: Storage>(core: &Arc<Core<S>>, committed: Vec<Committed<S>>)
     Ok(())
 }
 
+/// Groups that come and go with a batch.
+#[derive(Default)]
+struct Borders {
+    children: Vec<Child>,
+    absorbed: Vec<Absorbed>,
+}
+
 /// Adds one group's entries to the batch.
 fn add_entries<S: Storage>(
     core: &Core<S>,
     group: &Arc<Group<S>>,
     batch: &mut S::Batch,
     entries: &[Entry],
-    children: &mut Vec<Child>,
+    borders: &mut Borders,
 ) -> Result<Pending<S>, Fatal> {
     let mut pending = Pending {
         group: Arc::clone(group),
@@ -277,7 +337,28 @@ fn add_entries<S: Storage>(
                 Added::Effects => {}
                 Added::Skipped(refusal) => pending.skipped.push((entry.index, refusal)),
                 Added::Split(split) => {
-                    children.push(add_split(core, group, &mut applier, batch, entry.index, &split)?);
+                    borders
+                        .children
+                        .push(add_split(core, group, &mut applier, batch, entry.index, &split)?);
+                }
+                Added::Merge(record, range_epoch) => {
+                    let membership_epoch = group.members().epoch;
+                    let verdict = applier.verdict(&record, range_epoch, membership_epoch);
+                    let unknown = |error| Fatal::Apply {
+                        index: entry.index,
+                        error,
+                    };
+                    match verdict.map_err(unknown)? {
+                        Verdict::Decided => {}
+                        Verdict::Refused => {
+                            let refused = applier.refuse(batch, record.id, record.source.group);
+                            refused.map_err(unknown)?;
+                        }
+                        Verdict::Merged => {
+                            let absorbed = merge::absorb(core, group, &mut applier, batch, entry.index, &record)?;
+                            borders.absorbed.push(absorbed);
+                        }
+                    }
                 }
             }
         } else {
@@ -330,6 +411,8 @@ enum Added {
     Skipped(Refusal),
     /// It cuts the partition.
     Split(SplitRecord),
+    /// It joins the partition with another one, if it was evaluated in the range epoch that it is applied in.
+    Merge(Box<MergeRecord>, u64),
 }
 
 /// Adds an entry's rows to the batch, or says why the entry does not count.
@@ -344,6 +427,22 @@ fn add_entry<S: Storage>(applier: &mut Applier<S>, batch: &mut S::Batch, entry: 
     let frame = Frame::parse(&entry.data).map_err(unreadable)?;
     if frame.evaluated().term != entry.term && !planted::has(Bug::TermNotChecked) {
         return Ok(Added::Skipped(Refusal::NotLeader));
+    }
+    if frame.is_merge() {
+        let at = LogPosition {
+            index,
+            term: entry.term,
+        };
+        return match merge::step(entry)? {
+            Some(MergeStep::Merge(record)) => Ok(Added::Merge(record, frame.evaluated().range_epoch)),
+            Some(step) => {
+                applier.step(batch, &step, at).map_err(unknown)?;
+                Ok(Added::Effects)
+            }
+            None => Err(unknown(PartitionError::UnknownFormat(
+                "a merge's entry without a step".to_owned(),
+            ))),
+        };
     }
     if frame.evaluated().range_epoch != applier.range_epoch() {
         return Ok(Added::Skipped(Refusal::WrongRange));

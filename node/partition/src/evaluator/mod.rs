@@ -9,6 +9,7 @@
 
 pub mod commands;
 pub mod deliver;
+mod merge;
 mod split;
 pub(crate) mod tally;
 pub mod write;
@@ -126,6 +127,11 @@ impl<S: Storage> Evaluator<S> {
     /// The descriptor that the next request is evaluated with (including changes still in flight).
     pub fn descriptor(&self) -> Arc<PartitionDescriptor> {
         Arc::clone(&self.descriptor)
+    }
+
+    /// Whether the partition stands still, as applied.
+    pub fn is_frozen(&self) -> bool {
+        self.reader.is_frozen()
     }
 
     /// The sequence of the latest effect (0 before the first): an answer without an effect waits for its apply.

@@ -8,6 +8,7 @@
 //!
 //! Reads are in [`reads`]: they go straight to the storage and then ask whether the group was serving all the while.
 
+pub mod merge;
 mod reads;
 pub mod split;
 
@@ -59,8 +60,8 @@ pub struct Group<S: Storage = RocksStorage> {
     fresh_until: AtomicU64,
     /// Whether there are other replicas.
     has_peers: AtomicBool,
-    /// Whether a split is on its way: reads have to look whether it takes their keys away.
-    splitting: AtomicBool,
+    /// Whether a split or a merge is on its way: reads have to look whether it takes their keys away.
+    turning: AtomicBool,
     /// Whether a snapshot is coming.
     receiving: AtomicBool,
     leadership: watch::Sender<Leadership>,
@@ -112,7 +113,7 @@ impl<S: Storage> Group<S> {
             lease_until: AtomicU64::new(0),
             fresh_until: AtomicU64::new(0),
             has_peers: has_peers.into(),
-            splitting: false.into(),
+            turning: false.into(),
             receiving: false.into(),
             leadership: watch::Sender::default(),
             me: Weak::clone(me),
@@ -146,6 +147,7 @@ impl<S: Storage> Group<S> {
             resting: replica.is_resting(),
             applied: applied.at,
             counters: applied.counters,
+            frozen: applied.frozen,
             in_flight: replica.in_flight(),
         }
     }
@@ -442,7 +444,7 @@ impl<S: Storage> Group<S> {
                 self.core.changed();
             }
         }
-        self.splitting.store(replica.is_splitting(), Ordering::Release);
+        self.turning.store(replica.is_turning(), Ordering::Release);
         self.receiving.store(replica.is_receiving(), Ordering::Release);
         self.has_peers
             .store(replica.members().members.len() != 1, Ordering::Relaxed);

@@ -4,7 +4,8 @@
 //!    before the rows were read would have ended the lease.
 //! 2. Without a lease: first a round of questions to all voters, shared by all who wait, then the rows.
 //! 3. While a split is on its way, a strong read about keys behind the cut waits for it: the child may be born (and write)
-//!    elsewhere before the cut is applied here. A read under which the range changed is made again.
+//!    elsewhere before the cut is applied here. So does any read while the partition is about to be frozen for a merge; from
+//!    then on nothing is read from it at all. A read under which the range changed is made again.
 //! 4. An eventual read: also at a follower that heard a live leader lately and has applied what that had committed.
 
 use std::ops::Bound;
@@ -51,11 +52,11 @@ impl<S: Storage> Group<S> {
         self.reader.descriptor().range_epoch
     }
 
-    /// Whether what was read may be answered: not if a split was on its way that takes the keys away (then it has been
+    /// Whether what was read may be answered: not if a split (or a freeze) was on its way that takes the keys away (then it has been
     /// decided on return), nor if the range has changed since the epoch that was looked at before. The order of the two looks
     /// matters: the cut is shown before the split is over.
     async fn stays(&self, epoch: u64, concerns: impl FnOnce(&KeyBytes) -> bool) -> bool {
-        if self.splitting.load(Ordering::Acquire)
+        if self.turning.load(Ordering::Acquire)
             && let Some(waiting) = self.held(concerns)
         {
             drop(waiting.await);

@@ -113,7 +113,7 @@ impl<S: Storage> Group<S> {
         if let Some(refusal) = replica.refusal() {
             return Err(refusal.into());
         }
-        if let Some(waiting) = replica.held(|_| true) {
+        if let Some(waiting) = replica.turning() {
             return Ok(Stage::After(waiting));
         }
         let lineage = self.reader.lineage().map_err(PartitionError::into_refusal)?;
@@ -153,7 +153,7 @@ impl<S: Storage> Group<S> {
         // Whoever asked with the same id (or for the same child) at the same time may have been first.
         let lineage = self.reader.lineage().map_err(PartitionError::into_refusal)?;
         let made = |done: &SplitDone| done.id == request.id.as_u128() || done.child == request.child;
-        if replica.is_splitting() || lineage.splits.iter().any(made) {
+        if replica.turning().is_some() || lineage.splits.iter().any(made) {
             return Ok(None);
         }
         let (evaluated, through) = (replica.evaluated(), replica.sequence_at(counted.at.index));
@@ -178,6 +178,6 @@ impl<S: Storage> Group<S> {
 
     /// What a read about these keys waits for, once it has read, before it looks again: see [`super::reads`].
     pub(super) fn held(&self, concerns: impl FnOnce(&KeyBytes) -> bool) -> Option<Waiting> {
-        self.replica.lock().held(concerns)
+        self.replica.lock().held_read(concerns)
     }
 }

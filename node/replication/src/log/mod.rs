@@ -91,7 +91,7 @@ pub struct GroupRecord {
     pub parent: Option<Parent>,
 }
 
-/// The entry of another group's log by which a group was born.
+/// The entry of another group's log by which a group was born, or absorbed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parent {
     /// The other group.
@@ -109,6 +109,9 @@ pub enum Life {
     Destroying,
     /// It was destroyed and nothing of it is left but this record, which keeps it from coming back.
     Destroyed,
+    /// Another group has absorbed it, as far as the state of this store says; it is needed as long as that may be forgotten
+    /// by a crash.
+    Absorbed(Parent),
 }
 
 /// The index and term of the last entry that was cut from the head of a log (0, 0 at birth).

@@ -13,8 +13,9 @@ use crate::members::Members;
 /// The format written and the newest one read, of all rows but records.
 const FORMAT: u8 = 1;
 /// The format of records: since the second one they know the stores of the group's members, since the third the split
-/// that it was born by.
-const RECORD_FORMAT: u8 = 3;
+/// that it was born by, since the fourth that it was absorbed. Written is the third one unless it was.
+const RECORD_FORMAT: u8 = 4;
+const THIRD_RECORD_FORMAT: u8 = 3;
 const SECOND_RECORD_FORMAT: u8 = 2;
 /// Format version and checksum.
 const HEADER_BYTES: usize = 5;
@@ -195,7 +196,11 @@ pub(super) fn decode_entry(group: GroupId, index: u64, row: &[u8]) -> Result<Ent
 
 pub(super) fn encode_record(into: &mut Vec<u8>, record: &GroupRecord) -> Result<(), LogError> {
     let content = postcard::to_stdvec(record).map_err(|e| LogError::Engine(format!("encoding a record: {e}")))?;
-    seal_as(RECORD_FORMAT, into, |row| row.extend_from_slice(&content));
+    let format = match record.life {
+        Life::Absorbed(_) => RECORD_FORMAT,
+        Life::Alive | Life::Destroying | Life::Destroyed => THIRD_RECORD_FORMAT,
+    };
+    seal_as(format, into, |row| row.extend_from_slice(&content));
     Ok(())
 }
 
@@ -385,6 +390,30 @@ mod tests {
         let record = decode_record(GroupId(1), &row).unwrap();
         assert_eq!((record.born, record.replica, record.parent), (3, 2, None));
         assert_eq!((record.members, record.start), (members, start));
+    }
+
+    #[test]
+    fn only_what_was_absorbed_needs_the_newest_format() {
+        let start = Truncated { index: 1, term: 1 };
+        let by = super::super::Parent {
+            group: GroupId(2),
+            index: 9,
+        };
+        for (life, format) in [(Life::Alive, 3), (Life::Destroyed, 3), (Life::Absorbed(by), 4)] {
+            let record = GroupRecord {
+                born: 3,
+                replica: 2,
+                members: Members::voters(&[Uuid::from_u128(1)]),
+                start,
+                descriptor: b"descriptor".to_vec(),
+                life,
+                parent: None,
+            };
+            let mut row = Vec::new();
+            encode_record(&mut row, &record).unwrap();
+            assert_eq!(row[0], format);
+            assert_eq!(decode_record(GroupId(1), &row).unwrap(), record);
+        }
     }
 
     #[test]

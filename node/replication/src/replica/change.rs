@@ -48,7 +48,11 @@ impl<S: Storage> Replica<S> {
         if let Some(changed) = self.members.changed(id) {
             return Ok(Wish::Made(changed));
         }
-        if self.driver.has_pending_change() || self.members.is_joint() || self.is_handing_over() {
+        if self.frozen {
+            return Err(MembershipError::Frozen);
+        }
+        // A step of a merge was evaluated for the members that there are.
+        if self.has_unsettled_members() || self.is_handing_over() || self.turning.is_some() {
             return Err(MembershipError::Busy);
         }
         let epoch = self.members.epoch;
@@ -59,6 +63,18 @@ impl<S: Storage> Replica<S> {
         self.check(&entry, now)?;
         let waiting = self.propose_change(&entry).map_err(|_| Refusal::NotLeader)?;
         Ok(Wish::Proposed(waiting))
+    }
+
+    /// Whether the members are about to change.
+    pub(crate) fn has_unsettled_members(&self) -> bool {
+        self.driver.has_pending_change() || self.members.is_joint()
+    }
+
+    /// Voters that are not known to have this entry.
+    pub(crate) fn lacking(&self, index: u64) -> Vec<ReplicaId> {
+        let mut voters = self.members.voting()[0].clone();
+        voters.retain(|voter| *voter != self.id && self.driver.matched(*voter) < index);
+        voters
     }
 
     fn propose_change(&mut self, entry: &ChangeEntry) -> Result<Waiting, DriverError> {

@@ -202,7 +202,7 @@ impl<S: Storage> Replica<S> {
     /// Until when this replica may answer eventual reads: it has applied what a live leader had committed.
     pub(crate) fn fresh_until(&self) -> u64 {
         let current = !self.is_leader() && self.driver.leader() != 0 && self.applied >= self.heard.committed;
-        let known = current && self.heard.at > 0 && !self.ended && !self.installing;
+        let known = current && self.heard.at > 0 && !self.ended && !self.installing && !self.frozen;
         if known {
             self.heard.at.saturating_add(EVENTUAL_NS)
         } else {

@@ -66,11 +66,30 @@ struct Proposed {
     fate: Arc<Fate>,
 }
 
-/// A split on its way.
-struct Splitting {
-    /// Keys from here on leave.
-    key: KeyBytes,
+/// An entry on its way that changes what the partition is: a split, or a step of a merge. There is one at a time.
+struct Turning {
+    holds: Holds,
     fate: Arc<Fate>,
+}
+
+/// What waits until such an entry is decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// A split: whoever asks about keys from here on.
+    From(KeyBytes),
+    /// A freeze: whoever asks.
+    All,
+    /// A merge: whoever wants something to be evaluated. Reads go on.
+    Writes,
+    /// Another step of a merge: nobody.
+    Nothing,
+}
+
+/// Committed entries that wait for another group.
+pub(crate) struct Stalled {
+    entries: Vec<Entry>,
+    /// The other one has come to where it has to be.
+    again: bool,
 }
 
 /// Settings of a replica.
@@ -93,7 +112,9 @@ pub(crate) struct Replica<S: Storage> {
     open: VecDeque<Open>,
     proposed: VecDeque<Proposed>,
     in_flight_bytes: usize,
-    splitting: Option<Splitting>,
+    turning: Option<Turning>,
+    /// The partition stands still, to be absorbed by another one.
+    frozen: bool,
     /// From the driver, for the next batch.
     unwritten: Vec<LogChange>,
     hard_state: Option<HardState>,
@@ -101,6 +122,8 @@ pub(crate) struct Replica<S: Storage> {
     written_vote: (u64, u64),
     output_number: u64,
     committed: Vec<Entry>,
+    /// In front of those.
+    stalled: Option<Stalled>,
     /// Counts the log writer's turns.
     turn: u64,
     /// To be sent at once.
@@ -125,6 +148,8 @@ pub(crate) struct Replica<S: Storage> {
     install: Option<Install>,
     /// A snapshot is being installed: what the state holds is a mixture.
     installing: bool,
+    /// Groups that end with the next turn: they were absorbed, as that snapshot knows.
+    absorbing: Vec<GroupId>,
     /// The last applied entry's index.
     applied: u64,
     /// Whether it stands in the log writer's queue.
@@ -164,6 +189,7 @@ pub(crate) struct Parts<S: Storage> {
 impl<S: Storage> Replica<S> {
     pub(crate) fn new(parts: Parts<S>) -> Self {
         let term = parts.driver.term();
+        let frozen = parts.evaluator.is_frozen();
         Self {
             group: parts.group,
             id: parts.id,
@@ -174,12 +200,14 @@ impl<S: Storage> Replica<S> {
             open: VecDeque::new(),
             proposed: VecDeque::new(),
             in_flight_bytes: 0,
-            splitting: None,
+            turning: None,
+            frozen,
             unwritten: Vec::new(),
             hard_state: None,
             written_vote: (0, 0),
             output_number: 0,
             committed: Vec::new(),
+            stalled: None,
             turn: 0,
             posts: Vec::new(),
             held: VecDeque::new(),
@@ -195,6 +223,7 @@ impl<S: Storage> Replica<S> {
             receiving: None,
             install: None,
             installing: false,
+            absorbing: Vec::new(),
             applied: parts.applied,
             queued: false,
             serving: false,
@@ -234,12 +263,16 @@ impl<S: Storage> Replica<S> {
 
     /// The term in which it serves; 0 while it does not.
     pub(crate) fn serving_term(&self) -> u64 {
-        if self.serving { self.driver.term() } else { 0 }
+        if self.serves() { self.driver.term() } else { 0 }
     }
 
     /// Until when nobody else can have been elected.
     pub(crate) fn lease_until(&self) -> u64 {
-        if self.serving { self.lease.until() } else { 0 }
+        if self.serves() { self.lease.until() } else { 0 }
+    }
+
+    fn serves(&self) -> bool {
+        self.serving && (!self.frozen || planted::has(Bug::FrozenServes))
     }
 
     /// Whether its log begins at the group's birth, and nowhere behind it.
@@ -276,11 +309,13 @@ impl<S: Storage> Replica<S> {
     /// Whether a request may be evaluated now: the reason if not.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         let reason = self.idle_reason();
-        reason.or_else(|| self.is_handing_over().then_some(Refusal::NotLeader))
+        // Who asks again is safe, and is answered once the merge is decided: there or here.
+        let waits = self.is_handing_over() || !self.serves();
+        reason.or_else(|| waits.then_some(Refusal::NotLeader))
     }
 
     /// Why this replica does nothing as the leader, if it does not.
-    fn idle_reason(&self) -> Option<Refusal> {
+    pub(crate) fn idle_reason(&self) -> Option<Refusal> {
         match &self.refusing {
             Some(refusal) => Some(refusal.clone()),
             None if !self.serving => Some(Refusal::NotLeader),
@@ -331,32 +366,64 @@ impl<S: Storage> Replica<S> {
 
     /// Puts a split into an entry of its own: until that is decided, nobody is answered about the keys behind the cut.
     pub(crate) fn push_split(&mut self, effect: &Effect, evaluated: Evaluated, split: &SplitRecord) -> Waiting {
+        let frame = FrameBuilder::split(evaluated, &effect.bytes);
+        self.push_alone(effect, evaluated, frame, Holds::From(split.key.clone()))
+    }
+
+    /// Puts a step of a merge into an entry of its own.
+    pub(crate) fn push_merge(&mut self, effect: &Effect, holds: Holds) -> Waiting {
+        let evaluated = self.evaluated();
+        let frame = FrameBuilder::merge(evaluated, &effect.bytes);
+        self.push_alone(effect, evaluated, frame, holds)
+    }
+
+    fn push_alone(&mut self, effect: &Effect, evaluated: Evaluated, frame: FrameBuilder, holds: Holds) -> Waiting {
         let fate: Arc<Fate> = Arc::default();
         self.open.push_back(Open {
             evaluated,
-            frame: FrameBuilder::split(evaluated, &effect.bytes),
+            frame,
             first: effect.sequence,
             last: effect.sequence,
             fate: Arc::clone(&fate),
         });
         self.resting = false;
         self.in_flight_bytes += effect.bytes.len();
-        self.splitting = Some(Splitting {
-            key: split.key.clone(),
+        self.turning = Some(Turning {
+            holds,
             fate: Arc::clone(&fate),
         });
         fate.wait()
     }
 
-    /// What a request about these keys waits for: a split that takes some of them away. `None` when there is none.
+    /// What a write about these keys waits for: a split that takes some of them away, or a merge. `None` when there is none.
     pub(crate) fn held(&self, concerns: impl FnOnce(&KeyBytes) -> bool) -> Option<Waiting> {
-        let split = self.splitting.as_ref().filter(|split| concerns(&split.key))?;
-        (!planted::has(Bug::DepartingNotHeld)).then(|| split.fate.wait())
+        self.turning_if(|holds| match holds {
+            Holds::From(key) => concerns(key) && !planted::has(Bug::DepartingNotHeld),
+            Holds::All => !planted::has(Bug::FrozenServes),
+            Holds::Writes => true,
+            Holds::Nothing => false,
+        })
     }
 
-    /// Whether a split is on its way.
-    pub(crate) fn is_splitting(&self) -> bool {
-        self.splitting.is_some()
+    /// The same for a read.
+    pub(crate) fn held_read(&self, concerns: impl FnOnce(&KeyBytes) -> bool) -> Option<Waiting> {
+        self.turning_if(|holds| *holds != Holds::Writes)
+            .and_then(|_| self.held(concerns))
+    }
+
+    /// What another one of its kind waits for.
+    pub(crate) fn turning(&self) -> Option<Waiting> {
+        self.turning_if(|_| true)
+    }
+
+    fn turning_if(&self, holds: impl FnOnce(&Holds) -> bool) -> Option<Waiting> {
+        let turning = self.turning.as_ref().filter(|turning| holds(&turning.holds));
+        turning.map(|turning| turning.fate.wait())
+    }
+
+    /// Whether an entry is on its way for which reads may have to wait.
+    pub(crate) fn is_turning(&self) -> bool {
+        self.turning.is_some()
     }
 
     /// The last effect that a view has applied which has applied this entry.
@@ -395,6 +462,7 @@ impl<S: Storage> Replica<S> {
     /// Nothing goes on.
     pub(crate) fn end(&mut self, refusal: Refusal) {
         self.ended = true;
+        self.stalled = None;
         self.lose(&refusal);
         self.sending.clear();
         self.refuse(refusal);
@@ -435,7 +503,7 @@ impl<S: Storage> Replica<S> {
         };
         let proposed = self.proposed.drain(..).map(|entry| (entry.fate, unknown.clone()));
         self.fates.extend(proposed);
-        self.splitting = None;
+        self.turning = None;
         self.in_flight_bytes = self.open.iter().map(|open| open.frame.effect_bytes()).sum();
         if !planted::has(Bug::OverlayKept) {
             self.evaluator.reset();

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use partita_partition::descriptor::PartitionDescriptor;
+use partita_partition::descriptor::{GroupId, PartitionDescriptor};
 use partita_partition::storage::Storage;
 use partita_partition::transfer::{self, Place};
 
@@ -63,6 +63,8 @@ struct Part {
 pub(super) struct Receiving {
     at: Truncated,
     members: Arc<Members>,
+    /// Groups that the partition has absorbed.
+    absorbed: Vec<GroupId>,
     /// The chunk to come next.
     next: u64,
 }
@@ -233,13 +235,18 @@ impl<S: Storage> Replica<S> {
             return;
         }
         if chunk.number == 0 && self.receiving.as_ref().is_none_or(|receiving| receiving.at != at) {
-            let Ok(members) = Head::decode(chunk.bytes).and_then(|head| head.members()) else {
+            let read = Head::decode(chunk.bytes).and_then(|head| Ok((head.members()?, head.absorbed().to_vec())));
+            let Ok((members, absorbed)) = read else {
                 tracing::warn!(group = self.group.0, "the head of a snapshot cannot be read");
                 return;
             };
             self.unwritten.push(LogChange::DropChunks(self.group));
-            let members = Arc::new(members);
-            self.receiving = Some(Receiving { at, members, next: 0 });
+            self.receiving = Some(Receiving {
+                at,
+                members: Arc::new(members),
+                absorbed: absorbed.into_iter().map(|absorbed| absorbed.0).collect(),
+                next: 0,
+            });
         }
         let next = match self.receiving.as_mut().filter(|receiving| receiving.at == at) {
             Some(receiving) if receiving.next == chunk.number => {
@@ -292,6 +299,8 @@ impl<S: Storage> Replica<S> {
         }
         // What was to be applied is in the snapshot.
         self.committed.clear();
+        self.stalled = None;
+        self.absorbing = receiving.absorbed;
         self.truncate_to = None;
         self.forget_log();
         let turn = self.turn + 1;
@@ -306,6 +315,7 @@ impl<S: Storage> Replica<S> {
         self.applied = installed.at.index;
         self.driver.applied(installed.at.index);
         self.evaluator.reset();
+        self.frozen = self.evaluator.is_frozen();
     }
 }
 

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use partita_model::request::Refusal;
-use partita_partition::descriptor::LogPosition;
+use partita_partition::descriptor::{GroupId, LogPosition};
 use partita_partition::storage::Storage;
 use raft::eraftpb::{Entry, HardState};
 
 use super::life::Post;
-use super::{Applied, Install, Proposed, Replica};
+use super::{Applied, Holds, Install, Proposed, Replica, Stalled, Turning};
 use crate::driver::{DriverError, Output};
 use crate::log::{LogBatch, LogChange, Truncated};
 use crate::message::Outbox;
@@ -24,6 +24,8 @@ pub(crate) struct Gathered {
     pub(crate) number: u64,
     pub(crate) entries: u64,
     pub(crate) effects: u64,
+    /// Groups that end with what is written: a snapshot has absorbed them.
+    pub(crate) absorbs: Vec<GroupId>,
 }
 
 /// What can be applied.
@@ -85,6 +87,7 @@ impl<S: Storage> Replica<S> {
             number: self.output_number,
             entries,
             effects,
+            absorbs: std::mem::take(&mut self.absorbing),
         }))
     }
 
@@ -109,13 +112,13 @@ impl<S: Storage> Replica<S> {
                 self.evaluator.discard_from(open.first);
                 self.in_flight_bytes -= bytes;
                 open.fate.decide(Err(Refusal::NotLeader));
-                // A split among them will not be made; the evaluator has forgotten it.
+                // A split (or a step of a merge) among them will not be made; the evaluator has forgotten it.
                 if self
-                    .splitting
+                    .turning
                     .as_ref()
-                    .is_some_and(|split| !self.is_proposed(&split.fate))
+                    .is_some_and(|turning| !self.is_proposed(&turning.fate))
                 {
-                    self.splitting = None;
+                    self.turning = None;
                 }
                 for behind in self.open.drain(..) {
                     self.in_flight_bytes -= behind.frame.effect_bytes();
@@ -224,9 +227,50 @@ impl<S: Storage> Replica<S> {
         }
         Ready {
             install: self.install.take_if(|install| install.turn <= self.turn),
-            entries: std::mem::take(&mut self.committed),
+            entries: self.take_committed(),
             again: self.driver.has_output() || self.has_unwritten(),
         }
+    }
+
+    /// What is to be applied next: nothing while what comes first waits for another group.
+    fn take_committed(&mut self) -> Vec<Entry> {
+        let committed = std::mem::take(&mut self.committed);
+        match self.stalled.take() {
+            None => committed,
+            Some(mut stalled) => {
+                stalled.entries.extend(committed);
+                if stalled.again {
+                    return stalled.entries;
+                }
+                self.stalled = Some(stalled);
+                Vec::new()
+            }
+        }
+    }
+
+    /// These entries cannot be applied before another group has come to where it has to be.
+    pub(crate) fn stall(&mut self, entries: Vec<Entry>) {
+        if !self.ended {
+            let again = false;
+            self.stalled = Some(Stalled { entries, again });
+        }
+    }
+
+    /// It has: they are handed out again.
+    pub(crate) fn resume(&mut self) {
+        if let Some(stalled) = &mut self.stalled {
+            stalled.again = true;
+        }
+    }
+
+    /// An entry is known to be committed by what another group's log says. False when it is not in the log here.
+    pub(crate) fn commit(&mut self, at: LogPosition) -> bool {
+        if self.ended || self.driver.term_at(at.index) != Some(at.term) {
+            return false;
+        }
+        self.wake();
+        self.driver.commit_to(at.index);
+        true
     }
 
     /// Entries up to `at` are applied, the ones listed were skipped, and these changed the members. Whether it began to
@@ -242,19 +286,16 @@ impl<S: Storage> Replica<S> {
         }
         self.driver.applied(at.index);
         self.applied = at.index;
-        let mut through = None;
+        let (mut through, mut joined) = (None, false);
         while self.proposed.front().is_some_and(|proposed| proposed.index <= at.index) {
             let Some(proposed) = self.proposed.pop_front() else {
                 break;
             };
             let skip = skipped.iter().find(|skip| skip.0 == proposed.index);
             let fate = skip.map_or(Ok(()), |skip| Err(skip.1.clone()));
-            if self
-                .splitting
-                .as_ref()
-                .is_some_and(|split| Arc::ptr_eq(&split.fate, &proposed.fate))
-            {
-                self.splitting = None;
+            let turned = |turning: &mut Turning| Arc::ptr_eq(&turning.fate, &proposed.fate);
+            if let Some(turned) = self.turning.take_if(turned) {
+                joined |= turned.holds == Holds::Writes;
             }
             self.fates.push((proposed.fate, fate));
             self.evaluator.note_entry(proposed.index, proposed.last);
@@ -263,6 +304,11 @@ impl<S: Storage> Replica<S> {
         }
         if let Some(through) = through {
             self.evaluator.applied(through);
+        }
+        self.frozen = self.evaluator.is_frozen();
+        if joined {
+            // Nothing was evaluated behind the merge: what comes next begins with what it made of the partition.
+            self.evaluator.reset();
         }
         self.notice();
         let begins = !self.serving && !self.ended && self.driver.is_leader() && at.term == self.driver.term();
@@ -282,7 +328,10 @@ impl<S: Storage> Replica<S> {
     pub(crate) fn wants_turn(&self) -> bool {
         self.driver.has_output()
             || self.has_unwritten()
-            || !self.committed.is_empty()
+            || match &self.stalled {
+                Some(stalled) => stalled.again,
+                None => !self.committed.is_empty(),
+            }
             || !self.posts.is_empty()
             || !self.held.is_empty()
             || self.install.is_some()

@@ -11,6 +11,7 @@ mod faults;
 mod history;
 mod invariants;
 mod machine;
+mod merger;
 mod network;
 mod operator;
 mod table;

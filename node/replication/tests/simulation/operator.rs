@@ -9,7 +9,7 @@ use partita_model::request::Refusal;
 use partita_partition::descriptor::{GroupId, PartitionDescriptor};
 use partita_partition::split::{SplitAt, SplitDone};
 use partita_partition::storage::memory::MemoryStorage;
-use partita_replication::members::{Changed, Role};
+use partita_replication::members::{Changed, Members, Role};
 use partita_replication::{Group, MemberChange, MembershipError, SplitError, SplitRequest};
 use rand::Rng as _;
 use uuid::Uuid;
@@ -24,7 +24,7 @@ type Running = Pin<Box<dyn Future<Output = Result<Changed, MembershipError>>>>;
 type Splitting = Pin<Box<dyn Future<Output = Result<SplitDone, SplitError>>>>;
 
 /// Splits of one run, at most.
-const SPLITS_MAX: u64 = 5;
+const SPLITS_MAX: u64 = 6;
 /// Groups that are split off have numbers from here on.
 const CHILDREN_FROM: u64 = 100;
 
@@ -165,6 +165,15 @@ impl Operator {
         if members.is_joint() {
             return None;
         }
+        if let Some((absorber, source)) = world.merger.pair()
+            && world.random.random_ratio(9, 10)
+        {
+            // The absorber moves to where the source is, which stays.
+            let wanted = world.stores_of(source);
+            if self.group == source || self.group == absorber && !wanted.is_empty() {
+                return self.align(world, &members, &wanted);
+            }
+        }
         let voters = members.voting()[0].clone();
         let learner = members.members.iter().find(|member| member.role == Role::Learner);
         let victim = voters[world.random.random_range(0..voters.len())];
@@ -190,6 +199,41 @@ impl Operator {
             }
             None => return None,
         };
+        self.ids += 1;
+        Some((Uuid::from_u128(self.ids), change))
+    }
+
+    /// One step towards having voters on these stores and nowhere else.
+    fn align(&mut self, world: &mut World, members: &Members, wanted: &[Uuid]) -> Option<(Uuid, MemberChange)> {
+        let voters = || members.members.iter().filter(|member| member.role == Role::Voter);
+        let extra = voters().find(|voter| !wanted.contains(&voter.store));
+        let learner = members.members.iter().find(|member| member.role == Role::Learner);
+        let change = match (learner, extra) {
+            (Some(learner), Some(extra)) if wanted.contains(&learner.store) => MemberChange::Replace {
+                add: learner.replica,
+                remove: extra.replica,
+            },
+            (Some(learner), None) if wanted.contains(&learner.store) => MemberChange::Promote {
+                replica: learner.replica,
+            },
+            (Some(learner), _) => MemberChange::Remove {
+                replica: learner.replica,
+            },
+            (None, extra) => match (wanted.iter().find(|store| members.on_store(**store).is_none()), extra) {
+                (Some(store), _) => MemberChange::AddLearner { store: *store },
+                (None, Some(extra)) => MemberChange::Remove { replica: extra.replica },
+                (None, None) => return None,
+            },
+        };
+        if let MemberChange::Replace { remove, .. } | MemberChange::Remove { replica: remove } = change
+            && let Some(leader) = world.leader(self.group)
+            && members
+                .member(remove)
+                .is_some_and(|member| member.store == uuid_of(leader))
+        {
+            transfer(world, self.group);
+            return None;
+        }
         self.ids += 1;
         Some((Uuid::from_u128(self.ids), change))
     }

@@ -9,11 +9,12 @@
 //!    replicas have to become equal.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use bytes::Bytes;
 use partita_partition::descriptor::GroupId;
 use partita_partition::storage::Storage as _;
+use partita_replication::members::Role;
 use partita_replication::time::TICK_NS;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -24,6 +25,7 @@ use crate::event::{Event, Queued};
 use crate::faults::Faults;
 use crate::invariants::Invariants;
 use crate::machine::{Machine, Sent, Turn};
+use crate::merger::Merger;
 use crate::network::Network;
 use crate::operator::Operator;
 use crate::table::{GROUPS, descriptor};
@@ -50,6 +52,9 @@ pub struct World {
     pub operators: Vec<Operator>,
     /// Splits that were asked for.
     pub splits: u64,
+    pub merger: Merger,
+    /// Groups that are part of another one.
+    pub absorbed: BTreeMap<GroupId, GroupId>,
     faults: Faults,
     pub invariants: Invariants,
     pub healing: bool,
@@ -77,6 +82,8 @@ pub struct Summary {
     pub changes: u64,
     pub rests: u64,
     pub splits: u64,
+    pub merges: u64,
+    pub refused_merges: u64,
 }
 
 impl World {
@@ -99,6 +106,8 @@ impl World {
                 .map(|group| Operator::new(*group, voters, random.random_range(0..12)))
                 .collect(),
             splits: 0,
+            merger: Merger::default(),
+            absorbed: BTreeMap::new(),
             invariants: Invariants::new(faults.clocks_lie),
             faults,
             healing: false,
@@ -226,9 +235,15 @@ impl World {
                 }
                 // One that died on the way answers nobody.
                 self.operators = operators;
+                let mut merger = std::mem::take(&mut self.merger);
+                // The operators see the pair while it is at work.
+                self.merger.request = merger.request;
+                merger.step(self);
+                self.merger = merger;
                 for number in 0..self.machines.len() {
                     if !self.machines[number].is_up() {
                         self.operators.iter_mut().for_each(|operator| operator.forget(number));
+                        self.merger.forget(number);
                     }
                 }
                 let after = self.random.random_range(20 * MS..200 * MS);
@@ -359,6 +374,7 @@ impl World {
             }
         }
         self.operators.iter_mut().for_each(|operator| operator.forget(number));
+        self.merger.forget(number);
         let keep = self.random.random_ratio(1, 3);
         self.machines[number].crash(keep);
     }
@@ -428,9 +444,29 @@ impl World {
         (self.machines[machine].group_with(key).unwrap_or(group), machine)
     }
 
-    /// All groups that were seen.
+    /// All groups that were seen, and are not part of another one.
     pub fn groups(&self) -> Vec<GroupId> {
-        self.operators.iter().map(|operator| operator.group).collect()
+        let groups = self.operators.iter().map(|operator| operator.group);
+        groups.filter(|group| !self.absorbed.contains_key(group)).collect()
+    }
+
+    /// The machine whose replica leads in the newest term, whether or not it serves.
+    pub fn raft_leader(&self, group: GroupId) -> Option<usize> {
+        let leading = |machine: &Machine| {
+            let stats = machine.group(group)?.stats();
+            stats.leader.then_some((stats.term, machine.number))
+        };
+        self.machines.iter().filter_map(leading).max().map(|best| best.1)
+    }
+
+    /// Where a group's voters are, as its leader has it.
+    pub fn stores_of(&self, group: GroupId) -> Vec<Uuid> {
+        let leader = self
+            .raft_leader(group)
+            .and_then(|leader| self.machines[leader].group(group));
+        let voters = leader.map(|group| group.members().members.clone()).unwrap_or_default();
+        let voters = voters.into_iter().filter(|member| member.role == Role::Voter);
+        voters.map(|member| member.store).collect()
     }
 
     /// Children that are born have an operator, too.
@@ -496,6 +532,8 @@ impl World {
             changes: self.operators.iter().map(|operator| operator.changes).sum(),
             rests: self.invariants.rests,
             splits: self.operators.iter().map(|operator| operator.splits).sum(),
+            merges: self.merger.merged,
+            refused_merges: self.merger.refused,
         })
     }
 
@@ -521,6 +559,8 @@ impl Summary {
         self.changes += other.changes;
         self.rests += other.rests;
         self.splits += other.splits;
+        self.merges += other.merges;
+        self.refused_merges += other.refused_merges;
     }
 }
 

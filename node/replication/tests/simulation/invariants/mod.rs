@@ -8,6 +8,7 @@ mod equal_replicas;
 mod lease_exclusivity;
 mod linearizability;
 mod log_matching;
+mod merges;
 mod one_effect;
 mod progress;
 mod ranges;
@@ -19,6 +20,7 @@ use self::applied_entries::AppliedEntries;
 use self::election_safety::ElectionSafety;
 use self::epochs::Epochs;
 use self::log_matching::LogMatching;
+use self::merges::Merges;
 use self::ranges::Ranges;
 use crate::world::World;
 
@@ -29,6 +31,7 @@ pub struct Invariants {
     groups: Vec<OfGroup>,
     acknowledged_at_healing: u64,
     checks: u64,
+    merges: Merges,
     /// How often the group was seen to rest, with no more than a moment in between.
     pub rests: u64,
 }
@@ -91,6 +94,12 @@ impl Invariants {
                 of_group.log_matching.check(world, of_group.id)?;
             }
         }
+        if self.checks.is_multiple_of(LOGS_EVERY) {
+            world
+                .machines
+                .iter()
+                .try_for_each(|machine| self.merges.check(machine))?;
+        }
         Ok(())
     }
 
@@ -114,8 +123,12 @@ impl Invariants {
                 .iter()
                 .map(|of_group| (of_group.id, &of_group.applied_entries)),
         )?;
+        Merges::finish(world)?;
         for of_group in &mut self.groups {
             of_group.log_matching.check(world, of_group.id)?;
+            if world.absorbed.contains_key(&of_group.id) {
+                continue;
+            }
             equal_replicas::check(world, of_group.id)?;
             counters::check(world, of_group.id)?;
         }
@@ -140,6 +153,7 @@ impl OfGroup {
     fn check(&mut self, world: &World, number: usize, stats: &GroupStats) -> Result<bool, String> {
         let machine = &world.machines[number];
         self.election_safety.check(number, stats)?;
+        merges::check(number, self.id, stats)?;
         self.epochs.check(world, number, stats)?;
         self.applied_entries.check(machine, self.id, stats)?;
         if let Some(group) = machine.group(self.id) {
