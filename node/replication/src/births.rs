@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use partita_model::request::Refusal;
 use partita_partition::descriptor::{GroupId, LogPosition, PartitionDescriptor};
-use partita_partition::error::PartitionError;
 use partita_partition::split::SplitRecord;
 use partita_partition::storage::Storage;
 use raft::eraftpb::HardState;
@@ -246,10 +245,8 @@ impl<S: Storage> Store<S> {
         };
         let entomb = || -> Result<(), RecoveryError> {
             // A tombstone ends the group's log. What its splits have made of it must not need that log any more.
-            let flushed = self.core.storage.flush().map_err(PartitionError::from);
-            flushed.map_err(|error| RecoveryError::Partition { group: id.0, error })?;
             // Nor must what it has absorbed, and nobody would remember that it has.
-            self.core.bury_absorbed(true)?;
+            self.core.flush_and_bury()?;
             self.core.log.write(&vec![LogChange::Record(id, tombstone.clone())])?;
             recovery::finish_destruction(&self.core, id, &tombstone)
         };

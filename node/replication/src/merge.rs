@@ -13,7 +13,6 @@
 //! [`Replica::stall`]: crate::replica::Replica::stall
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use partita_model::request::Refusal;
 use partita_partition::applier::Applier;
@@ -26,8 +25,9 @@ use raft::eraftpb::Entry;
 use crate::core::Core;
 use crate::frame::Frame;
 use crate::group::Group;
-use crate::log::{GroupRecord, Life, LogBatch, LogChange, LogError, Parent};
+use crate::log::{GroupRecord, Life, LogBatch, LogChange, LogError, Parent, StoredGroup};
 use crate::planted::{self, Bug};
+use crate::recovery::{self, RecoveryError};
 use crate::writer::Fatal;
 
 /// Merges whose absorbers wait for their sources.
@@ -181,8 +181,19 @@ pub(crate) fn close<S: Storage>(core: &Core<S>, absorbed: Absorbed) {
     core.changed();
 }
 
-/// A snapshot is about to take a group's place, which has absorbed these: they end in the same batch of the log.
+/// A snapshot is about to take a group's place, which has absorbed these: they end in the same batch of the log. The state is
+/// flushed before that is written, so what they have absorbed themselves ends with them.
 pub(crate) fn end_with_snapshot<S: Storage>(core: &Core<S>, absorbs: &[GroupId], batch: &mut LogBatch) {
+    let here = absorbs.iter().any(|source| core.group(*source).is_some());
+    let unburied = if here {
+        core.ledger.lock().unburied()
+    } else {
+        Unburied::new()
+    };
+    for (source, _, record) in unburied {
+        batch.extend(tombstone(source, &record));
+        core.ledger.lock().buried(source);
+    }
     for source in absorbs {
         let Some(group) = core.group(*source) else { continue };
         group.end(Refusal::WrongRange);
@@ -207,23 +218,36 @@ pub(crate) fn tombstone(group: GroupId, record: &GroupRecord) -> [LogChange; 3] 
     ]
 }
 
+/// Logs that stay for a while: whose, by which entry it was absorbed, and its record.
+type Unburied = Vec<(GroupId, Parent, GroupRecord)>;
+
 impl<S: Storage> Core<S> {
-    /// Logs of absorbed groups go, once what absorbed them is flushed. `flushed` says that all of the state has been flushed
-    /// since whatever is applied by now was.
-    pub(crate) fn bury_absorbed(&self, flushed: bool) -> Result<(), LogError> {
+    /// Logs of absorbed groups go, once what absorbed them is flushed.
+    pub(crate) fn bury_absorbed(&self) -> Result<(), LogError> {
         let unburied = self.ledger.lock().unburied();
-        for (source, by, record) in &unburied {
-            if flushed || self.is_flushed(&unburied, *by) {
-                self.log.write(&Vec::from(tombstone(*source, record)))?;
-                self.ledger.lock().buried(*source);
-            }
+        let flushed = |absorbed: &&(GroupId, Parent, GroupRecord)| self.is_flushed(&unburied, absorbed.1);
+        let flushed: Unburied = unburied.iter().filter(flushed).cloned().collect();
+        self.bury(&flushed)
+    }
+
+    /// Flushes the state, and forgets the logs of all groups that were absorbed before.
+    pub(crate) fn flush_and_bury(&self) -> Result<(), Fatal> {
+        let unburied = self.ledger.lock().unburied();
+        self.storage.flush()?;
+        Ok(self.bury(&unburied)?)
+    }
+
+    fn bury(&self, absorbed: &Unburied) -> Result<(), LogError> {
+        for (source, _, record) in absorbed {
+            self.log.write(&Vec::from(tombstone(*source, record)))?;
+            self.ledger.lock().buried(*source);
         }
         Ok(())
     }
 
     /// Whether an entry's effects are in the state's files. All of the state is flushed at once: of a group that was absorbed
     /// itself, they are when that is.
-    fn is_flushed(&self, unburied: &[(GroupId, Parent, GroupRecord)], entry: Parent) -> bool {
+    fn is_flushed(&self, unburied: &Unburied, entry: Parent) -> bool {
         if let Some(group) = self.group(entry.group) {
             return group.reader().flushed_at().is_ok_and(|at| at.index >= entry.index);
         }
@@ -232,33 +256,32 @@ impl<S: Storage> Core<S> {
     }
 }
 
-/// Sources whose absorption is in the state's files (or whose absorbers are gone): what is left of them in the log can go.
-pub(crate) fn buried<S: Storage>(
-    core: &Core<S>,
-    stored: &[crate::log::StoredGroup],
-) -> Result<Vec<GroupId>, crate::recovery::RecoveryError> {
+/// At a start: what is left in the log of sources whose absorption is in the state's files (or whose absorbers are gone) goes.
+/// The others are needed again.
+pub(crate) fn bury_at_start<S: Storage>(core: &Core<S>, stored: &mut Vec<StoredGroup>) -> Result<(), RecoveryError> {
     let mut gone = Vec::new();
-    for group in stored {
+    for group in &*stored {
         if let Life::Absorbed(by) = group.record.life
             && is_past(core, stored, by)?
         {
-            gone.push(group.id);
+            gone.push((group.id, group.record.replica));
+            core.log.write(&Vec::from(tombstone(group.id, &group.record)))?;
         }
     }
-    Ok(gone)
+    stored.retain(|group| gone.iter().all(|gone| gone.0 != group.id));
+    for (group, replica) in gone {
+        core.ledger.lock().destroyed(group, replica);
+    }
+    Ok(())
 }
 
 /// Whether the state's files have this entry of a group.
-fn is_past<S: Storage>(
-    core: &Core<S>,
-    stored: &[crate::log::StoredGroup],
-    entry: Parent,
-) -> Result<bool, crate::recovery::RecoveryError> {
+fn is_past<S: Storage>(core: &Core<S>, stored: &[StoredGroup], entry: Parent) -> Result<bool, RecoveryError> {
     let Some(group) = stored.iter().find(|group| group.id == entry.group) else {
         return Ok(true);
     };
     let installed = group.installing.map_or(0, |mark| mark.at.index);
-    let applied = crate::recovery::applied_index(core, group)?;
+    let applied = recovery::applied_index(core, group)?;
     if applied.max(installed).max(group.truncated.index) >= entry.index {
         return Ok(true);
     }
@@ -267,17 +290,4 @@ fn is_past<S: Storage>(
         Life::Destroying | Life::Destroyed => Ok(true),
         Life::Absorbed(by) => is_past(core, stored, by),
     }
-}
-
-/// Ends what is left of these in the log.
-pub(crate) fn bury<S: Storage>(
-    core: &Arc<Core<S>>,
-    stored: &mut Vec<crate::log::StoredGroup>,
-    gone: &[GroupId],
-) -> Result<(), LogError> {
-    for group in stored.iter().filter(|group| gone.contains(&group.id)) {
-        core.log.write(&Vec::from(tombstone(group.id, &group.record)))?;
-    }
-    stored.retain(|group| !gone.contains(&group.id));
-    Ok(())
 }

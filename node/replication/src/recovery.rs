@@ -65,8 +65,7 @@ pub(crate) fn recover<S: Storage>(core: &Arc<Core<S>>) -> Result<(), RecoveryErr
         }
     }
     commit_splits(&mut stored);
-    let gone = merge::buried(core, &stored)?;
-    merge::bury(core, &mut stored, &gone)?;
+    merge::bury_at_start(core, &mut stored)?;
     while !stored.is_empty() {
         let waits = |group: &StoredGroup| {
             let parent = group.record.parent.filter(|_| !planted::has(Bug::LineageIgnored));

@@ -316,7 +316,7 @@ impl<S: Storage> Store<S> {
             self.fail(&format!("flushing the state: {error}"));
             return;
         }
-        if let Err(error) = self.core.bury_absorbed(false) {
+        if let Err(error) = self.core.bury_absorbed() {
             self.fail(&error);
             return;
         }
@@ -402,11 +402,8 @@ impl<S: Storage> Store<S> {
         self.hand_over(&groups);
         self.stop_threads();
         if drained {
-            match self.core.storage.flush() {
+            match self.core.flush_and_bury() {
                 Ok(()) => {
-                    if let Err(error) = self.core.bury_absorbed(true) {
-                        tracing::warn!(%error, "forgetting absorbed groups at shutdown");
-                    }
                     let cut: Vec<_> = groups.into_iter().filter(|group| self.mark_cut(group)).collect();
                     if let Err(error) = writer::persist(&self.core, &cut) {
                         tracing::warn!(%error, "cutting the log at shutdown");

@@ -101,7 +101,7 @@ impl From<MembershipError> for Problem {
             MembershipError::Refused(Refusal::NotLeader) => return Self::not_leader(None),
             MembershipError::Refused(refusal) => return refusal.clone().into(),
             MembershipError::StaleEpoch { .. } => ProblemCode::StaleEpoch,
-            MembershipError::Busy => ProblemCode::Busy,
+            MembershipError::Busy | MembershipError::Frozen => ProblemCode::Busy,
             MembershipError::NoSuchMember(_) => ProblemCode::NoSuchMember,
             MembershipError::StoreTaken => ProblemCode::StoreTaken,
             MembershipError::Leads => ProblemCode::Leads,

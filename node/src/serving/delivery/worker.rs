@@ -60,9 +60,11 @@ pub(super) struct Worker<T: IndexTarget> {
     groups: watch::Receiver<u64>,
     /// Everything up to here has been delivered.
     cursor: ItemTime,
-    /// Partitions that had some of the source's items before, and the index partitions that have been told so.
+    /// Partitions that had some of the source's items before, and the index partitions that have been told so; as of this
+    /// range epoch of the source: a merge brings others.
     ancestors: Vec<(GroupId, u64)>,
     closed: HashSet<GroupId>,
+    range_epoch: u64,
     /// What each index partition has recorded.
     positions: HashMap<GroupId, ItemTime>,
     /// Rounds that delivered something since the last trim.
@@ -83,6 +85,7 @@ impl<T: IndexTarget> Worker<T> {
             cursor: ItemTime::default(),
             ancestors: Vec::new(),
             closed: HashSet::new(),
+            range_epoch: 0,
             positions: HashMap::new(),
             untrimmed_rounds: 0,
             failing: None,
@@ -165,8 +168,8 @@ impl<T: IndexTarget> Worker<T> {
 
     /// Begins behind what every index partition has.
     async fn start(&mut self) -> Result<(), Undelivered> {
-        self.ancestors = self.source.lineage().await?.ancestors;
-        self.closed.clear();
+        self.range_epoch = 0;
+        self.session().await?;
         let mut slowest = None;
         for target in self.targets()? {
             let position = self.position(&target).await?;
@@ -174,6 +177,17 @@ impl<T: IndexTarget> Worker<T> {
         }
         self.cursor = slowest.unwrap_or_default();
         Ok(())
+    }
+
+    /// Who delivers. Whose items the source has is looked up anew in each range epoch.
+    async fn session(&mut self) -> Result<Session, Undelivered> {
+        let session = session(&self.source);
+        if session.range_epoch != self.range_epoch {
+            self.ancestors = self.source.lineage().await?.ancestors;
+            self.closed.clear();
+            self.range_epoch = session.range_epoch;
+        }
+        Ok(session)
     }
 
     /// What an index partition has recorded of this source.
@@ -192,8 +206,8 @@ impl<T: IndexTarget> Worker<T> {
         // Both are taken before the log is read: what is applied by then is in what is read, what is applied later
         // wakes this worker again.
         self.applied.mark_unchanged();
-        // Before the log is read: whatever splits the source later does so in another session.
-        let session = session(&self.source);
+        // Before the log is read: whatever splits the source (or merges it) later does so in another session.
+        let session = self.session().await?;
         let clock = self.source.stats().counters.clock;
         let records = self
             .source
@@ -288,7 +302,7 @@ impl<T: IndexTarget> Worker<T> {
     /// Forgets what everybody has.
     async fn trim(&mut self) -> Result<(), Undelivered> {
         self.untrimmed_rounds = 0;
-        let session = session(&self.source);
+        let session = self.session().await?;
         let oldest_kept = match self.schema()?.stream {
             Some(_) => ItemTime::from_ms((self.deliveries.now_ms)().saturating_sub(STREAM_RETENTION_MS)),
             None => ItemTime(u64::MAX),
