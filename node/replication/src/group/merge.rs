@@ -176,7 +176,7 @@ impl<S: Storage> Group<S> {
         if self.core.space.is_low() {
             return Err(Refusal::OutOfSpace.into());
         }
-        if self.lineage_here()?.thawed.contains(&request.id.as_u128()) {
+        if self.lineage_known()?.thawed.contains(&request.id.as_u128()) {
             return Err(MergeError::Thawed(request.id));
         }
         check_settled(self.id, replica.members(), replica.has_unsettled_members())?;
@@ -268,7 +268,7 @@ impl<S: Storage> Group<S> {
         if let Some(waiting) = replica.turning() {
             return Ok(Some(Stage::After(waiting)));
         }
-        let lineage = self.lineage_here()?;
+        let lineage = self.lineage_known()?;
         Ok(lineage.merge(request.id.as_u128()).cloned().map(Stage::Done))
     }
 
@@ -295,7 +295,7 @@ impl<S: Storage> Group<S> {
     fn begin_thaw(self: &Arc<Self>, request: &MergeRequest, decided: &MergeDone) -> Result<Stage<()>, MergeError> {
         let id = request.id.as_u128();
         let beside = match self.core.group(request.absorber) {
-            Some(absorber) => absorber.lineage_here()?.merge(id).cloned(),
+            Some(absorber) => absorber.lineage_known()?.merge(id).cloned(),
             None => None,
         };
         let mut replica = self.replica.lock();
@@ -305,7 +305,7 @@ impl<S: Storage> Group<S> {
         if let Some(waiting) = replica.turning() {
             return Ok(Stage::After(waiting));
         }
-        if self.lineage_here()?.thawed.contains(&id) {
+        if self.lineage_known()?.thawed.contains(&id) {
             return Ok(Stage::Done(()));
         }
         match self.reader.applied().frozen {
@@ -366,8 +366,8 @@ impl<S: Storage> Group<S> {
         }
     }
 
-    fn lineage_here(&self) -> Result<Lineage, MergeError> {
-        Ok(self.reader.lineage().map_err(PartitionError::into_refusal)?)
+    fn lineage_known(&self) -> Result<Lineage, MergeError> {
+        Ok(self.lineage_here().map_err(PartitionError::into_refusal)?)
     }
 
     /// What was found, once it is certain that this replica leads.

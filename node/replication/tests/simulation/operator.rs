@@ -133,7 +133,8 @@ impl Operator {
                     }
                     Err(SplitError::Refused(_) | SplitError::Busy) => {}
                     Err(SplitError::Fault(_)) => self.split = None,
-                    Err(error @ SplitError::Used(_)) => panic!("{error}"),
+                    // It expects no epoch.
+                    Err(error @ (SplitError::Used(_) | SplitError::StaleEpoch { .. })) => panic!("{error}"),
                 }
             }
             world.after(machine);
