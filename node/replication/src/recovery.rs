@@ -25,7 +25,7 @@ use crate::driver::{Driver, DriverError, Start};
 use crate::group::Group;
 use crate::install::{self, InstallError};
 use crate::ledger::Ledger;
-use crate::log::{GroupRecord, Life, LogChange, LogError, StoredGroup};
+use crate::log::{GroupRecord, Life, LogChange, LogError, Parent, StoredGroup};
 use crate::members::{Members, UnknownMembers};
 use crate::merge;
 use crate::planted::{self, Bug};
@@ -69,14 +69,28 @@ pub(crate) fn recover<S: Storage>(core: &Arc<Core<S>>) -> Result<(), RecoveryErr
     while !stored.is_empty() {
         let waits = |group: &StoredGroup| {
             let parent = group.record.parent.filter(|_| !planted::has(Bug::LineageIgnored));
-            parent.is_some_and(|parent| stored.iter().any(|other| other.id == parent.group))
+            parent.is_some_and(|parent| is_to_come(core, &stored, parent))
         };
-        // Whoever was born by a split is born behind its parent, so there is always one that waits for nobody.
-        let (behind, generation) = stored.clone().into_iter().partition(waits);
+        let (behind, generation): (Vec<_>, Vec<_>) = stored.clone().into_iter().partition(waits);
+        // Whoever was born by a split was born behind its parent, and a merge was made of groups that were there: so there is
+        // always one that waits for nobody. If that is not so, what is missing says so when it is opened.
+        let (behind, generation) = match generation.is_empty() {
+            true => (Vec::new(), behind),
+            false => (behind, generation),
+        };
         recover_generation(core, generation)?;
         stored = behind;
     }
     Ok(())
+}
+
+/// Whether a parent has not come to its split: it is not open yet, or stands before a merge whose source is not.
+fn is_to_come<S: Storage>(core: &Core<S>, stored: &[StoredGroup], parent: Parent) -> bool {
+    if stored.iter().any(|other| other.id == parent.group) {
+        return true;
+    }
+    let Some(group) = core.group(parent.group) else { return false };
+    group.applied_index() < parent.index && group.replica.lock().is_stalled()
 }
 
 /// A child's record was written once the split was committed: its parent may not know that any more, but has to come to the

@@ -296,6 +296,33 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     store.shutdown();
 }
 
+/// A restart that has to do all of it again: the second child comes behind the merge, which waits for the first one.
+#[test]
+fn what_was_split_after_a_merge_comes_back_behind_it() {
+    let machine = Machine::default();
+    let store = halved(&machine);
+    let second = GroupId(101);
+    block_on(async {
+        drive(&store, request(7)).await.unwrap();
+        let again = SplitRequest {
+            id: Uuid::from_u128(2),
+            at: SplitAt::Middle,
+            child: second,
+        };
+        store.split(PARENT, again).await.unwrap();
+    });
+    machine.crash(store);
+    let store = machine.start();
+    assert!(store.group(CHILD).is_none());
+    assert_eq!(store.group(second).unwrap().stats().counters.items, ITEMS / 2);
+    block_on(async {
+        for id in items() {
+            assert_eq!(read(&store, &id).await.as_deref(), Some("first"), "{id}");
+        }
+    });
+    store.shutdown();
+}
+
 /// Splits and merges until something fails; true when nothing did.
 fn run(machine: &Machine, at: u64, fault: Fault) -> bool {
     let store = halved(machine);

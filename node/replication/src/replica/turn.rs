@@ -256,6 +256,11 @@ impl<S: Storage> Replica<S> {
         }
     }
 
+    /// Whether there are such entries.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled.is_some()
+    }
+
     /// It has: they are handed out again.
     pub(crate) fn resume(&mut self) {
         if let Some(stalled) = &mut self.stalled {

@@ -51,9 +51,13 @@ fn groups_keep_their_promises() {
     for seed in &seeds {
         match run(*seed) {
             Ok(summary) => sum.add(&summary),
-            Err(reason) => failed.push(format!(
-                "{reason}\nreproduce: SIMULATION_SEED={seed} cargo test -p partita-replication --test simulation"
-            )),
+            Err(reason) => {
+                // At once: the others may take long.
+                eprintln!("seed {seed}: {}", reason.lines().next().unwrap_or_default());
+                failed.push(format!(
+                    "{reason}\nreproduce: SIMULATION_SEED={seed} cargo test -p partita-replication --test simulation"
+                ));
+            }
         }
     }
     println!("{} seeds: {sum:?}", seeds.len());
