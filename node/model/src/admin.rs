@@ -13,6 +13,10 @@
 //! | `PUT /groups/{id}/leader` | [`Leader`] | [`GroupState`]: at the leader, once the replica has taken over |
 //! | `GET /groups/{id}/split-point` | | [`SplitPoint`]: where half of the bytes are on either side, at the leader |
 //! | `PUT /groups/{id}/splits/{split}` | [`Split`] | [`SplitMade`]: at the leader, once for each split's UUID; the last 32 are remembered |
+//! | `PUT /groups/{id}/freezes/{merge}` | [`Freeze`] | [`FreezeState`]: at the leader of a merge's source. It stands still; to be asked again until that is so everywhere |
+//! | `PUT /groups/{id}/merges/{merge}` | [`Merge`] | [`MergeMade`]: at the absorber's leader, once for each merge's UUID; the last 64 are remembered |
+//! | `PUT /groups/{id}/refusals/{merge}` | [`Merge`] | [`MergeMade`]: at the absorber's leader. Gives the merge up, unless it was made |
+//! | `PUT /groups/{id}/thaws/{merge}` | [`Thaw`] | [`GroupState`]: at the source's leader. It goes on, if the absorber's leader said that the merge is refused |
 //! | `PUT /peers` | a list of [`StoreAddress`] | the same of all stores that are known: where to look for those that are not where they said |
 //! | `PUT /drain`, `DELETE /drain` | | [`Drain`]: this store leads nothing while others can, until it restarts or this is taken back |
 //! | `DELETE /groups/{id}` | | nothing, also when it is gone |
@@ -86,6 +90,48 @@ pub struct Lineage {
     /// The last few splits, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub splits: Vec<SplitDone>,
+    /// What was decided of the last few merges into it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merges: Vec<MergeDone>,
+    /// That it stands still, to be absorbed by its neighbour: it serves nobody until that is decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<Frozen>,
+}
+
+/// A partition that stands still, to be absorbed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frozen {
+    /// The merge's UUID.
+    pub id: String,
+    /// The group that is to absorb it.
+    pub absorber: GroupId,
+    /// Whether all its voters have the freeze: then the merge can be made.
+    pub everywhere: bool,
+}
+
+/// A merge that was decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MergeDone {
+    /// The merge's UUID.
+    pub id: String,
+    /// The group that was (or is not) absorbed.
+    pub source: GroupId,
+    /// What came of it.
+    pub outcome: MergeOutcome,
+}
+
+/// What came of a merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum MergeOutcome {
+    /// The source's keys are the absorber's.
+    Merged {
+        /// The absorber's range epoch since then.
+        range_epoch: u64,
+    },
+    /// They never will be by this id: the source can be thawed.
+    Refused,
 }
 
 /// A group that had a partition's keys before.
@@ -309,6 +355,52 @@ pub struct SplitPoint {
     pub range_epoch: u64,
 }
 
+/// A merge, told to its source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Freeze {
+    /// The neighbour that is to have the keys of both.
+    pub absorber: GroupId,
+}
+
+/// How a freeze stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FreezeState {
+    /// The freeze.
+    pub frozen: Frozen,
+    /// Voters that are not known to have it.
+    pub lacking: Vec<u64>,
+    /// The source now.
+    pub group: GroupState,
+}
+
+/// A merge, told to its absorber.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Merge {
+    /// The neighbour that is to go.
+    pub source: GroupId,
+}
+
+/// What a merge came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeMade {
+    /// The decision.
+    pub merge: MergeDone,
+    /// The absorber now.
+    pub group: GroupState,
+}
+
+/// The end of a merge that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thaw {
+    /// The group that would have absorbed this one.
+    pub absorber: GroupId,
+    /// What its leader answered.
+    pub merge: MergeDone,
+}
+
 /// Who is to lead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -367,7 +459,7 @@ pub enum ProblemCode {
     NotLeader,
     /// The group's membership epoch (of a split: its range epoch) is another than expected.
     StaleEpoch,
-    /// Another change is on its way: ask again.
+    /// Another change is on its way (or the group stands still for a merge): ask again.
     Busy,
     /// No such replica, or not in that role.
     NoSuchMember,
@@ -397,4 +489,18 @@ pub enum ProblemCode {
     IndexBuilding,
     /// It may have been done, or not: ask again with the same id.
     UnknownFate,
+    /// The two groups of a merge do not fit: another table, not neighbours, other schemas, a stream.
+    NotMergeable,
+    /// The two groups of a merge do not have their voters, and nothing else, on the same stores.
+    OtherStores,
+    /// The source of a merge has no replica beside its absorber's leader.
+    NoSource,
+    /// The source does not stand still (as far as this store knows), or not everywhere: ask for the freeze.
+    NotFrozen,
+    /// The group stands still for another merge.
+    FrozenForAnother,
+    /// The merge was refused, and its source has gone on: choose another id.
+    MergeOver,
+    /// The merge is not refused: only that lets the source go on.
+    NotRefused,
 }

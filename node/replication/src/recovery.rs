@@ -89,7 +89,9 @@ fn is_to_come<S: Storage>(core: &Core<S>, stored: &[StoredGroup], parent: Parent
     if stored.iter().any(|other| other.id == parent.group) {
         return true;
     }
-    let Some(group) = core.group(parent.group) else { return false };
+    let Some(group) = core.group(parent.group) else {
+        return false;
+    };
     group.applied_index() < parent.index && group.replica.lock().is_stalled()
 }
 

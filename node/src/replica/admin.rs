@@ -5,6 +5,7 @@
 //! 3. It is done, and the state that results is answered.
 
 mod members;
+mod merge;
 mod problem;
 mod split;
 mod state;
@@ -54,6 +55,10 @@ pub fn router(admin: Arc<Admin<Node>>) -> axum::Router {
         .route("/groups/{id}/leader", put(members::put_leader))
         .route("/groups/{id}/split-point", get(split::split_point))
         .route("/groups/{id}/splits/{split}", put(split::put_split))
+        .route("/groups/{id}/freezes/{merge}", put(merge::put_freeze))
+        .route("/groups/{id}/merges/{merge}", put(merge::put_merge))
+        .route("/groups/{id}/refusals/{merge}", put(merge::put_refusal))
+        .route("/groups/{id}/thaws/{merge}", put(merge::put_thaw))
         .route("/peers", put(members::put_peers))
         .route("/drain", put(members::put_drain).delete(members::delete_drain))
         .route("/groups/{id}/schema", put(put_schema))

@@ -4,6 +4,7 @@
 
 mod failover;
 mod members;
+mod merge_calls;
 #[path = "../replica/node.rs"]
 #[allow(dead_code)] // The replica's own tests use the rest.
 mod node;

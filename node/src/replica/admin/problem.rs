@@ -7,8 +7,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use partita_model::admin::{self, ProblemCode, StoreAddress};
 use partita_model::request::Refusal;
+use partita_partition::merge::MergeFault;
 use partita_partition::split::SplitFault;
-use partita_replication::{MembershipError, SplitError};
+use partita_replication::{MembershipError, MergeError, SplitError};
 
 /// A refusal.
 #[derive(Debug)]
@@ -134,6 +135,32 @@ impl From<SplitError> for Problem {
             SplitError::Used(_) => ProblemCode::ChildTaken,
             SplitError::Busy => ProblemCode::Busy,
             SplitError::StaleEpoch { .. } => ProblemCode::StaleEpoch,
+        };
+        Self::conflict(error.to_string()).with(code)
+    }
+}
+
+impl From<MergeError> for Problem {
+    fn from(error: MergeError) -> Self {
+        let code = match &error {
+            MergeError::Refused(Refusal::NotLeader) => return Self::not_leader(None),
+            MergeError::Refused(refusal) => return refusal.clone().into(),
+            MergeError::Fault(fault) => match fault {
+                MergeFault::Same(_) | MergeFault::OtherTable(..) | MergeFault::NotNeighbours(..) => {
+                    ProblemCode::NotMergeable
+                }
+                MergeFault::OtherSchema | MergeFault::Stream => ProblemCode::NotMergeable,
+                MergeFault::Building(_) => ProblemCode::IndexBuilding,
+                MergeFault::Changes(_) => ProblemCode::ChangesPending,
+                MergeFault::Partition(_) => return Self::internal(error),
+            },
+            MergeError::Unsettled(_) => ProblemCode::Busy,
+            MergeError::OtherStores(..) => ProblemCode::OtherStores,
+            MergeError::NoSource(_) => ProblemCode::NoSource,
+            MergeError::NotFrozen(_) | MergeError::NotEverywhere(_) => ProblemCode::NotFrozen,
+            MergeError::FrozenFor(..) => ProblemCode::FrozenForAnother,
+            MergeError::Thawed(_) => ProblemCode::MergeOver,
+            MergeError::NotRefused(_) => ProblemCode::NotRefused,
         };
         Self::conflict(error.to_string()).with(code)
     }

@@ -1,11 +1,12 @@
 //! What the admin API says of the store and its groups.
 
 use partita_model::admin::{
-    Ancestor, GroupState, Lineage, Load, MemberRole, MemberState, ReplicationState, SplitDone, StoreAddress, StoreState,
+    Ancestor, Frozen, GroupState, Lineage, Load, MemberRole, MemberState, MergeDone, MergeOutcome, ReplicationState,
+    SplitDone, StoreAddress, StoreState,
 };
 use partita_model::capacity::UnitKind;
 use partita_model::partition::PartitionDescriptor;
-use partita_partition::split;
+use partita_partition::{merge, split};
 use partita_replication::Group;
 use partita_replication::members::{Member, Role};
 use partita_replication::stats::GroupStats;
@@ -57,7 +58,10 @@ pub fn group(node: &Node, group: &Group) -> GroupState {
             resting: stats.resting,
         },
         // What cannot be read now is not known.
-        lineage: group.lineage_here().map(lineage).unwrap_or_default(),
+        lineage: Lineage {
+            frozen: stats.frozen.as_deref().map(frozen),
+            ..group.lineage_here().map(lineage).unwrap_or_default()
+        },
     }
 }
 
@@ -66,6 +70,29 @@ fn lineage(known: split::Lineage) -> Lineage {
     Lineage {
         ancestors: known.ancestors.into_iter().map(ancestor).collect(),
         splits: known.splits.into_iter().map(split_done).collect(),
+        merges: known.merges.iter().map(merge_done).collect(),
+        frozen: None,
+    }
+}
+
+/// A partition that stands still.
+pub fn frozen(known: &merge::Frozen) -> Frozen {
+    Frozen {
+        id: Uuid::from_u128(known.id).to_string(),
+        absorber: known.absorber,
+        everywhere: known.everywhere,
+    }
+}
+
+/// A merge that was decided.
+pub fn merge_done(done: &merge::MergeDone) -> MergeDone {
+    MergeDone {
+        id: Uuid::from_u128(done.id).to_string(),
+        source: done.source,
+        outcome: match done.outcome {
+            merge::MergeOutcome::Merged { range_epoch, .. } => MergeOutcome::Merged { range_epoch },
+            merge::MergeOutcome::Refused => MergeOutcome::Refused,
+        },
     }
 }
 
