@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use partita_model::partition::GroupId;
+use partita_model::request::Refusal;
+use partita_transport::{CallError, Reason};
 use serde_json::{Value, json};
 
-use partita_model::request::Refusal;
-use partita_transport::client::CallError;
-use partita_transport::message::Reason;
-
 use super::node::{eventually, path};
+use super::shared::PATIENCE;
 use super::table::{get, put as put_request, text, thing};
 use super::trio::{Outcome, Trio};
 
@@ -27,7 +27,8 @@ fn shown(group: GroupId) -> String {
 
 /// A step at the leader of its group, whoever that is: asked for again where it has to be.
 fn put(trio: &Trio, path: &str, body: &Value) -> Value {
-    for _ in 0..2000 {
+    let begin = Instant::now();
+    while begin.elapsed() < PATIENCE {
         for node in trio.nodes.values() {
             let (status, answer) = node.admin("PUT", path, &body.to_string());
             match status {
@@ -37,7 +38,7 @@ fn put(trio: &Trio, path: &str, body: &Value) -> Value {
                 other => panic!("{other} {answer}"),
             }
         }
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(5));
     }
     panic!("{path} {body} is not done")
 }
