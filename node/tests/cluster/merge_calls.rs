@@ -102,35 +102,34 @@ async fn a_table_that_was_cut_is_made_whole_while_it_is_written_to() {
         );
     }
     halve(&trio);
-    let stop = Arc::new(AtomicBool::new(false));
-    let writer = {
-        let (trio, stop) = (Arc::clone(&trio), Arc::clone(&stop));
-        tokio::spawn(async move {
-            let mut acknowledged = Vec::new();
-            for number in 0.. {
-                let pk = format!("new-{number}");
-                if write(&trio, &pk, "blue").await == Outcome::Acknowledged {
-                    acknowledged.push(pk);
-                }
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
+    let stop = AtomicBool::new(false);
+    let writer = async {
+        let mut acknowledged = Vec::new();
+        for number in 0.. {
+            let pk = format!("new-{number}");
+            if write(&trio, &pk, "blue").await == Outcome::Acknowledged {
+                acknowledged.push(pk);
             }
-            acknowledged
-        })
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        acknowledged
     };
-    let merged = {
+    let drive = {
         let trio = Arc::clone(&trio);
-        let drive = move || {
+        move || {
             freeze(&trio, 2);
-            put(
-                &trio,
-                &step(trio.group(), "merges", 2),
-                &json!({"source": shown(CHILD)}),
-            )
-        };
-        tokio::task::spawn_blocking(drive).await.unwrap()
+            let source = json!({"source": shown(CHILD)});
+            put(&trio, &step(trio.group(), "merges", 2), &source)
+        }
     };
+    let driver = async {
+        let merged = tokio::task::spawn_blocking(drive).await.unwrap();
+        stop.store(true, Ordering::Relaxed);
+        merged
+    };
+    let (acknowledged, merged) = tokio::join!(writer, driver);
     assert_eq!(merged["merge"]["outcome"]["merged"]["rangeEpoch"], 3, "{merged}");
     assert_eq!(merged["group"]["descriptor"]["end"], Value::Null);
     assert_eq!(merged["group"]["lineage"]["merges"][0], merged["merge"]);
@@ -140,8 +139,6 @@ async fn a_table_that_was_cut_is_made_whole_while_it_is_written_to() {
         let again = put(&trio, &step(trio.group(), call, 2), &source);
         assert_eq!(again["merge"], merged["merge"]);
     }
-    stop.store(true, Ordering::Relaxed);
-    let acknowledged = writer.await.unwrap();
     for number in 0..40 {
         assert_eq!(colour(&trio, &format!("thing-{number}")).await.as_deref(), Some("red"));
     }

@@ -90,7 +90,14 @@ pub fn cover(world: &World) -> Result<(), String> {
 
 fn leaders(world: &World, group: GroupId) -> Result<PartitionDescriptor, String> {
     let leader = world.leader(group);
-    let leader = leader.ok_or(format!("nobody leads group {} at the end", group.0))?;
+    let states = || {
+        let states = world.machines.iter().filter_map(|machine| {
+            let stats = machine.group(group)?.stats();
+            Some(format!("  {}: {stats:?}", machine.number))
+        });
+        states.collect::<Vec<_>>().join("\n")
+    };
+    let leader = leader.ok_or_else(|| format!("nobody leads group {} at the end:\n{}", group.0, states()))?;
     let group = world.machines[leader].group(group).ok_or("the leader has no group")?;
     Ok(PartitionDescriptor::clone(&group.descriptor()))
 }
