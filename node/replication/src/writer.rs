@@ -382,6 +382,12 @@ fn add_entries<S: Storage>(
     }
     applier.finish(batch, pending.at);
     drop(applier);
+    if !pending.changes.is_empty() {
+        // Before anybody can be told: who was removed may be destroyed then, and is not there to elect those who have
+        // forgotten that the change was committed.
+        let state = group.replica.lock().hard_state_at(pending.at.index);
+        core.log.write(&vec![LogChange::HardState(group.id(), state)])?;
+    }
     Ok(pending)
 }
 

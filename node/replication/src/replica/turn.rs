@@ -199,6 +199,14 @@ impl<S: Storage> Replica<S> {
         self.hard_state.take()
     }
 
+    /// Term and vote as they are now, and that this much is committed: it is in the log.
+    pub(crate) fn hard_state_at(&self, commit: u64) -> HardState {
+        HardState {
+            commit,
+            ..self.driver.hard_state()
+        }
+    }
+
     /// Whether something has to be made durable.
     fn has_unwritten(&self) -> bool {
         let vote = self.hard_state.as_ref().map(|state| (state.term, state.vote));
