@@ -5,6 +5,8 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 use partita_crds::names;
 
+use crate::nodes::NodeName;
+
 /// Annotation of a pod: the hash of what it was made from, but for what it asks of the scheduler (see `children::node`).
 pub const MADE_FROM: &str = "partita.dev/made-from";
 /// What a container says of its end is cut off here.
@@ -42,10 +44,12 @@ impl StoragePod {
     }
 }
 
-/// The StatefulSet of a pod, by its name.
-pub fn host(pod: &Pod) -> Option<String> {
+/// Which storage node a pod is, by its name.
+pub fn node(pod: &Pod) -> Option<NodeName> {
     pod.labels().get(names::TABLE_ID)?;
-    pod.name_any().strip_suffix("-0").map(str::to_owned)
+    let name = pod.name_any();
+    let (host, ordinal) = name.rsplit_once('-')?;
+    Some(NodeName::new(host, ordinal.parse().ok()?))
 }
 
 /// Whether a condition holds, and its message.
