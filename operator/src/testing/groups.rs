@@ -78,6 +78,7 @@ impl FakeGroup {
                 ..ReplicationState::default()
             },
             load: Default::default(),
+            lineage: Default::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Medians of the rounds, the promises of the project, and whether each is met.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::load::Outcome;
 use crate::work::Kind;
@@ -14,13 +15,12 @@ impl Series {
     pub const OURS_ALONE: &str = "partita, one connection";
     pub const DYNOXIDE: &str = "dynoxide";
     pub const DYNOXIDE_ALONE: &str = "dynoxide, one connection";
+    pub const REPLICATED: &str = "partita, router and 3 replicas";
+    pub const ETCD: &str = "etcd, 3 members";
     pub const NULL: &str = "null server";
     pub const ROCKS: &str = "RocksDB alone";
     pub const SYNC: &str = "fdatasync alone";
 }
-
-/// Idle memory may be this much.
-const IDLE_MEMORY_LIMIT_BYTES: u64 = 60 * 1024 * 1024;
 
 #[derive(Default)]
 struct Measured {
@@ -40,9 +40,22 @@ pub struct Report {
     pub idle_memory: u64,
     /// Resident bytes after the last round.
     pub loaded_memory: u64,
+    /// Resident bytes of the largest of three fresh replicas with one group.
+    pub idle_replica_memory: u64,
+    /// From the kill of a leader to the first success.
+    pub failovers: Vec<Duration>,
+    /// The longest time without a success at each hand-over.
+    pub hand_overs: Vec<Duration>,
+    /// Syncs of a store for each write when a sync takes a millisecond.
+    pub syncs_per_write: f64,
+    /// Writes that failed at hand-overs.
+    pub failed_at_hand_over: u64,
 }
 
 impl Report {
+    /// What etcd's writes are called.
+    pub const PUTS: &str = "put, writes/s";
+
     /// One measurement of a server.
     pub fn add_load(&mut self, series: &'static str, workload: &'static str, outcome: &Outcome) {
         println!(
@@ -116,7 +129,56 @@ impl Report {
         missed == 0
     }
 
+    fn figure(&self, series: &'static str, what: &'static str) -> Option<f64> {
+        self.figures.get(&(series, what)).map(|figures| median(figures))
+    }
+
     fn promises(&self) -> Vec<Promise> {
+        let mut promises = self.of_one_process();
+        promises.extend(self.of_three_replicas());
+        promises
+    }
+
+    fn of_three_replicas(&self) -> Vec<Promise> {
+        let (get, put) = (
+            self.rate(Series::REPLICATED, Kind::Get),
+            self.rate(Series::REPLICATED, Kind::Put),
+        );
+        let mut promises = Vec::new();
+        if let Some(etcd) = self.figure(Series::ETCD, Self::PUTS) {
+            promises.push(at_least("PutItem, 3 replicas ÷ etcd's put, 3 members", put, etcd, 3.0));
+        }
+        promises.extend([
+            at_least(
+                "PutItem, 3 replicas ÷ dynoxide, unreplicated",
+                put,
+                self.rate(Series::DYNOXIDE, Kind::Put),
+                1.0,
+            ),
+            at_least(
+                "GetItem through a router ÷ standalone's",
+                get,
+                self.rate(Series::OURS, Kind::Get),
+                0.6,
+            ),
+            at_most("leader killed: first success, p99, ms", p99_ms(&self.failovers), 1500.0),
+            at_most("planned hand-over: longest gap, ms", p99_ms(&self.hand_overs), 100.0),
+            at_most(
+                "planned hand-overs: failed writes",
+                self.failed_at_hand_over as f64,
+                0.0,
+            ),
+            at_most("syncs per write and store, each of 1 ms", self.syncs_per_write, 0.05),
+            at_most(
+                "idle replica with one group, MB",
+                self.idle_replica_memory as f64 / (1024.0 * 1024.0),
+                60.0,
+            ),
+        ]);
+        promises
+    }
+
+    fn of_one_process(&self) -> Vec<Promise> {
         let get = self.rate(Series::OURS, Kind::Get);
         let put = self.rate(Series::OURS, Kind::Put);
         let sync = self
@@ -129,11 +191,6 @@ impl Report {
             .loads
             .get(&(Series::OURS_ALONE, Kind::Put.name()))
             .map_or(f64::NAN, |m| median(&m.p50));
-        let at_least = |what, value: f64, reference: f64, factor: f64| Promise {
-            what,
-            shown: format!("{:.2} (at least {factor:.2})", value / reference),
-            met: value >= factor * reference,
-        };
         vec![
             at_least("GetItem ÷ null server", get, self.rate(Series::NULL, Kind::Get), 0.45),
             at_least("GetItem ÷ dynoxide", get, self.rate(Series::DYNOXIDE, Kind::Get), 2.0),
@@ -150,13 +207,33 @@ impl Report {
                 shown: format!("{alone:.0} (at most 2 × {:.0} + 150)", sync * 1e6),
                 met: alone <= 2.0 * sync * 1e6 + 150.0,
             },
-            Promise {
-                what: "idle memory, MB",
-                shown: format!("{:.1} (at most 60)", self.idle_memory as f64 / (1024.0 * 1024.0)),
-                met: self.idle_memory <= IDLE_MEMORY_LIMIT_BYTES,
-            },
+            at_most("idle memory, MB", self.idle_memory as f64 / (1024.0 * 1024.0), 60.0),
         ]
     }
+}
+
+fn at_least(what: &'static str, value: f64, reference: f64, factor: f64) -> Promise {
+    Promise {
+        what,
+        shown: format!("{:.2} (at least {factor:.2})", value / reference),
+        met: value >= factor * reference,
+    }
+}
+
+fn at_most(what: &'static str, value: f64, limit: f64) -> Promise {
+    Promise {
+        what,
+        shown: format!("{value:.2} (at most {limit})"),
+        met: value <= limit,
+    }
+}
+
+/// The 99th percentile: with up to a hundred values that is the largest.
+fn p99_ms(values: &[Duration]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort();
+    let place = (sorted.len() * 99).div_ceil(100).saturating_sub(1);
+    sorted.get(place).map_or(f64::NAN, |value| value.as_secs_f64() * 1000.0)
 }
 
 struct Promise {

@@ -2,7 +2,7 @@
 //! machine falls on all of them alike.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 use crate::ceilings::{Rocks, Syncs};
 use crate::load::{Generator, Outcome, Pace};
 use crate::peers::Peer;
+use crate::replicated::etcd::Etcd;
+use crate::replicated::outages;
+use crate::replicated::trio::Trio;
 use crate::report::{Report, Series};
 use crate::setting;
 use crate::work::{Kind, RANGE_TABLE, Requests, TABLE, range_keys};
@@ -24,6 +27,8 @@ const LOAD_CONNECTIONS: usize = 16;
 const LOAD_STEP: Duration = Duration::from_millis(500);
 /// The open loop runs at this share of what the closed loop has just reached.
 const OPEN_SHARE: f64 = 0.5;
+/// A disk on which syncs are what a write costs.
+const SLOW_SYNC: Duration = Duration::from_millis(1);
 /// A share of the measured time that is run before it, unmeasured.
 const WARM_UP_SHARE: f64 = 0.1;
 
@@ -34,6 +39,8 @@ pub struct Settings {
     keys: usize,
     connections: usize,
     folder: Option<PathBuf>,
+    outages: usize,
+    etcd: Option<PathBuf>,
     judge: bool,
 }
 
@@ -51,6 +58,8 @@ impl Settings {
             keys,
             connections: setting("BENCH_CONNECTIONS", 64)?,
             folder: std::env::var_os("BENCH_FOLDER").map(PathBuf::from),
+            outages: setting("BENCH_OUTAGES", 50)?.max(1),
+            etcd: std::env::var_os("BENCH_ETCD").map(PathBuf::from),
             judge: setting("BENCH_JUDGE", 1)? == 1,
         })
     }
@@ -87,6 +96,15 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
     report.idle_memory = idle.resident()?;
     idle.stop()?;
 
+    let mut trio = Trio::start(&made(folder.path(), "replicated")?)?;
+    report.idle_replica_memory = trio.resident()?;
+    let mut etcd = match &settings.etcd {
+        Some(programs) => Some(Etcd::start(programs, &made(folder.path(), "etcd")?)?),
+        None => {
+            println!("etcd is not measured: BENCH_ETCD does not name its programs");
+            None
+        }
+    };
     let ours = Server::start(&ServerOptions::at(&folder.path().join("ours")))?;
     let dynoxide = Peer::start("dynoxide", Some(folder.path()))?;
     let null = Peer::start("null", None)?;
@@ -103,12 +121,17 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
             kinds: all,
         },
         Subject {
+            series: Series::REPLICATED,
+            address: trio.router()?,
+            kinds: &[Kind::Get, Kind::Put, Kind::Add],
+        },
+        Subject {
             series: Series::NULL,
             address: null.address,
             kinds: &[Kind::Get],
         },
     ];
-    for subject in &subjects[..2] {
+    for subject in &subjects[..3] {
         fill(subject, settings)?;
     }
     let mut rocks = Rocks::open(folder.path(), settings.keys)?;
@@ -130,6 +153,9 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
                 }
             }
         }
+        if let Some(etcd) = &mut etcd {
+            report.add(Series::ETCD, Report::PUTS, etcd.puts(settings.connections, time)?);
+        }
         report.add(Series::SYNC, "one page written and synced, s", syncs.median(time)?);
         for subject in &subjects[..2] {
             let outcome = measure(subject, Kind::Put, settings, 1, Pace::Closed, round)?;
@@ -148,12 +174,41 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
     }
     report.loaded_memory = ours.resident()?;
     ours.stop()?;
+    drop((etcd, dynoxide, null));
+    println!(
+        "{} leaders are killed, and {} hand over",
+        settings.outages, settings.outages
+    );
+    report.failovers = outages::failovers(&mut trio, settings.outages)?;
+    (report.hand_overs, report.failed_at_hand_over) = outages::hand_overs(&trio, settings.outages)?;
+    drop(trio);
+    report.syncs_per_write = syncs_per_write(&made(folder.path(), "slow")?, settings)?;
     let all_met = report.print(settings.connections);
     Ok(if all_met || !settings.judge {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// How often each store syncs for a write when a sync takes a millisecond: the most of the three.
+fn syncs_per_write(folder: &Path, settings: &Settings) -> Result<f64> {
+    const SYNCS: &str = "partita_log_sync_seconds_count";
+    let trio = Trio::start_on_slow_disks(folder, SLOW_SYNC)?;
+    wait_until_active(&mut Connection::open(trio.router()?)?, TABLE)?;
+    let subject = Subject {
+        series: Series::REPLICATED,
+        address: trio.router()?,
+        kinds: &[Kind::Put],
+    };
+    let before = trio.metric(SYNCS)?;
+    let mut generator = Generator::connect(subject.address, settings.connections)?;
+    let mut work = Requests::new(Kind::Put, settings.keys, &subject.address.to_string(), 0);
+    let time = Duration::from_secs_f64(settings.seconds);
+    let outcome = generator.run(&mut work, Pace::Closed, time)?;
+    let after = trio.metric(SYNCS)?;
+    let most = after.iter().zip(&before).map(|(after, before)| after - before);
+    Ok(most.fold(0.0, f64::max) / outcome.requests as f64)
 }
 
 fn measure(
@@ -171,16 +226,26 @@ fn measure(
     generator.run(&mut work, pace, time)
 }
 
-/// Makes and fills both tables.
+fn made(folder: &Path, name: &str) -> Result<PathBuf> {
+    let path = folder.join(name);
+    std::fs::create_dir_all(&path)?;
+    Ok(path)
+}
+
+/// Makes and fills both tables; the cluster has one, which its manifest declares.
 fn fill(subject: &Subject, settings: &Settings) -> Result<()> {
     let mut connection = Connection::open(subject.address)?;
-    for (table, range, kind) in [(TABLE, false, Kind::Load), (RANGE_TABLE, true, Kind::LoadRange)] {
-        let reply = connection.call("CreateTable", &table_spec(table, range))?;
-        ensure!(
-            reply.status == 200,
-            "CreateTable: {}",
-            String::from_utf8_lossy(&reply.body)
-        );
+    let declared = subject.series == Series::REPLICATED;
+    let tables = [(TABLE, false, Kind::Load), (RANGE_TABLE, true, Kind::LoadRange)];
+    for (table, range, kind) in tables.into_iter().take(if declared { 1 } else { 2 }) {
+        if !declared {
+            let reply = connection.call("CreateTable", &table_spec(table, range))?;
+            ensure!(
+                reply.status == 200,
+                "CreateTable: {}",
+                String::from_utf8_lossy(&reply.body)
+            );
+        }
         wait_until_active(&mut connection, table)?;
         let keys = if range {
             range_keys(settings.keys)

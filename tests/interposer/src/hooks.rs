@@ -325,6 +325,7 @@ allocations!(fallocate fallocate64);
 /// The real sync first: a data folder on a disk keeps its promise too.
 fn synced(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     let result = real();
+    paths::sync_delay().map(std::thread::sleep);
     if result == 0
         && let Some(file) = track::tracked(fd)
     {

@@ -15,7 +15,7 @@
 //! which the test then removes.
 //!
 //! While the file that `INTERPOSER_LIE` names is there, every sync is a lie: nothing becomes durable. A test that does not
-//! fail under it proves nothing.
+//! fail under it proves nothing. `INTERPOSER_SYNC_MICROS` makes every sync take so much longer, in any process: a slow disk.
 
 mod hooks;
 mod paths;

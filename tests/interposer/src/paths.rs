@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// Where the data and its twins are.
 pub struct Settings {
@@ -26,6 +27,15 @@ pub fn settings() -> Option<&'static Settings> {
             })
         })
         .as_ref()
+}
+
+/// What every sync takes longer than it does, in any process.
+pub fn sync_delay() -> Option<Duration> {
+    static DELAY: OnceLock<Option<Duration>> = OnceLock::new();
+    *DELAY.get_or_init(|| {
+        let micros = std::env::var("INTERPOSER_SYNC_MICROS").ok()?;
+        micros.parse().ok().map(Duration::from_micros)
+    })
 }
 
 /// Whether syncs are lies now.

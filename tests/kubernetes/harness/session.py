@@ -49,7 +49,8 @@ class Session:
         self.system = self.kubectl.within(self.namespace)
         # The chart's name is put behind a release's that does not have it.
         self.fullname = release if "partita" in release else f"{release}-partita"
-        self.endpoint = f"http://{self.fullname}-routers.{self.namespace}.svc:8000"
+        self.routers = f"{self.fullname}-routers.{self.namespace}.svc"
+        self.endpoint = f"http://{self.routers}:8000"
 
     def another(self, release):
         """The same cluster, as another release in a namespace of its name."""

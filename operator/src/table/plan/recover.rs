@@ -138,7 +138,7 @@ fn known(observed: &Observed, sketch: &mut Record, settings: &Settings) -> Resul
     Ok(groups(observed))
 }
 
-/// Every group once, as the replica describes it that leads, or else knows the newest schema.
+/// Every group once, as the replica describes it that knows its latest range (of these, the leader).
 fn groups(observed: &Observed) -> Vec<PartitionDescriptor> {
     let stores = observed.nodes.values().filter_map(|node| match node {
         Node::Store(store) => Some(store),
@@ -146,7 +146,10 @@ fn groups(observed: &Observed) -> Vec<PartitionDescriptor> {
     });
     let mut known: BTreeMap<GroupId, &GroupState> = BTreeMap::new();
     for group in stores.flat_map(|store| &store.groups) {
-        let rank = |group: &GroupState| (group.leader, group.term, group.schema_version());
+        let rank = |group: &GroupState| {
+            let descriptor = &group.descriptor;
+            (descriptor.range_epoch, group.leader, group.term, group.schema_version())
+        };
         let best = known.entry(group.descriptor.group).or_insert(group);
         if rank(group) > rank(best) {
             *best = group;
