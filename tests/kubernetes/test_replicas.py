@@ -156,3 +156,34 @@ def test_a_drain_and_new_settings_take_one_replica_at_a_time(trio):
     assert min(least) == 2, least
     whole(kubectl)
     finished(checker)
+
+
+@pytest.mark.own_cluster
+@pytest.mark.long
+def test_a_node_burns_down_with_its_disks(place):
+    """The operator gives the volume up that was on it, and another node gets a replica with all data."""
+    session, kubectl = place.session, place.kubectl
+    storage = {"size": "1Gi", "replaceLostAfter": "5s"}
+    place.ready(three("trio", storage=storage))
+    whole(kubectl)
+    checker = place.sdk().check("trio", repeats=True)
+    before = set(partition(kubectl)["status"]["stores"])
+    # Not the client's node: it is to tell what it saw.
+    ours = kubectl.get("pod", "client")["spec"]["nodeName"]
+    pods = {pod["metadata"]["name"]: pod["spec"]["nodeName"] for pod in kubectl.items("pods", STORAGE)}
+    leader = partition(kubectl)["status"]["leader"]
+    elsewhere = sorted((name != leader, node) for name, node in pods.items() if node != ours)
+    number = int(elsewhere[0][1].removeprefix("node"))
+    session.own.node_lose(number)
+    try:
+        def replaced():
+            stores = set(partition(kubectl)["status"]["stores"])
+            assert len(before - stores) == 1 and len(stores) == 3, (before, stores)
+            return True
+        wait_for("another store on another node", replaced, 2 * WHOLE_SECONDS)
+        whole(kubectl)
+        finished(checker)
+    finally:
+        session.own.node(number).plug_in()
+        wait_for("the node being back", lambda: (session.kubectl.condition("node", f"node{number}", "Ready") or {}).get(
+            "status") == "True", 120)

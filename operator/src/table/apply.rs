@@ -83,6 +83,7 @@ pub async fn apply(context: &Context, observed: &Observed, actions: &[Action]) -
             Action::DeletePartition(name) => delete::<Partition>(context, observed, name).await,
             Action::DeleteStatefulSet(name) => delete::<StatefulSet>(context, observed, name).await,
             Action::ReplaceStatefulSet(name, uid) => replace(context, observed, name, uid).await,
+            Action::GiveUpClaim(node, uid) => give_up(context, observed, node, uid).await,
             Action::DeleteClaim(name) => delete::<PersistentVolumeClaim>(context, observed, name).await,
         };
         match done {
@@ -172,6 +173,14 @@ async fn replace(context: &Context, observed: &Observed, name: &str, uid: &str) 
     let params = DeleteParams::orphan().preconditions(exactly(uid));
     let deleted = api::<StatefulSet>(context, observed).delete(name, &params).await;
     gone(deleted.map(drop))
+}
+
+/// Removes the claim of a storage node: its StatefulSet makes another one with the next pod.
+async fn give_up(context: &Context, observed: &Observed, node: &NodeName, uid: &str) -> Result<(), kube::Error> {
+    tracing::warn!(table = observed.name, %node, "giving up its volume: the node that it was on is gone");
+    let params = DeleteParams::default().preconditions(exactly(uid));
+    let api = api::<PersistentVolumeClaim>(context, observed);
+    gone(api.delete(&node.claim(), &params).await.map(drop))
 }
 
 /// Removes a pod: its StatefulSet makes another one.

@@ -13,6 +13,7 @@
 
 pub mod apply;
 pub mod children;
+pub mod lost;
 pub mod observe;
 pub mod patience;
 pub mod plan;
@@ -44,6 +45,7 @@ use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::rolling::{Host, Turns};
 use crate::settings::Settings;
+use lost::Absences;
 use observe::Asked;
 use patience::Patience;
 use scale::Uses;
@@ -80,6 +82,8 @@ pub struct Context {
     pub patience: Arc<Patience>,
     /// Whose turn it is to restart.
     pub turns: Arc<Turns>,
+    /// Since when volumes have been without a node.
+    pub absences: Arc<Absences>,
 }
 
 /// Caches of the API server's watches.

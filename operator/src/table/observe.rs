@@ -5,7 +5,8 @@
 //! 3. claims and pods, listed afresh, when a table begins, has lost resources or is deleted: then old knowledge would do harm;
 //! 4. the storage nodes, all replicas of a partition together: all of them while something is under way, at rest those that may not be well, and all that are due
 //!    to be measured;
-//! 5. their pods, when a node does not answer, or is not made from what its StatefulSet says now.
+//! 5. their pods, when a node does not answer, or is not made from what its StatefulSet says now; and whether the volumes of those
+//!    that find no place are gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub use partita_planning::PARTITIONS_MAX;
 
 use super::Context;
 use super::children::{growth, pieces, prefix, selector};
+use super::lost::{self, Gone};
 use super::pods::{self, StoragePod};
 use crate::nodes::NodeName;
 
@@ -65,6 +67,8 @@ pub struct Observed {
     pub pods: usize,
     /// Pods of the storage nodes; empty unless there is something to see.
     pub storage_pods: BTreeMap<NodeName, StoragePod>,
+    /// Storage nodes whose volumes can be used nowhere any more.
+    pub gone: BTreeMap<NodeName, Gone>,
     /// What the storage nodes say; those that were not asked are not there.
     pub nodes: BTreeMap<NodeName, Node>,
     /// What the nodes are asked for.
@@ -241,6 +245,7 @@ pub async fn observe(context: &Context, table: Arc<Table>, asked: Asked) -> Resu
         claims: Vec::new(),
         pods: 0,
         storage_pods: BTreeMap::new(),
+        gone: BTreeMap::new(),
         nodes: BTreeMap::new(),
         asked,
         table,
@@ -249,6 +254,7 @@ pub async fn observe(context: &Context, table: Arc<Table>, asked: Asked) -> Resu
     list(context, &mut observed).await?;
     ask(context, &mut observed).await;
     look_at_pods(context, &mut observed).await?;
+    observed.gone = lost::observe(context, &observed).await?;
     Ok(observed)
 }
 

@@ -23,7 +23,7 @@ pub const CONDITIONS: [&str; 4] = ["Ready", "Reconciling", "Stalled", "QuorumLos
 /// What a decision's reason may have, as the definition has it.
 const REASON_CHARS_MAX: usize = 1024;
 /// Reasons of `Reconciling` that people should hear of when they begin.
-const BESIDE: [&str; 3] = ["RollingUpdate", "GrowingVolumes", "ChangingReplicas"];
+const BESIDE: [&str; 4] = ["RollingUpdate", "GrowingVolumes", "VolumeLost", "ChangingReplicas"];
 /// Partitions that are named in a message; the others are counted.
 const NAMED_MAX: usize = 3;
 

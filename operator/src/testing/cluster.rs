@@ -42,9 +42,13 @@ struct Path {
 
 impl Path {
     fn parse(path: &str) -> Self {
-        let (_, rest) = path.split_once("/namespaces/").unwrap_or_else(|| panic!("{path}"));
+        let (namespace, rest) = match path.split_once("/namespaces/") {
+            Some((_, rest)) => rest.split_once('/').unwrap(),
+            None => ("", path.strip_prefix("/api/v1/").unwrap_or_else(|| panic!("{path}"))),
+        };
+        let namespace = namespace.to_owned();
         let mut parts = rest.split('/').map(str::to_owned);
-        let (namespace, plural) = (parts.next().unwrap(), parts.next().unwrap());
+        let plural = parts.next().unwrap();
         let name = parts.next();
         let status = match parts.next().as_deref() {
             None => false,
@@ -192,6 +196,31 @@ impl Cluster {
         self.all(plural).iter().map(name).collect()
     }
 
+    /// The volume of a claim is a disk of this host.
+    pub fn set_volume(&self, namespace: &str, claim: &str, host: &str) {
+        let volume = format!("volume-{claim}");
+        self.put(
+            "persistentvolumes",
+            json!({
+                "metadata": {"name": volume, "namespace": ""},
+                "spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [
+                    {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [host]}]}]}}},
+            }),
+        );
+        self.edit("persistentvolumeclaims", namespace, claim, |claim| {
+            claim["spec"]["volumeName"] = json!(volume);
+        });
+    }
+
+    /// A node of this name joins.
+    pub fn add_node(&self, name: &str) {
+        let labels = json!({"kubernetes.io/hostname": name});
+        self.put(
+            "nodes",
+            json!({"metadata": {"name": name, "namespace": "", "labels": labels}}),
+        );
+    }
+
     /// A person deletes a resource.
     pub fn delete(&self, plural: &str, namespace: &str, name: &str) {
         let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
@@ -224,6 +253,11 @@ impl Cluster {
         match (method.as_str(), at.plural.as_str()) {
             ("PATCH", "persistentvolumeclaims") if !at.status => inner.grow(&at, &body),
             ("GET", "persistentvolumeclaims" | "pods") if at.name.is_none() => (StatusCode::OK, inner.list(&at, query)),
+            ("GET", "nodes") => (StatusCode::OK, inner.list(&at, "labelSelector=kubernetes.io/hostname")),
+            ("GET", "persistentvolumeclaims" | "persistentvolumes") => match inner.objects.get(&at.key()) {
+                Some(object) => (StatusCode::OK, object.clone()),
+                None => problem(StatusCode::NOT_FOUND, "not found"),
+            },
             ("POST", "events") => {
                 let text = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
                 inner.events.push((text("reason"), text("note")));

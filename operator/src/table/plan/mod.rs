@@ -5,7 +5,7 @@
 //! 3. [`target`]: a settled table whose specification has changed gets another target, in its record;
 //! 4. [`nodes`]: storage nodes and Partition resources as they should be;
 //! 5. [`mirror`]: each partition's state, and its group where it is still to be made;
-//! 6. [`members`]: groups that should have other replicas; [`growth`]: volumes that are to be larger; [`rolling`]: pods that are
+//! 6. [`lost`]: volumes that are gone; [`members`]: groups that should have other replicas; [`growth`]: volumes that are to be larger; [`rolling`]: pods that are
 //!    to be made anew;
 //! 7. [`steps`]: the next step from what the record intends to what is there.
 //!
@@ -14,6 +14,7 @@
 mod begin;
 mod deletion;
 mod growth;
+mod lost;
 mod members;
 mod mirror;
 mod nodes;
@@ -84,6 +85,8 @@ pub enum Action {
     DeleteStatefulSet(String),
     /// Remove a claim, and with it its data.
     DeleteClaim(String),
+    /// Remove the claim of a storage node, if it is the one of this uid: its volume is gone.
+    GiveUpClaim(NodeName, String),
     /// Ask for a larger volume.
     GrowClaim(String, Quantity),
     /// Remove the StatefulSet of this name and uid, without its pod.
@@ -340,13 +343,19 @@ fn keep(
     problem = problem.or(seen.lost);
     let steps = steps::plan(observed, record, &seen.missing);
     let members = members::plan(observed, record, &seen.missing);
-    let (growth, rolling) = (growth::plan(observed), rolling::plan(observed, record));
+    let (growth, lost, rolling) = (
+        growth::plan(observed),
+        lost::plan(observed, record),
+        rolling::plan(observed, record),
+    );
     let mut actions = growth.actions;
     actions.extend(nodes.actions);
     actions.extend(seen.actions);
+    actions.extend(lost.actions);
     actions.extend(members.actions);
     actions.extend(rolling.actions);
     let beside = growth.waiting.map(|words| ("GrowingVolumes", words));
+    let beside = beside.or(lost.waiting.map(|words| ("VolumeLost", words)));
     let beside = beside.or(members.waiting.map(|words| ("ChangingReplicas", words)));
     let beside = beside.or(rolling.waiting.map(|words| ("RollingUpdate", words)));
     let waiting = nodes.waiting.or(steps.waiting);
@@ -361,6 +370,7 @@ fn keep(
         problem,
         waiting,
         beside,
+        news: lost.news,
         follows: scale::follows(&observed.table),
         ..Plan::default()
     }

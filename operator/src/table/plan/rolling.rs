@@ -1,16 +1,19 @@
 //! Pods that were made from an older template are restarted, so many groups at a time ([`crate::rolling`]), and one replica of a
 //! group after the other: followers before leaders, each once all of the group's replicas have caught up. A leader that is
-//! stopped hands over. A pod that does not serve has nothing to lose: it is replaced at once.
+//! stopped hands over. A pod that does not serve has nothing to lose: it is replaced at once, also one that
+//! found no place when the next one asks for less.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use partita_model::table::record::Record;
 
 use super::Action;
 use crate::nodes::NodeName;
+use crate::table::children::growth::is_less;
 use crate::table::children::node::made_from;
 use crate::table::children::{Piece, is_ours, pieces};
 use crate::table::observe::Observed;
-use crate::table::pods::StoragePod;
+use crate::table::pods::{StoragePod, requests};
 use crate::table::replicas::Replicas;
 
 /// What is to be done about pods.
@@ -40,9 +43,8 @@ pub fn plan(observed: &Observed, record: &Record) -> Rolling {
 
 fn of_set(rolling: &mut Rolling, observed: &Observed, host: &str, set: &StatefulSet, here: &[&Piece]) {
     let pods = observed.storage_pods.iter().filter(|(node, _)| node.host == host);
-    let outdated: Vec<(&NodeName, &StoragePod)> = pods
-        .filter(|(_, pod)| pod.made_from.as_ref() != made_from(set))
-        .collect();
+    let outdated = pods.filter(|(_, pod)| pod.made_from.as_ref() != made_from(set) || asks_too_much(pod, set));
+    let outdated: Vec<(&NodeName, &StoragePod)> = outdated.collect();
     if outdated.is_empty() {
         return;
     }
@@ -65,6 +67,13 @@ fn of_set(rolling: &mut Rolling, observed: &Observed, host: &str, set: &Stateful
         }
     };
     rolling.waiting.get_or_insert(words);
+}
+
+/// Whether a pod found no place, and the next one would ask for less.
+fn asks_too_much(pod: &StoragePod, set: &StatefulSet) -> bool {
+    let next = requests(set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()));
+    let less = |(kind, asked): (&String, &Quantity)| next.get(kind).is_some_and(|next| is_less(next, asked));
+    pod.unplaced && pod.requests.iter().any(less)
 }
 
 /// Whether every pod serves and all replicas have caught up, so that one of them may be away; else what is missing. Where there

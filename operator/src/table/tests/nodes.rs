@@ -234,3 +234,29 @@ async fn what_keeps_a_node_away_is_said_and_after_a_while_insisted_on() {
     world.settle().await;
     assert!(world.condition("Ready").0 && !world.condition("Stalled").0);
 }
+
+#[tokio::test]
+async fn a_pod_without_a_place_is_made_anew_when_the_next_one_asks_for_less() {
+    let mut huge = table(1000, 1000);
+    huge["spec"]["scheduling"] = json!({"cpu": "1000"});
+    let mut world = World::with(huge);
+    for _ in 0..4 {
+        world.pass_of("orders").await.unwrap();
+    }
+    let pod = world.cluster.names("pods")[0].clone();
+    world.nodes.silence(&[&pod]);
+    let no_place = json!({"conditions": [
+        {"type": "Ready", "status": NOT_READY},
+        {"type": "PodScheduled", "status": "False", "message": "3 Insufficient cpu."}]});
+    world.cluster.set_pod(NAMESPACE, &pod, no_place);
+    let before = uids(&world, "pods");
+    world.settle().await;
+    assert_eq!(uids(&world, "pods"), before);
+    edit(&world, |spec| spec["scheduling"] = Value::Null);
+    world.pass_of("orders").await.unwrap();
+    world.pass_of("orders").await.unwrap();
+    assert_ne!(uids(&world, "pods"), before);
+    world.nodes.silence(&[]);
+    world.settle().await;
+    assert!(world.condition("Ready").0);
+}

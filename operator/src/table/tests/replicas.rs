@@ -509,3 +509,91 @@ async fn replicas_are_kept_apart_as_strictly_as_is_said() {
     assert_eq!(pod(&world), before);
     check(&world, 5);
 }
+
+/// The node that has the disk of the pod 1 is gone, and no other one takes that pod.
+fn lose_node(world: &World) -> String {
+    let pod = pod(world, 1);
+    for ordinal in 0..3 {
+        let claim = format!("data-{}", self::pod(world, ordinal));
+        world.cluster.set_volume(NAMESPACE, &claim, &format!("host-{ordinal}"));
+    }
+    world.cluster.add_node("host-0");
+    world.cluster.add_node("host-2");
+    world.nodes.silence(&[&pod]);
+    let no_place = json!({"conditions": [
+        {"type": "Ready", "status": "False"},
+        {"type": "PodScheduled", "status": "False", "message": "3 node(s) didn't match PersistentVolume's node affinity"}]});
+    world.cluster.set_pod(NAMESPACE, &pod, no_place);
+    pod
+}
+
+fn claim_uid(world: &World, pod: &str) -> Value {
+    let claim = world
+        .cluster
+        .get("persistentvolumeclaims", NAMESPACE, &format!("data-{pod}"));
+    claim.unwrap()["metadata"]["uid"].clone()
+}
+
+#[tokio::test]
+async fn a_volume_whose_node_is_gone_is_given_up_after_a_while() {
+    let mut world = ready(3).await;
+    let pod = lose_node(&world);
+    let before = claim_uid(&world, &pod);
+    world.settle().await;
+    assert_eq!(claim_uid(&world, &pod), before);
+    let (holds, reason, message) = world.condition("Reconciling");
+    assert_eq!((holds, reason.as_str()), (true, "VolumeLost"));
+    assert!(
+        message.contains(&format!("the node of {pod}'s volume is gone")),
+        "{message}"
+    );
+    // Another operator is patient anew.
+    world.later(599_000);
+    world.restart();
+    world.settle().await;
+    assert_eq!(claim_uid(&world, &pod), before);
+    world.later(601_000);
+    world.cluster.take_events();
+    world.pass_of("orders").await.unwrap();
+    assert_ne!(claim_uid(&world, &pod), before);
+    world.nodes.silence(&[]);
+    world.settle().await;
+    let events: Vec<String> = world
+        .cluster
+        .take_events()
+        .into_iter()
+        .map(|(reason, _)| reason)
+        .collect();
+    assert!(events.contains(&"VolumeGivenUp".to_owned()), "{events:?}");
+    assert!(world.condition("Ready").0 && !world.condition("Reconciling").0);
+    assert_eq!(world.cluster.all("partitions")[0]["status"]["replicas"], "3/3");
+}
+
+#[tokio::test]
+async fn no_volume_is_given_up_that_may_be_needed() {
+    // Its node is there: the pod finds no place for another reason.
+    let mut world = ready(3).await;
+    let pod = lose_node(&world);
+    let before = claim_uid(&world, &pod);
+    world.cluster.add_node("host-1");
+    world.settle().await;
+    world.later(3_600_000);
+    world.settle().await;
+    assert_eq!(claim_uid(&world, &pod), before);
+    // It is gone, and so is another replica: there is no quorum.
+    world.cluster.delete("nodes", "", "host-1");
+    let other = self::pod(&world, 0);
+    world.nodes.silence(&[&pod, &other]);
+    world.settle().await;
+    world.later(3_600_000);
+    world.settle().await;
+    assert_eq!(claim_uid(&world, &pod), before);
+    assert!(world.condition("QuorumLost").0);
+    // There is one, and the Table says never.
+    world.nodes.silence(&[&pod]);
+    edit(&world, |spec| spec["storage"] = json!({"replaceLostAfter": "Never"}));
+    world.settle().await;
+    world.later(3_600_000);
+    world.settle().await;
+    assert_eq!(claim_uid(&world, &pod), before);
+}
