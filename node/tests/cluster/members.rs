@@ -242,16 +242,18 @@ async fn a_replica_is_counted_on_once_it_has_caught_up() {
     let (status, words) = counted_on(&empty);
     assert_eq!((status, words.trim()), (503, "there are no replicas here yet"));
     // One that starts alone knows of no leader, and is not counted on before there is one.
-    let names: Vec<&'static str> = trio.nodes.keys().copied().collect();
-    for name in &names {
+    let places = trio.nodes.iter().map(|(name, node)| (*name, node.address().to_owned()));
+    let places: Vec<(&'static str, String)> = places.collect();
+    for (name, _) in &places {
         trio.kill(name);
     }
-    trio.restart(names[0]);
+    let names = [places[0].0, places[1].0];
+    trio.restart_at(names[0], &places[0].1);
     let (status, words) = counted_on(&trio.nodes[names[0]]);
     assert_eq!(status, 503);
     assert!(words.contains("1 replica(s) have not caught up"), "{words}");
-    trio.restart(names[1]);
-    for name in &names[..2] {
+    trio.restart_at(names[1], &places[1].1);
+    for name in names {
         until("a replica to be counted on", || {
             (counted_on(&trio.nodes[name]).0 == 200).then_some(())
         });
