@@ -80,7 +80,9 @@ impl Measured for Node {
         let mut behind = Vec::new();
         for group in &groups {
             let replica = (group.id(), group.stats().replica);
-            match known.contains(&replica) || group.leadership().borrow().serving > 0 || group.is_fresh() {
+            // One that stands still for a merge answers nobody, and lacks nothing.
+            let still = group.stats().frozen.is_some();
+            match still || known.contains(&replica) || group.leadership().borrow().serving > 0 || group.is_fresh() {
                 true => drop(here.insert(replica)),
                 false => behind.push(format!("{:016x}", group.id().0)),
             }
