@@ -147,7 +147,7 @@ impl Driver {
         self.ticked = Some(ticked + ticks * TICK_NS);
         for _ in 0..ticks.min(TICKS_AT_ONCE_MAX) {
             // raft-rs would have a sole voter take over with entries that are not durable yet.
-            if self.is_leader() || !self.is_syncing() {
+            if self.is_leader() || !self.is_syncing() && !self.is_installing() {
                 self.node.tick();
                 self.draw_timeout();
             }
@@ -164,7 +164,7 @@ impl Driver {
         let Some(message) = letter.message() else { return Ok(()) };
         match message.get_msg_type() {
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote if now < self.silent_until => return Ok(()),
-            MessageType::MsgTimeoutNow if self.is_syncing() => return Ok(()),
+            MessageType::MsgTimeoutNow if self.is_syncing() || self.is_installing() => return Ok(()),
             _ => {}
         }
         let before = self.node.raft.msgs.len();
@@ -213,6 +213,12 @@ impl Driver {
     fn is_syncing(&self) -> bool {
         let log = &self.node.raft.raft_log;
         log.persisted < log.last_index()
+    }
+
+    /// Whether a snapshot has taken the log's place and is not the state yet: who stands for election looks through what it has
+    /// not applied for changes of the members, and would find nothing there.
+    fn is_installing(&self) -> bool {
+        self.node.raft.raft_log.applied < self.truncated().index
     }
 
     pub(crate) fn term(&self) -> u64 {
