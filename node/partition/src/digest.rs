@@ -237,7 +237,7 @@ mod tests {
         for whole in [
             pieces(&[], None, 7),
             pieces(&[0x80], None, 3),
-            pieces(&[0x80, 1], Some(&[0x81]), 16),
+            pieces(&[0x80, 0], Some(&[0x81]), 16),
             pieces(&[], Some(&[0x80; 12]), 5),
         ] {
             let mut inside = 0;

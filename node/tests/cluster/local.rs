@@ -64,9 +64,11 @@ impl Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        // SIGTERM: it stops its own processes.
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
+        if let Ok(None) = self.child.try_wait() {
+            // SIGTERM: it stops its own processes.
+            let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+            let _ = self.child.wait();
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod router;
 mod shared;
 mod split;
 mod split_calls;
+mod split_units;
 #[path = "../replica/table.rs"]
 #[allow(dead_code)]
 mod table;
