@@ -8,6 +8,7 @@
 use std::fmt::Display;
 
 use partita_model::error::{ApiError, ErrorCode};
+use partita_model::message::is_of_shape_or_size;
 
 /// DynamoDB tells at most so many.
 const TOLD_MAX: usize = 10;
@@ -33,6 +34,15 @@ pub fn detected(error: ApiError) -> ApiError {
     match error.code {
         ErrorCode::Validation => ApiError::validation(format!("1 validation error detected: {}", error.message)),
         _ => error,
+    }
+}
+
+/// What is wrong with a value of a write: its content is told as a constraint that failed, its shape and size as they are.
+pub fn detected_value(error: ApiError) -> ApiError {
+    if is_of_shape_or_size(&error.message) {
+        error
+    } else {
+        detected(error)
     }
 }
 

@@ -4,6 +4,7 @@ use partita_model::error::ApiError;
 use partita_model::json::{self, Bool, List, Structure, Text};
 use partita_model::table::{Declaration, TableSpec};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::constraint::Constraints;
@@ -38,6 +39,7 @@ struct CreateTableInput {
     resource_policy: Option<Text>,
     on_demand_throughput: Option<Structure<OnDemand>>,
     global_table_source_arn: Option<Text>,
+    vector_indexes: Option<IgnoredAny>,
 }
 
 /// Answers a request.
@@ -52,7 +54,9 @@ fn parse(input: CreateTableInput) -> Result<TableSpec, ApiError> {
     let unsupported = [
         ("ResourcePolicy", input.resource_policy.is_some()),
         ("GlobalTableSourceArn", input.global_table_source_arn.is_some()),
+        ("VectorIndexes", input.vector_indexes.is_some()),
     ];
+    resource::check_named(&input.table_name)?;
     let mut constraints = Constraints::new();
     let name = resource::table_name(&mut constraints, input.table_name);
     let definitions = constraints.required("attributeDefinitions", input.attribute_definitions);

@@ -9,7 +9,7 @@ use partita_model::request::{Action, Origin, WriteRequest};
 use partita_model::wire::WireItem;
 use serde::Deserialize;
 
-use super::constraint::{Constraints, detected};
+use super::constraint::{Constraints, detected, detected_value};
 use super::control::resource::table_name;
 use super::data::expressions::{self, ExpectedMap, Names, Values};
 use super::data::refusal::Failure;
@@ -97,7 +97,8 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
         input.expression_attribute_values.is_some(),
     )
     .map_err(detected)?;
-    let item = item.into_item()?;
+    let item = item.into_item().map_err(detected_value)?;
+    expressions::check_values(&None, &input.expected, &input.expression_attribute_values)?;
     returned.check_old_only()?;
     if item.as_ref().size() > ITEM_SIZE_MAX {
         return Err(ApiError::validation(message::ITEM_TOO_LARGE));

@@ -43,6 +43,7 @@ struct UpdateTableInput {
     on_demand_throughput: Option<Structure<OnDemand>>,
     warm_throughput: Option<Structure<WarmThroughput>>,
     global_table_settings_replication_mode: Option<IgnoredAny>,
+    vector_index_updates: Option<IgnoredAny>,
 }
 
 /// One change of a global index: exactly one member is set.
@@ -105,6 +106,7 @@ fn parse(input: UpdateTableInput) -> Result<(String, TableUpdate), ApiError> {
             input.global_table_settings_replication_mode.is_some(),
         ),
     ];
+    resource::check_named_table(&input.table_name)?;
     let mut constraints = Constraints::new();
     let name = resource::table_name(&mut constraints, input.table_name);
     let attributes = definitions_of(&mut constraints, input.attribute_definitions);
@@ -117,6 +119,9 @@ fn parse(input: UpdateTableInput) -> Result<(String, TableUpdate), ApiError> {
     let on_demand = ceilings_of(input.on_demand_throughput);
     let warm = warm_of(&mut constraints, "warmThroughput", input.warm_throughput);
     let name = constraints.finish_with(name)?;
+    if input.vector_index_updates.is_some() {
+        return Err(ApiError::validation("VectorIndexUpdates is not supported"));
+    }
     if let Some((member, _)) = global_tables.iter().find(|(_, given)| *given) {
         return Err(ApiError::validation(format!(
             "{member} is not supported: there are no global tables here"
