@@ -87,8 +87,7 @@ fn replicas<E: Engine>() {
             .collect();
         assert_eq!(sum(&divided), all);
     }
-    // The same item, written again: its time is another one.
-    other.write(&common::put(&schema(), &item(9, "first")));
+    other.write(&common::put(&schema(), &item(9, "other")));
     let key = common::primary(&schema(), &item(9, ""));
     let (ours, theirs) = (digests(&one, whole(16)), digests(&other, whole(16)));
     let differing: Vec<usize> = (0..16).filter(|piece| ours[*piece] != theirs[*piece]).collect();

@@ -30,6 +30,8 @@ const ATTEMPTS_MAX: u32 = 24;
 const PAUSE: Duration = Duration::from_millis(250);
 /// An index that is this long behind, while nothing is written, differs: deliveries take milliseconds.
 const SETTLE: Duration = Duration::from_secs(5);
+/// A row of an index that differs is looked at again after this: it may have been written a moment ago.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Rows that are named one by one.
 const KEYS_MAX: u32 = 1000;
 /// Differences that are told; where there are more, that is said.
@@ -170,7 +172,14 @@ pub async fn compare(kinship: Kinship, first: &Side, others: &[Side], ranges: Ve
                 Next::Look(next) => tasks.push_back(next),
                 Next::GiveUp => outcome.undecided += 1,
                 Next::Name => {
-                    name(&mut outcome, first, others, &seen);
+                    let again = match kinship {
+                        Kinship::Replicas => None,
+                        Kinship::Index => {
+                            sleep(AGAIN).await;
+                            Some(look(kinship, first, others, &task).await?)
+                        }
+                    };
+                    name(&mut outcome, first, others, &seen, again.as_ref());
                     outcome.rows += verdict.rows();
                 }
             }
@@ -297,10 +306,10 @@ fn differing(kinship: Kinship, task: &Task, piece: usize, digests: &[Piece]) -> 
     }
 }
 
-/// Names the rows of a range that differ. What was written to between the two looks at the first side is not judged.
-fn name(outcome: &mut Outcome, first: &Side, others: &[Side], seen: &Seen) {
-    let none = BTreeMap::new();
-    for (side, other) in others.iter().zip(&seen.others) {
+/// Names the rows of a range that differ, in the same way when they were looked at again. What was written to between two looks
+/// at the first side is not judged.
+fn name(outcome: &mut Outcome, first: &Side, others: &[Side], seen: &Seen, again: Option<&Seen>) {
+    for (place, (side, other)) in others.iter().zip(&seen.others).enumerate() {
         let (Some(before), Some(after), Some(theirs)) = (&seen.before.keys, &seen.after.keys, &other.keys) else {
             let told = format!(
                 "more than {KEYS_MAX} rows that are not the same in {} and {}",
@@ -309,11 +318,16 @@ fn name(outcome: &mut Outcome, first: &Side, others: &[Side], seen: &Seen) {
             outcome.differences.push((KeyBytes::default(), told));
             continue;
         };
-        let keys: BTreeSet<&KeyBytes> = [before, after, theirs, &none]
-            .iter()
-            .flat_map(|keys| keys.keys())
-            .collect();
-        for key in keys.into_iter().filter(|key| before.get(*key) == after.get(*key)) {
+        let keys: BTreeSet<&KeyBytes> = [before, after, theirs].iter().flat_map(|keys| keys.keys()).collect();
+        let stays = |key: &KeyBytes| {
+            again.is_none_or(|again| {
+                let sum = |reading: &Reading| Some(reading.keys.as_ref()?.get(key).copied());
+                sum(&again.before) == Some(before.get(key).copied())
+                    && sum(&again.others[place]) == Some(theirs.get(key).copied())
+            })
+        };
+        let settled = |key: &&KeyBytes| before.get(*key) == after.get(*key) && stays(key);
+        for key in keys.into_iter().filter(settled) {
             let told = match (before.get(key), theirs.get(key)) {
                 (Some(mine), Some(theirs)) if mine == theirs => continue,
                 (None, None) => continue,
