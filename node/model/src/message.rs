@@ -94,12 +94,7 @@ pub const NUMBER_PRECISION: &str = "Attempting to store more than 38 significant
 /// Whether a text about an attribute value is about its shape or its size, not about its content: writes tell the
 /// latter as a constraint that failed.
 pub fn is_of_shape_or_size(text: &str) -> bool {
-    [VALUE_EMPTY, VALUE_AMBIGUOUS].contains(&text) || is_of_size(text)
-}
-
-/// Whether a text about an attribute value is about its size.
-pub fn is_of_size(text: &str) -> bool {
-    [NESTING_TOO_DEEP, ITEM_TOO_LARGE].contains(&text)
+    [VALUE_EMPTY, VALUE_AMBIGUOUS, ITEM_TOO_LARGE].contains(&text)
 }
 
 /// `{"N": "text"}`.

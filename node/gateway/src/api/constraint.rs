@@ -2,8 +2,9 @@
 //!
 //! "2 validation errors detected: Value null at 'key' failed to satisfy constraint: Member must not be null; …"
 //!
-//! PutItem, UpdateItem and DeleteItem tell the first only, in the order of the API's model, and say the same words in
-//! front of what is wrong with their expressions and their older equivalents ([`detected`]).
+//! PutItem and DeleteItem tell what is wrong with the table's name without what is wrong with how to answer
+//! ([`Constraints::tell_if`]); UpdateItem tells the first only, in the order of the API's model. All three say the same
+//! words in front of what is wrong with their expressions and their older equivalents ([`detected`]).
 
 use std::fmt::Display;
 
@@ -119,6 +120,20 @@ impl Constraints {
             let must = format!("Member must have length less than or equal to {max}");
             self.fail(format_args!("'{shown}'"), member, must);
         }
+    }
+
+    /// Whether anything has failed so far.
+    pub fn has_failed(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
+    /// Tells what has failed so far, if it is to be told without what comes after it.
+    pub fn tell_if(self, now: bool) -> Result<Self, ApiError> {
+        if !now {
+            return Ok(self);
+        }
+        self.finish()?;
+        Ok(Self::new())
     }
 
     /// The members that must be there, or the error if anything failed.

@@ -28,6 +28,7 @@ struct CreateTableInput {
     local_secondary_indexes: Option<List<Structure<LocalSecondaryIndex>>>,
     global_secondary_indexes: Option<List<Structure<GlobalSecondaryIndex>>>,
     billing_mode: Option<Text>,
+    table_throughput_mode: Option<Text>,
     provisioned_throughput: Option<Structure<ProvisionedThroughput>>,
     stream_specification: Option<Structure<StreamSpecification>>,
     #[serde(rename = "SSESpecification")]
@@ -64,7 +65,7 @@ fn parse(input: CreateTableInput) -> Result<TableSpec, ApiError> {
     let keys = keys_of(&mut constraints, "keySchema", input.key_schema, KEY_SCHEMA_LENGTH_MAX);
     let local = local_indexes_of(&mut constraints, input.local_secondary_indexes);
     let global = global_indexes_of(&mut constraints, input.global_secondary_indexes);
-    let billing = billing_of(&mut constraints, input.billing_mode);
+    let billing = billing_of(&mut constraints, input.billing_mode, input.table_throughput_mode);
     let throughput = units_of(&mut constraints, "provisionedThroughput", input.provisioned_throughput);
     let stream = stream_of(&mut constraints, input.stream_specification);
     let sse = sse_of(&mut constraints, input.sse_specification);

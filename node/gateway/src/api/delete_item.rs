@@ -71,9 +71,12 @@ struct Parsed {
 
 fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
     let mut input: DeleteItemInput = json::decode(body)?;
-    let mut constraints = Constraints::first_only();
+    let mut constraints = Constraints::new();
     let name = table_name(&mut constraints, input.table_name.take());
+    let mut constraints = constraints.tell_if(name.is_none())?;
+    let misnamed = constraints.has_failed();
     let key = constraints.required("key", input.key.take());
+    let mut constraints = constraints.tell_if(misnamed)?;
     expressions::check_expected(&mut constraints, &input.expected);
     let operator = parameters::conditional_operator(&mut constraints, &input.conditional_operator);
     let returned = Returned::check(

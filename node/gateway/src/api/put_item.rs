@@ -73,9 +73,12 @@ struct Parsed {
 
 fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
     let mut input: PutItemInput = json::decode(body)?;
-    let mut constraints = Constraints::first_only();
+    let mut constraints = Constraints::new();
     let name = table_name(&mut constraints, input.table_name.take());
+    let mut constraints = constraints.tell_if(name.is_none())?;
+    let misnamed = constraints.has_failed();
     let item = constraints.required("item", input.item.take());
+    let mut constraints = constraints.tell_if(misnamed)?;
     expressions::check_expected(&mut constraints, &input.expected);
     let returned = Returned::check(
         &mut constraints,

@@ -84,6 +84,8 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
     expressions::check_updates(&mut constraints, &input.attribute_updates);
     expressions::check_expected(&mut constraints, &input.expected);
     let operator = parameters::conditional_operator(&mut constraints, &input.conditional_operator);
+    // Of these the first to be looked at.
+    parameters::return_values(&mut constraints, &input.return_values);
     let returned = Returned::check(
         &mut constraints,
         &input.return_consumed_capacity,

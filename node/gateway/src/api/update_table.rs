@@ -30,6 +30,7 @@ struct UpdateTableInput {
     attribute_definitions: Option<List<Structure<AttributeDefinition>>>,
     table_name: Option<Text>,
     billing_mode: Option<Text>,
+    table_throughput_mode: Option<Text>,
     provisioned_throughput: Option<Structure<ProvisionedThroughput>>,
     global_secondary_index_updates: Option<List<Structure<GlobalSecondaryIndexUpdate>>>,
     stream_specification: Option<Structure<StreamSpecification>>,
@@ -110,7 +111,7 @@ fn parse(input: UpdateTableInput) -> Result<(String, TableUpdate), ApiError> {
     let mut constraints = Constraints::new();
     let name = resource::table_name(&mut constraints, input.table_name);
     let attributes = definitions_of(&mut constraints, input.attribute_definitions);
-    let billing = billing_of(&mut constraints, input.billing_mode);
+    let billing = billing_of(&mut constraints, input.billing_mode, input.table_throughput_mode);
     let throughput = units_of(&mut constraints, "provisionedThroughput", input.provisioned_throughput);
     let changes = index_changes(&mut constraints, input.global_secondary_index_updates);
     let stream = stream_of(&mut constraints, input.stream_specification);

@@ -181,6 +181,24 @@ async fn indexes_streams_and_settings_are_described() {
 }
 
 #[tokio::test]
+async fn a_throughput_mode_stands_in_for_the_billing_mode() {
+    let server = Server::start().await;
+    let mut request = with(table("pets"), "TableThroughputMode", json!("PAY_PER_REQUEST"));
+    for member in ["BillingMode", "ProvisionedThroughput"] {
+        request.as_object_mut().unwrap().remove(member);
+    }
+    let shown = server.done("CreateTable", &request).await;
+    assert_eq!(
+        shown["TableDescription"]["TableThroughputModeSummary"]["TableThroughputMode"],
+        "PAY_PER_REQUEST"
+    );
+    let message = "1 validation error detected: Value 'FREE' at 'tableThroughputMode' failed to satisfy constraint: Member \
+                   must satisfy enum value set: [PROVISIONED, PAY_PER_REQUEST]";
+    let request = with(table("cats"), "TableThroughputMode", json!("FREE"));
+    assert_eq!(server.failed("CreateTable", &request).await, validation(message));
+}
+
+#[tokio::test]
 async fn names_of_tables_are_looked_at_before_anything_else() {
     let server = Server::start().await;
     let missing = "The parameter 'TableName' is required but was not present in the request";

@@ -8,8 +8,8 @@ use partita_model::error::ApiError;
 use partita_model::expression::{Condition, Kind, Placeholders, Projection};
 use partita_model::json::{Bool, List, Map, Structure, Text};
 use partita_model::legacy::{self, AttributeUpdate, Comparison, ComparisonOperator, ConditionalOperator, Expectation};
+use partita_model::message::ATTRIBUTE_NAME_EMPTY;
 use partita_model::message::data as message;
-use partita_model::message::{ATTRIBUTE_NAME_EMPTY, is_of_size};
 use partita_model::value::ValueRef;
 use partita_model::wire::WireValue;
 use serde::Deserialize;
@@ -70,8 +70,7 @@ pub fn placeholders<'a>(names: &'a Names, values: &'a Values) -> Result<Placehol
     Placeholders::new(names, values)
 }
 
-/// Refuses what is wrong with the values of a write before any of them is used. Those of expressions that are only too
-/// deep or too large are left to [`placeholders`], which names them.
+/// Refuses what is wrong with the values of a write before any of them is used.
 pub fn check_values(updates: &UpdateMap, expected: &ExpectedMap, values: &Values) -> Result<(), ApiError> {
     let updates = updates.iter().flat_map(|map| map.iter());
     let updates = updates.map(|(name, entry)| (name, entry.value.as_ref(), None));
@@ -86,10 +85,7 @@ pub fn check_values(updates: &UpdateMap, expected: &ExpectedMap, values: &Values
         }
     }
     for (_, value) in values.iter().flat_map(|map| map.iter()) {
-        match value_of(value) {
-            Err(error) if !is_of_size(&error.message) => return Err(detected_value(error)),
-            Ok(_) | Err(_) => {}
-        }
+        value_of(value).map_err(detected_value)?;
     }
     Ok(())
 }
