@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use partita_model::item::Item;
+use partita_model::key::KeyBytes;
 use partita_model::partition::GroupId;
 use partita_planning::STORAGE_SIZE;
 use partita_planning::prices::Price;
@@ -15,7 +17,7 @@ use partita_transport::protocol::{ADDRESS_BYTES_MAX, CLUSTER_BYTES_MAX};
 use tracing_subscriber::EnvFilter;
 
 use crate::directory::Location;
-use crate::operate::group_id;
+use crate::operate::{group_id, item_key, key_bytes};
 use crate::serving::admission::Mode;
 
 /// DynamoDB tables on your own machines.
@@ -411,7 +413,7 @@ pub enum Output {
 pub enum AdminCommand {
     /// The stores: identity, address, how many groups they have and lead
     Stores,
-    /// The groups: range, leader, size
+    /// The groups: range, where that comes from, leader, size
     Groups,
     /// One group, with its members and how far they are
     Group {
@@ -475,6 +477,36 @@ pub enum AdminCommand {
         /// The store that the new one comes to
         #[arg(long)]
         store: String,
+    },
+    /// Cuts a group's range in two: what is behind the cut becomes a group of its own, on the same stores. No data moves
+    ///
+    /// Without a place it is cut where half of the bytes are on either side.
+    Split {
+        /// The group
+        #[arg(value_parser = group_id)]
+        group: GroupId,
+        /// In front of this key, in hexadecimal (`partita admin groups --output json` and `split-point` show such keys)
+        #[arg(long, value_name = "KEY", value_parser = key_bytes, conflicts_with = "at_key")]
+        at: Option<KeyBytes>,
+        /// In front of the item with this key, such as '{"pk": {"S": "a"}, "sk": {"N": "1"}}'; without the sort key, in front
+        /// of all items with that partition key
+        #[arg(long, value_name = "ITEM-KEY", value_parser = item_key)]
+        at_key: Option<Item>,
+        /// The new group's id: 16 hexadecimal digits that no group ever had. By default it follows from --id
+        #[arg(long, value_name = "GROUP", value_parser = group_id)]
+        child: Option<GroupId>,
+        /// Only if this is the group's range epoch
+        #[arg(long, value_name = "EPOCH")]
+        expected_epoch: Option<u64>,
+        /// Carry the order out once for this id
+        #[arg(long, value_name = "UUID")]
+        id: Option<uuid::Uuid>,
+    },
+    /// Where split would cut a group, and what is behind that
+    SplitPoint {
+        /// The group
+        #[arg(value_parser = group_id)]
+        group: GroupId,
     },
     /// Lets a store give away what it leads, until it restarts or undrain is called
     Drain {

@@ -11,6 +11,8 @@
 //! | `PUT /groups/{id}/replica` | [`Room`] | [`GroupState`]: room for a replica that was added to the group elsewhere |
 //! | `PUT /groups/{id}/changes/{change}` | [`Change`] | [`Changed`]: at the leader, once for each change's UUID; the last 32 are remembered |
 //! | `PUT /groups/{id}/leader` | [`Leader`] | [`GroupState`]: at the leader, once the replica has taken over |
+//! | `GET /groups/{id}/split-point` | | [`SplitPoint`]: where half of the bytes are on either side, at the leader |
+//! | `PUT /groups/{id}/splits/{split}` | [`Split`] | [`SplitMade`]: at the leader, once for each split's UUID; the last 32 are remembered |
 //! | `PUT /peers` | a list of [`StoreAddress`] | the same of all stores that are known: where to look for those that are not where they said |
 //! | `PUT /drain`, `DELETE /drain` | | [`Drain`]: this store leads nothing while others can, until it restarts or this is taken back |
 //! | `DELETE /groups/{id}` | | nothing, also when it is gone |
@@ -25,6 +27,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::key::KeyBytes;
 use crate::partition::{GroupId, PartitionDescriptor};
 use crate::schema::{IndexId, SchemaVersion};
 use crate::table::record::PartitionSizes;
@@ -69,6 +72,44 @@ pub struct GroupState {
     /// What was asked of this replica since its process started.
     #[serde(default)]
     pub load: Load,
+    /// Where its range comes from, and what was split off.
+    #[serde(default)]
+    pub lineage: Lineage,
+}
+
+/// Where a partition's range comes from, and what was split off.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Lineage {
+    /// Groups that had (some of) its keys before, the closest one last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<Ancestor>,
+    /// The last few splits, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub splits: Vec<SplitDone>,
+}
+
+/// A group that had a partition's keys before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ancestor {
+    /// The group.
+    pub group: GroupId,
+    /// Since this range epoch it has them no more.
+    pub until_epoch: u64,
+}
+
+/// A split that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SplitDone {
+    /// The caller's UUID.
+    pub id: String,
+    /// The child's first key.
+    pub key: KeyBytes,
+    /// The group that has the keys from there on.
+    pub child: GroupId,
+    /// The range epoch of both halves since then.
+    pub range_epoch: u64,
 }
 
 /// A group's members as one of its replicas sees them.
@@ -219,6 +260,55 @@ pub struct Changed {
     pub group: GroupState,
 }
 
+/// A split of a partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Split {
+    /// Only if this is the partition's range epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_epoch: Option<u64>,
+    /// Where to cut.
+    pub at: SplitPlace,
+    /// The group of the part that leaves, from the cut on: an id that was never used.
+    pub child: GroupId,
+}
+
+/// Where to cut a partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SplitPlace {
+    /// Where half of the bytes are on either side.
+    Middle,
+    /// In front of this key.
+    Key(KeyBytes),
+}
+
+/// What a split came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitMade {
+    /// The cut.
+    pub split: SplitDone,
+    /// The half in front of the cut, now.
+    pub group: GroupState,
+    /// The other one, now; absent once it has moved to other stores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<GroupState>,
+}
+
+/// A place for a split.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SplitPoint {
+    /// The child's first key.
+    pub key: KeyBytes,
+    /// Items (or an index's rows) from there on.
+    pub items: u64,
+    /// The sum of their sizes.
+    pub bytes: u64,
+    /// The range epoch it was looked for in.
+    pub range_epoch: u64,
+}
+
 /// Who is to lead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -275,7 +365,7 @@ pub struct Problem {
 pub enum ProblemCode {
     /// Another replica leads (or none does): ask the leader.
     NotLeader,
-    /// The group's membership epoch is another than expected.
+    /// The group's membership epoch (of a split: its range epoch) is another than expected.
     StaleEpoch,
     /// Another change is on its way: ask again.
     Busy,
@@ -293,4 +383,18 @@ pub enum ProblemCode {
     Overlaps,
     /// The group was here and was destroyed: its id (or the replica's number) is never used again.
     Destroyed,
+    /// The group that a split is to make exists, or has existed: choose another id.
+    ChildTaken,
+    /// The key is not behind the partition's first key and before its end.
+    OutsideRange,
+    /// The table has local indexes, and the key is inside an item collection.
+    InsideCollection,
+    /// There is no middle: a single item (or item collection), or none.
+    Indivisible,
+    /// Too much of the change log is not delivered yet to be moved by a split.
+    ChangesPending,
+    /// A global index is being built: when it is active.
+    IndexBuilding,
+    /// It may have been done, or not: ask again with the same id.
+    UnknownFate,
 }

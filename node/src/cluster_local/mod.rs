@@ -4,16 +4,19 @@
 //! 2. Make the groups of every table, one replica of each on every store; leaders take turns ([`tables`]).
 //! 3. Write the directory and start the router, which follows it.
 //! 4. Say what runs where, and how to kill it.
-//! 5. Wait: a process that ends is said to have, with the line that starts it again; nothing is started by itself. Ctrl-C (or
-//!    SIGTERM) ends all that are left, the router first.
+//! 5. Wait: a process that ends is said to have, with the line that starts it again; nothing is started by itself. Partitions
+//!    that were split meanwhile are noted in the directory ([`follow`]). Ctrl-C (or SIGTERM) ends all that are left, the
+//!    router first.
 
 mod child;
 mod tables;
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::future::join_all;
 use partita_model::admin::{StoreAddress, StoreState};
 use tokio::time::sleep;
 
@@ -30,6 +33,8 @@ const CLUSTER: &str = "local";
 const ADMIN_PORTS: u16 = 10;
 /// Between two looks at whether a process has ended.
 const LOOK: Duration = Duration::from_millis(100);
+/// Between two looks at which partitions there are. Routers find out by themselves: it is for their next start.
+const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 
 /// A replica that serves.
 struct Replica {
@@ -64,6 +69,8 @@ async fn run_in(options: ClusterLocal) -> anyhow::Result<()> {
             serving.push(serve(child).await?);
         }
         tables.make(&serving).await?;
+        // They may have been split while nobody noted it.
+        tables.learn(&states(&admins(&serving)).await);
         tables.write(&directory)?;
         let router = start_router(&options, data, &directory)?;
         let router = router.ready().await?;
@@ -74,6 +81,7 @@ async fn run_in(options: ClusterLocal) -> anyhow::Result<()> {
         _ = stop.recv() => return Ok(()),
     };
     announce(data, &serving, &router, &tables);
+    let admins = admins(&serving);
     let mut children: Vec<Child> = vec![router];
     children.extend(serving.into_iter().map(|replica| replica.child));
     if let Some(path) = &options.ready_file {
@@ -83,6 +91,7 @@ async fn run_in(options: ClusterLocal) -> anyhow::Result<()> {
     let signal = tokio::select! {
         signal = stop.recv() => signal.unwrap_or("a signal"),
         () = watch(&mut children) => "the end of all processes",
+        never = follow(&mut tables, &admins, &directory) => match never {},
     };
     println!("stopping ({signal})");
     for child in children {
@@ -155,6 +164,31 @@ async fn watch(children: &mut Vec<Child>) {
     }
 }
 
+fn admins(replicas: &[Replica]) -> Vec<AdminClient> {
+    replicas.iter().map(|replica| replica.admin.clone()).collect()
+}
+
+/// What those replicas say that answer.
+async fn states(replicas: &[AdminClient]) -> Vec<StoreState> {
+    let asked = replicas.iter().map(|replica| replica.get::<StoreState>("/store"));
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// Keeps the directory's file up with the partitions that there are.
+async fn follow(tables: &mut tables::Tables, replicas: &[AdminClient], directory: &Path) -> Infallible {
+    loop {
+        sleep(FOLLOW_EVERY).await;
+        let news = tables.learn(&states(replicas).await);
+        if news.is_empty() {
+            continue;
+        }
+        match tables.write(directory) {
+            Ok(()) => news.iter().for_each(|news| println!("{news}")),
+            Err(error) => println!("the directory cannot be written: {error:#}"),
+        }
+    }
+}
+
 fn announce(data: &Path, replicas: &[Replica], router: &Child, tables: &tables::Tables) {
     println!("Partita {}: a cluster on this machine", env!("CARGO_PKG_VERSION"));
     println!();
@@ -187,7 +221,9 @@ fn announce(data: &Path, replicas: &[Replica], router: &Child, tables: &tables::
         "{keys} aws dynamodb list-tables --endpoint-url http://{} --region us-east-1",
         router.listen()
     );
-    println!("{} admin --nodes {} groups", process::program(), admin.join(","));
+    let nodes = format!("{} admin --nodes {}", process::program(), admin.join(","));
+    println!("{nodes} groups");
+    println!("{nodes} split GROUP   # one of those");
     if let Some(replica) = replicas.first() {
         println!("kill -9 {}   # {}", replica.child.pid(), replica.child.name());
     }

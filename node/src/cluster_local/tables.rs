@@ -2,6 +2,7 @@
 //!
 //! The directory's file is the record: a table is made once, under an id that is drawn then, and found again at the next
 //! start. There is nobody here who changes tables: a manifest that asks for something else than was made is said to be refused.
+//! But partitions may be split by an administrator: [`Tables::learn`] takes over what the stores say.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,11 +10,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use partita_crds::names;
-use partita_model::admin::{Bootstrap, GroupState, StoreAddress};
-use partita_model::partition::PartitionDescriptor;
+use partita_model::admin::{Bootstrap, GroupState, StoreAddress, StoreState};
+use partita_model::partition::{GroupId, PartitionDescriptor};
 use partita_model::schema::TableId;
 use partita_model::table::TableSpec;
-use partita_model::table::record::{Circumstances, Owner, Record};
+use partita_model::table::record::{Circumstances, Owner, PartitionRecord, Piece, Record, cover};
 
 use super::Replica;
 use crate::directory::{Entry, Listing, write_private};
@@ -104,6 +105,34 @@ impl Tables {
         Ok(())
     }
 
+    /// Takes over which partitions the stores have; what is new, in words. Nothing of a table (or an index) is taken over while
+    /// they do not say who has every key: a child is born a moment after the cut.
+    pub fn learn(&mut self, stores: &[StoreState]) -> Vec<String> {
+        let mut news = Vec::new();
+        for (name, entry) in &mut self.entries {
+            let found = Found::of(entry.record.id, stores);
+            found.note(
+                &mut entry.record.partitions,
+                &mut entry.hosts,
+                &mut entry.replicas,
+                name,
+                &mut news,
+            );
+            for index in &mut entry.record.global {
+                let found = Found::of(index.table, stores);
+                let name = format!("index {} of {name}", index.name);
+                found.note(
+                    &mut index.partitions,
+                    &mut entry.hosts,
+                    &mut entry.replicas,
+                    &name,
+                    &mut news,
+                );
+            }
+        }
+        news
+    }
+
     /// Writes the directory.
     pub fn write(&self, directory: &Path) -> anyhow::Result<()> {
         let listing = Listing::of(self.entries.values().cloned().map(Arc::new).collect());
@@ -127,6 +156,72 @@ impl Tables {
     /// What was refused.
     pub fn problems(&self) -> &[String] {
         &self.problems
+    }
+}
+
+/// The partitions of a table or an index that stores have.
+struct Found<'a> {
+    /// Each group as the replica has it that knows its latest range (of these, the leader), by id.
+    groups: BTreeMap<GroupId, (&'a GroupState, &'a StoreState)>,
+    stores: &'a [StoreState],
+}
+
+impl<'a> Found<'a> {
+    /// Of those rows that are stored under this id.
+    fn of(id: TableId, stores: &'a [StoreState]) -> Self {
+        let mut groups: BTreeMap<GroupId, (&GroupState, &StoreState)> = BTreeMap::new();
+        for store in stores {
+            for state in store.groups.iter().filter(|state| state.descriptor.table == id) {
+                let rank = |state: &GroupState| (state.descriptor.range_epoch, state.leader);
+                let best = groups.entry(state.descriptor.group).or_insert((state, store));
+                if rank(state) > rank(best.0) {
+                    *best = (state, store);
+                }
+            }
+        }
+        Self { groups, stores }
+    }
+
+    /// Puts them in the place of what was listed, if together they have every key once.
+    fn note(
+        &self,
+        partitions: &mut Vec<PartitionRecord>,
+        hosts: &mut BTreeMap<GroupId, String>,
+        replicas: &mut BTreeMap<GroupId, Vec<String>>,
+        name: &str,
+        news: &mut Vec<String>,
+    ) {
+        let pieces = self.groups.values().map(|(state, _)| Piece {
+            group: state.descriptor.group,
+            start: state.descriptor.start.clone(),
+            end: state.descriptor.end.clone(),
+        });
+        let Ok(found) = cover(pieces.collect()) else { return };
+        if found == *partitions {
+            return;
+        }
+        let gone = partitions
+            .iter()
+            .filter(|one| found.iter().all(|found| found.group != one.group));
+        for gone in gone {
+            hosts.remove(&gone.group);
+            replicas.remove(&gone.group);
+        }
+        for (group, (_, store)) in &self.groups {
+            if hosts.contains_key(group) {
+                continue;
+            }
+            let has = |store: &&StoreState| store.groups.iter().any(|one| one.descriptor.group == *group);
+            let addresses = self.stores.iter().filter(has).map(|store| store.address.clone());
+            hosts.insert(*group, store.address.clone());
+            replicas.insert(*group, addresses.collect());
+        }
+        news.push(format!(
+            "{name} has {} partitions now ({} before)",
+            found.len(),
+            partitions.len()
+        ));
+        *partitions = found;
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! 1. Ask every node of `--nodes` what it has ([`fleet`]); one that does not answer is said to be silent.
 //! 2. A question is answered from that; an order goes to the node that it is for, which is found among them: the leader of the
-//!    group, or the store that is named ([`members`]).
+//!    group, or the store that is named ([`members`], [`split`]).
 //! 3. Print what was found or what came of it: columns for people, or JSON ([`print`]).
 //!
 //! Every order has an id (`--id`), which is drawn and printed when it is not given: with the same id it is carried out once,
@@ -11,9 +11,13 @@
 mod fleet;
 mod members;
 mod print;
+mod split;
 
 use partita_model::hexadecimal;
+use partita_model::item::Item;
+use partita_model::key::KeyBytes;
 use partita_model::partition::GroupId;
+use partita_model::wire::WireItem;
 
 use crate::cli::{AdminCall, AdminCommand};
 use fleet::Fleet;
@@ -47,6 +51,24 @@ async fn run_in(call: AdminCall) -> anyhow::Result<()> {
         AdminCommand::Replace { group, replica, store } => {
             members::replace(&fleet, &printer, group, replica, &store).await
         }
+        AdminCommand::Split {
+            group,
+            at,
+            at_key,
+            child,
+            expected_epoch,
+            id,
+        } => {
+            let order = split::Order {
+                group,
+                place: split::Place::from_flags(at, at_key),
+                child,
+                expected_epoch,
+                id: id.unwrap_or_else(fresh),
+            };
+            split::split(&call.nodes, fleet, &printer, order).await
+        }
+        AdminCommand::SplitPoint { group } => split::point(&fleet, &printer, group).await,
         AdminCommand::Drain { store } => members::drain(&fleet, &printer, &store, true).await,
         AdminCommand::Undrain { store } => members::drain(&fleet, &printer, &store, false).await,
     }
@@ -63,6 +85,23 @@ pub fn group_id(text: &str) -> Result<GroupId, String> {
     let id = hexadecimal::parse_id(text).filter(|id| *id != 0);
     id.map(GroupId)
         .ok_or_else(|| "a group's id has 16 hexadecimal digits: `partita admin groups` lists them".to_owned())
+}
+
+/// A key's bytes, as flags have them.
+pub fn key_bytes(text: &str) -> Result<KeyBytes, String> {
+    let bytes =
+        hex::decode(text).map_err(|error| format!("{error}: a key's bytes are hexadecimal digits, two a byte"))?;
+    match bytes.is_empty() {
+        true => Err("an empty key is in front of every other one: nothing can be cut off there".to_owned()),
+        false => Ok(KeyBytes(bytes)),
+    }
+}
+
+/// An item's key, as flags have it.
+pub fn item_key(text: &str) -> Result<Item, String> {
+    let example = r#"an item's key in DynamoDB's JSON, such as {"pk": {"S": "a"}}"#;
+    let item: WireItem = serde_json::from_str(text).map_err(|error| format!("{error}: {example}"))?;
+    item.into_item().map_err(|error| error.to_string())
 }
 
 /// A group in paths and columns.

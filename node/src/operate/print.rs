@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use partita_model::admin::{Changed, Drain, GroupState, MemberRole, StoreState};
+use partita_model::admin::{Changed, Drain, GroupState, MemberRole, SplitMade, SplitPoint, StoreState};
 use partita_model::partition::{PartitionDescriptor, PartitionKind};
 use partita_model::schema::TableId;
 use serde_json::{Value, json};
@@ -55,37 +55,69 @@ impl Printer {
         self.print(&rows, &json!(states))
     }
 
+    /// Groups in the order of their keys, table by table.
     pub fn groups(&self, fleet: &Fleet) -> anyhow::Result<()> {
         let groups = fleet.groups();
-        let mut rows = vec![row([
-            "GROUP", "TABLE", "FROM", "TO", "LEADER", "VOTERS", "TERM", "APPLIED", "ITEMS", "BYTES",
-        ])];
-        let table_names: BTreeMap<TableId, &str> = groups
-            .values()
-            .filter_map(|group| group.state.descriptor.schema())
+        let mut states: Vec<&GroupState> = groups.values().map(|group| group.state).collect();
+        let table_names: BTreeMap<TableId, &str> = states
+            .iter()
+            .filter_map(|state| state.descriptor.schema())
             .map(|schema| (schema.id, schema.name.as_str()))
             .collect();
-        for (id, Group { state, .. }) in &groups {
-            let replication = &state.replication;
-            let voters = replication
-                .members
-                .iter()
-                .filter(|member| member.role == MemberRole::Voter);
-            rows.push(row([
-                &shown(*id),
-                &holds(&state.descriptor, &table_names),
-                &key(Some(&state.descriptor.start)),
-                &key(state.descriptor.end.as_ref()),
+        let place = |state: &GroupState| {
+            let descriptor = &state.descriptor;
+            let (of, is_index) = match &descriptor.kind {
+                PartitionKind::Table(schema) => (schema.id, false),
+                PartitionKind::Index { base, .. } => (*base, true),
+            };
+            let table = table_names.get(&of).copied().unwrap_or_default();
+            (
+                table.to_owned(),
+                of,
+                is_index,
+                descriptor.table,
+                descriptor.start.clone(),
+            )
+        };
+        states.sort_by_cached_key(|state| place(state));
+        let mut rows = vec![row([
+            "GROUP", "TABLE", "FROM", "TO", "EPOCH", "PARENT", "LEADER", "VOTERS", "TERM", "APPLIED", "ITEMS", "BYTES",
+        ])];
+        rows.extend(states.iter().map(|state| group_row(state, &table_names)));
+        self.print(&rows, &json!(states))
+    }
+
+    /// Both halves of a split.
+    pub fn split(&self, made: &SplitMade) -> anyhow::Result<()> {
+        let halves: Vec<&GroupState> = [Some(&made.group), made.child.as_ref()].into_iter().flatten().collect();
+        let mut rows = vec![row(["GROUP", "FROM", "TO", "EPOCH", "LEADER", "ITEMS", "BYTES"])];
+        rows.extend(halves.into_iter().map(|state| {
+            let descriptor = &state.descriptor;
+            row([
+                &shown(descriptor.group),
+                &key(Some(&descriptor.start)),
+                &key(descriptor.end.as_ref()),
+                &descriptor.range_epoch.to_string(),
                 &leader(state),
-                &voters.count().to_string(),
-                &state.term.to_string(),
-                &state.applied.to_string(),
                 &state.sizes.items.to_string(),
                 &state.sizes.bytes.to_string(),
-            ]));
+            ])
+        }));
+        self.print(&rows, &json!(made))
+    }
+
+    /// Where a group would be cut.
+    pub fn split_point(&self, state: &GroupState, point: &SplitPoint) -> anyhow::Result<()> {
+        if self.output == Output::Table {
+            println!("in front of  {}", hex::encode(&point.key.0));
+            println!(
+                "behind it    {} of {} items, {} of {} bytes",
+                point.items, state.sizes.items, point.bytes, state.sizes.bytes
+            );
+            println!("range epoch  {}", point.range_epoch);
+            return Ok(());
         }
-        let states: Vec<&GroupState> = groups.values().map(|group| group.state).collect();
-        self.print(&rows, &json!(states))
+        self.print(&[], &json!(point))
     }
 
     pub fn group(&self, group: &Group<'_>) -> anyhow::Result<()> {
@@ -115,6 +147,21 @@ impl Printer {
                 state.term, replication.committed, state.applied, replication.flushed
             );
             println!("holds       {} items, {} bytes", state.sizes.items, state.sizes.bytes);
+            for split in &state.lineage.splits {
+                println!(
+                    "split       group {} left in front of {} in range epoch {}",
+                    shown(split.child),
+                    hex::encode(&split.key.0),
+                    split.range_epoch
+                );
+            }
+            if let Some(parent) = state.lineage.ancestors.last() {
+                println!(
+                    "parent      group {}, until range epoch {}",
+                    shown(parent.group),
+                    parent.until_epoch
+                );
+            }
             if replication.joint {
                 println!("            a replacement is on its way");
             }
@@ -171,6 +218,29 @@ impl Printer {
 
 fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
+}
+
+fn group_row(state: &GroupState, table_names: &BTreeMap<TableId, &str>) -> Vec<String> {
+    let (descriptor, replication) = (&state.descriptor, &state.replication);
+    let voters = replication
+        .members
+        .iter()
+        .filter(|member| member.role == MemberRole::Voter);
+    let parent = state.lineage.ancestors.last();
+    row([
+        &shown(descriptor.group),
+        &holds(descriptor, table_names),
+        &key(Some(&descriptor.start)),
+        &key(descriptor.end.as_ref()),
+        &descriptor.range_epoch.to_string(),
+        &parent.map_or("-".to_owned(), |parent| shown(parent.group)),
+        &leader(state),
+        &voters.count().to_string(),
+        &state.term.to_string(),
+        &state.applied.to_string(),
+        &state.sizes.items.to_string(),
+        &state.sizes.bytes.to_string(),
+    ])
 }
 
 /// Rows in columns as wide as what stands in them.

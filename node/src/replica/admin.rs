@@ -6,6 +6,7 @@
 
 mod members;
 mod problem;
+mod split;
 mod state;
 
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub fn router(admin: Arc<Admin<Node>>) -> axum::Router {
         .route("/groups/{id}/replica", put(members::put_replica))
         .route("/groups/{id}/changes/{change}", put(members::put_change))
         .route("/groups/{id}/leader", put(members::put_leader))
+        .route("/groups/{id}/split-point", get(split::split_point))
+        .route("/groups/{id}/splits/{split}", put(split::put_split))
         .route("/peers", put(members::put_peers))
         .route("/drain", put(members::put_drain).delete(members::delete_drain))
         .route("/groups/{id}/schema", put(put_schema))

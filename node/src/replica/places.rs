@@ -1,12 +1,13 @@
 //! Where the partitions of global indexes are, as far as the directory knows.
 //!
-//! [`follow`] keeps the routes of all tables as the directory's listing has them. A partition that is led in this very store
-//! is reached directly, whatever address the directory has for it; else its leader is found among its replicas.
+//! [`follow`] keeps the routes of all tables as the directory's listing has them, but for what stores have said of ranges that
+//! were split since. A partition that is led in this very store is reached directly, whatever address the directory has for
+//! it; else its leader is found among its replicas. Who refuses because the range is wrong says which ones there are.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use partita_model::partition::GroupId;
+use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
 use partita_model::request::Refusal;
 use partita_model::schema::TableId;
 use partita_partition::command::{Command, CommandReply, Delivered, IndexBatch};
@@ -14,16 +15,43 @@ use partita_replication::{Group, Store};
 use partita_transport::{AddressBook, CallError, Client, Peer, Reason};
 use tokio::sync::watch;
 
+use super::service::{known, table_of};
 use crate::directory::{Entry, Listing};
 use crate::replicas::{Neighbours, Replicas, Watched, is_unknown_there};
-use crate::routing::Directory;
+use crate::routing::{Dated, Directory};
 use crate::serving::delivery::{IndexTarget, Undelivered};
+
+/// Where all partitions are, and how to get there.
+struct Places {
+    routes: Arc<Directory<Place>>,
+    store: Arc<Store>,
+    client: Client,
+    neighbours: Arc<Neighbours>,
+    own: Weak<Self>,
+}
 
 /// A partition: its replica in this store, if that leads, or wherever another one does.
 #[derive(Clone)]
 pub struct Place {
     replicas: Arc<Replicas>,
+    /// The epoch of the range as a store said it; zero for what the directory says.
+    range_epoch: u64,
     store: Arc<Store>,
+    places: Weak<Places>,
+}
+
+impl Dated for Place {
+    fn group(&self) -> GroupId {
+        self.replicas.group()
+    }
+
+    fn range_epoch(&self) -> u64 {
+        self.range_epoch
+    }
+
+    fn at_epoch(self, range_epoch: u64) -> Self {
+        Self { range_epoch, ..self }
+    }
 }
 
 impl Place {
@@ -48,7 +76,14 @@ impl Place {
         let moved = self.replicas.find(&leader).await;
         if moved {
             let leader = self.replicas.leader();
-            return ask(leader.clone()).await.map_err(|error| failed(&leader, error));
+            let answer = ask(leader.clone()).await;
+            return answer.map_err(|error| {
+                self.learn(&leader, &error);
+                failed(&leader, error)
+            });
+        }
+        if let Some(error) = &error {
+            self.learn(&leader, error);
         }
         if error.as_ref().is_some_and(is_unknown_there) {
             self.replicas.pass_on(&leader);
@@ -57,6 +92,67 @@ impl Place {
             Some(error) => failed(&leader, error),
             None => Refusal::NotLeader.into(),
         })
+    }
+}
+
+impl Place {
+    /// What a store that refuses says of the partitions it has.
+    fn learn(&self, peer: &Peer, error: &CallError) {
+        if let (CallError::Refused(refused), Some(places)) = (error, self.places.upgrade()) {
+            places.learn(Some(peer), &refused.known);
+        }
+    }
+
+    /// What this very store says of them, where its replica refuses.
+    fn learn_here<T>(&self, group: &Group, answer: Result<T, Undelivered>) -> Result<T, Undelivered> {
+        if let (Err(Undelivered::Refused(Refusal::WrongRange)), Some(places)) = (&answer, self.places.upgrade()) {
+            places.learn(None, &known(&self.store, table_of(&group.descriptor())));
+        }
+        answer
+    }
+}
+
+impl Places {
+    /// As the directory has it.
+    fn listed(&self, entry: &Entry, group: GroupId, host: &str) -> Place {
+        self.place(group, host, &entry.addresses(group), 0)
+    }
+
+    fn place(&self, group: GroupId, first: &str, addresses: &[String], range_epoch: u64) -> Place {
+        let replicas = Replicas::new(group, &self.client, &self.neighbours, first, addresses);
+        Place {
+            replicas: Arc::new(replicas),
+            range_epoch,
+            store: Arc::clone(&self.store),
+            places: Weak::clone(&self.own),
+        }
+    }
+
+    /// Takes over what a store (this one, without an address) says of partitions that it has.
+    fn learn(&self, node: Option<&Peer>, known: &[PartitionDescriptor]) {
+        for descriptor in known {
+            let (table, index) = match &descriptor.kind {
+                PartitionKind::Table(schema) => (schema.id, None),
+                PartitionKind::Index { base, index, .. } => (*base, Some(index.id)),
+            };
+            let Some(route) = self.routes.route(table) else {
+                continue;
+            };
+            let Some(ranges) = route.ranges(index) else { continue };
+            // It was born where the keys were, and the one that says so has it.
+            let before = &ranges.leader(&descriptor.start).replicas;
+            let peers: Vec<String> = before.all().iter().map(|peer| peer.address().to_owned()).collect();
+            let leader = before.leader();
+            let first = node.unwrap_or(&leader).address();
+            let place = self.place(descriptor.group, first, &peers, descriptor.range_epoch);
+            if self.routes.learn(table, index, descriptor, &place) {
+                tracing::info!(
+                    group = format!("{:016x}", descriptor.group.0),
+                    range_epoch = descriptor.range_epoch,
+                    "a partition is not what the directory says"
+                );
+            }
+        }
     }
 }
 
@@ -85,7 +181,8 @@ impl IndexTarget for Place {
 
     async fn deliver(&self, batch: IndexBatch) -> Result<CommandReply, Undelivered> {
         if let Some(group) = self.here() {
-            return IndexTarget::deliver(&group, batch).await;
+            let answer = IndexTarget::deliver(&group, batch).await;
+            return self.learn_here(&group, answer);
         }
         let group = self.replicas.group();
         self.led(|peer| {
@@ -97,7 +194,8 @@ impl IndexTarget for Place {
 
     async fn close(&self, sources: Vec<(GroupId, u64)>) -> Result<(), Undelivered> {
         if let Some(group) = self.here() {
-            return IndexTarget::close(&group, sources).await;
+            let answer = IndexTarget::close(&group, sources).await;
+            return self.learn_here(&group, answer);
         }
         let group = self.replicas.group();
         self.led(|peer| {
@@ -109,7 +207,8 @@ impl IndexTarget for Place {
 
     async fn position(&self, source: GroupId) -> Result<Option<Delivered>, Undelivered> {
         if let Some(group) = self.here() {
-            return IndexTarget::position(&group, source).await;
+            let answer = IndexTarget::position(&group, source).await;
+            return self.learn_here(&group, answer);
         }
         let group = self.replicas.group();
         self.led(|peer| async move { peer.position(group, source).await }).await
@@ -123,30 +222,26 @@ pub fn follow(
     client: &Client,
     book: &Arc<AddressBook>,
 ) -> Arc<Directory<Place>> {
-    let places = Arc::new(Directory::new());
-    let neighbours = Arc::default();
-    tokio::spawn(meet(Arc::clone(book), Arc::clone(&neighbours)));
-    let (following, store, client) = (Arc::clone(&places), Arc::clone(store), client.clone());
+    let places = Arc::new_cyclic(|own| Places {
+        routes: Arc::new(Directory::new()),
+        store: Arc::clone(store),
+        client: client.clone(),
+        neighbours: Arc::default(),
+        own: Weak::clone(own),
+    });
+    let routes = Arc::clone(&places.routes);
+    tokio::spawn(meet(Arc::clone(book), Arc::clone(&places.neighbours)));
     tokio::spawn(async move {
         let mut known = HashMap::new();
         loop {
             let listing = Arc::clone(&listings.borrow_and_update());
-            known = update(&following, known, &listing, |entry, group, host| Place {
-                replicas: Arc::new(Replicas::new(
-                    group,
-                    &client,
-                    &neighbours,
-                    host,
-                    &entry.addresses(group),
-                )),
-                store: Arc::clone(&store),
-            });
+            known = places.update(known, &listing);
             if listings.changed().await.is_err() {
                 return;
             }
         }
     });
-    places
+    routes
 }
 
 /// Stores that share groups with this one, wherever they are by now, may know where a place is.
@@ -162,29 +257,26 @@ async fn meet(book: Arc<AddressBook>, neighbours: Arc<Neighbours>) {
     }
 }
 
-/// Sets what is different in a listing; what is known from now on.
-fn update(
-    places: &Directory<Place>,
-    known: HashMap<TableId, Arc<Entry>>,
-    listing: &Listing,
-    place: impl Fn(&Entry, GroupId, &str) -> Place,
-) -> HashMap<TableId, Arc<Entry>> {
-    let listed: HashMap<TableId, Arc<Entry>> = listing
-        .tables
-        .iter()
-        .map(|entry| (entry.record.id, Arc::clone(entry)))
-        .collect();
-    for (id, entry) in &listed {
-        if known.get(id) == Some(entry) {
-            continue;
+impl Places {
+    /// Takes over what is different in a listing; what is listed from now on.
+    fn update(&self, known: HashMap<TableId, Arc<Entry>>, listing: &Listing) -> HashMap<TableId, Arc<Entry>> {
+        let listed: HashMap<TableId, Arc<Entry>> = listing
+            .tables
+            .iter()
+            .map(|entry| (entry.record.id, Arc::clone(entry)))
+            .collect();
+        for (id, entry) in &listed {
+            if known.get(id) == Some(entry) {
+                continue;
+            }
+            match entry.route(&mut |group, host| self.listed(entry, group, host)) {
+                Some(route) => self.routes.list(*id, route),
+                None => self.routes.remove(*id),
+            }
         }
-        match entry.route(&mut |group, host| place(entry, group, host)) {
-            Some(route) => places.set(*id, route),
-            None => places.remove(*id),
+        for id in known.keys().filter(|id| !listed.contains_key(id)) {
+            self.routes.remove(*id);
         }
+        listed
     }
-    for id in known.keys().filter(|id| !listed.contains_key(id)) {
-        places.remove(*id);
-    }
-    listed
 }

@@ -157,7 +157,7 @@ pub fn table_of(descriptor: &PartitionDescriptor) -> TableId {
 }
 
 /// What this store has of a table and its global indexes, or of one of those by its own id.
-fn known(store: &Store, table: TableId) -> Vec<PartitionDescriptor> {
+pub fn known(store: &Store, table: TableId) -> Vec<PartitionDescriptor> {
     let descriptors = store.groups().into_iter().map(|group| group.descriptor());
     descriptors
         .filter(|descriptor| descriptor.table == table || table_of(descriptor) == table)

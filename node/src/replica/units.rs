@@ -6,6 +6,8 @@
 //! 3. Looked over when the directory changes, and when groups come, go, or change their leader.
 //! 4. Who takes a partition over from another leader cannot know what that one has left of the burst: it begins without any.
 //!    A table that has just been made is as new here as anywhere.
+//! 5. A split hands out nothing: parent and child go on with what the parent had. The child counts, also before the directory
+//!    knows of it, and is led here from its birth on if its parent is, unless another store wins its first election.
 //!
 //! Nothing is refused before the directory knows a table. It is kept in the data folder, so a store that starts while
 //! nobody can be asked goes by what was known.
@@ -13,13 +15,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use partita_model::partition::GroupId;
+use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
 use partita_model::schema::TableId;
+use partita_model::table::record::{PartitionRecord, Record};
 use partita_replication::{Clock, Group, Store};
 use tokio::sync::{Notify, watch};
 
 use super::service::table_of;
-use crate::directory::{Entry, Listing};
+use crate::directory::Listing;
 use crate::serving::admission::Admission;
 
 /// A table that was made so lately has no earlier leader that could have used its burst.
@@ -33,8 +36,11 @@ struct Follower {
     now_ms: Clock,
     /// Groups whose leadership is watched.
     watched: HashSet<GroupId>,
-    /// Groups that were led here when last looked at.
+    /// Groups that were here when last looked at, and those that were led here.
+    held: HashSet<GroupId>,
     led: HashSet<GroupId>,
+    /// Children of what is led here, that nobody leads yet.
+    born: HashSet<GroupId>,
     /// Tables that were declared.
     declared: HashSet<TableId>,
     leaders: Arc<Notify>,
@@ -48,7 +54,9 @@ pub fn follow(admission: &Arc<Admission>, store: &Arc<Store>, listings: watch::R
         listings,
         now_ms,
         watched: HashSet::new(),
+        held: HashSet::new(),
         led: HashSet::new(),
+        born: HashSet::new(),
         declared: HashSet::new(),
         leaders: Arc::default(),
     };
@@ -76,24 +84,23 @@ impl Follower {
         for group in &groups {
             self.watch(group);
         }
+        self.look_for_children(&groups);
         // Who has no peers is led by nobody else, also while it starts.
         let led: HashSet<GroupId> = groups
             .iter()
-            .filter(|group| group.is_serving() || !group.has_peers())
+            .filter(|group| group.is_serving() || !group.has_peers() || self.born.contains(&group.id()))
             .map(|group| group.id())
             .collect();
         let held: HashSet<GroupId> = groups.iter().map(|group| group.id()).collect();
+        let tables: HashSet<TableId> = groups.iter().map(|group| table_of(&group.descriptor())).collect();
         let listing = Arc::clone(&self.listings.borrow_and_update());
-        let here = listing
-            .tables
-            .iter()
-            .filter(|entry| partitions(entry).any(|group| held.contains(&group)));
+        let here = listing.tables.iter().filter(|entry| tables.contains(&entry.record.id));
         let mut declared = HashSet::new();
         for entry in here {
-            self.admission.declare(&entry.record, &|group| led.contains(&group));
+            let record = with_children(&entry.record, &groups);
+            self.admission.declare(&record, &|group| led.contains(&group));
             declared.insert(entry.record.id);
         }
-        let tables: HashSet<TableId> = groups.iter().map(|group| table_of(&group.descriptor())).collect();
         for gone in self.declared.difference(&declared) {
             // Its partitions may come back, or the directory may know it again: it has no second burst then.
             match tables.contains(gone) || listing.table(*gone).is_some() {
@@ -117,12 +124,35 @@ impl Follower {
         }
         self.led = led;
         self.watched.retain(|group| held.contains(group));
+        self.held = held;
+    }
+
+    /// Notes children that have come since the last look, and forgets those that somebody leads.
+    fn look_for_children(&mut self, groups: &[Arc<Group>]) {
+        for group in groups.iter().filter(|group| !self.held.contains(&group.id())) {
+            let child = group.descriptor();
+            let is_parent = |other: &&Arc<Group>| is_parent(&other.descriptor(), &child);
+            let parent = groups.iter().find(is_parent);
+            if parent.is_some_and(|parent| self.led.contains(&parent.id())) {
+                self.born.insert(group.id());
+                // Also if it has been elected meanwhile, nothing is taken over from anybody.
+                self.led.insert(group.id());
+            }
+        }
+        let waits = |group: &&Arc<Group>| {
+            let stats = group.stats();
+            stats.serving == 0 && (stats.leads == 0 || stats.leads == stats.replica)
+        };
+        let waiting: HashSet<GroupId> = groups.iter().filter(waits).map(|group| group.id()).collect();
+        self.born.retain(|group| waiting.contains(group));
     }
 
     fn taken_over(&self, group: &Group, listing: &Listing) {
         let table = table_of(&group.descriptor());
         let created_ms = listing.table(table).map(|entry| entry.record.dates.created_ms);
-        if created_ms.is_some_and(|created| (self.now_ms)() < created + NEW_TABLE_MS) {
+        let is_new = created_ms.is_some_and(|created| (self.now_ms)() < created + NEW_TABLE_MS);
+        // What was split off (or split) has had a leader before.
+        if is_new && group.descriptor().range_epoch == 1 {
             self.admission.fill(table);
         } else {
             self.admission.leave_savings(table);
@@ -143,13 +173,30 @@ impl Follower {
     }
 }
 
-/// The groups of a table and its indexes.
-fn partitions(entry: &Entry) -> impl Iterator<Item = GroupId> {
-    let indexes = entry.record.global.iter().flat_map(|index| &index.partitions);
-    entry
-        .record
-        .partitions
-        .iter()
-        .chain(indexes)
-        .map(|partition| partition.group)
+/// Whether a partition lies right behind another one, since the same split.
+fn is_parent(parent: &PartitionDescriptor, child: &PartitionDescriptor) -> bool {
+    parent.table == child.table && parent.end.as_ref() == Some(&child.start) && parent.range_epoch == child.range_epoch
+}
+
+/// A table, with those of its partitions that are here and that the directory does not know of yet.
+fn with_children(record: &Record, groups: &[Arc<Group>]) -> Record {
+    let mut record = record.clone();
+    let here = groups.iter().map(|group| group.descriptor());
+    for descriptor in here.filter(|descriptor| table_of(descriptor) == record.id) {
+        let partitions = match &descriptor.kind {
+            PartitionKind::Table(_) => Some(&mut record.partitions),
+            PartitionKind::Index { index, .. } => {
+                let known = record.global.iter_mut().find(|known| known.id == index.id);
+                known.map(|known| &mut known.partitions)
+            }
+        };
+        let unknown = partitions.filter(|known| known.iter().all(|one| one.group != descriptor.group));
+        unknown.into_iter().for_each(|partitions| {
+            partitions.push(PartitionRecord {
+                group: descriptor.group,
+                start: descriptor.start.clone(),
+            });
+        });
+    }
+    record
 }

@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep};
 
 use super::control::Control;
 use super::map::Map;
+use super::remote::Remote;
+use crate::routing::TableRoute;
 
 /// How long a request waits for a partition that cannot be reached: the restart of a process is often over by then, and
 /// clients (whose own patience is longer) try again.
@@ -46,10 +48,17 @@ impl Routed {
         let deadline = Instant::now() + PATIENCE;
         let mut pause = PAUSE_FIRST;
         loop {
+            let route = self.map.routes.route(table);
             match ask().await {
                 // Nobody there, or a node that says that it is not the one.
                 Err(Refusal::NotLeader) => {}
-                Err(Refusal::WrongRange) => self.map.ask_around(table).await,
+                Err(Refusal::WrongRange) => {
+                    // As a rule the one who refused has said who has the keys.
+                    if self.has_learned(table, route) && Instant::now() < deadline {
+                        continue;
+                    }
+                    self.map.ask_around(table).await;
+                }
                 Err(Refusal::StaleSchema) => {
                     // The gateway asks for the schema anew. If none was learned it would get the same: not at once.
                     if self.map.version(table).is_some_and(|known| known <= version) {
@@ -64,6 +73,16 @@ impl Routed {
             }
             sleep(jittered(pause)).await;
             pause = (pause * 2).min(PAUSE_LONGEST);
+        }
+    }
+}
+
+impl Routed {
+    /// Whether the way to a table is another one by now.
+    fn has_learned(&self, table: TableId, before: Option<Arc<TableRoute<Remote>>>) -> bool {
+        match (self.map.routes.route(table), before) {
+            (Some(now), Some(before)) => !Arc::ptr_eq(&now, &before),
+            (Some(_), None) | (None, _) => false,
         }
     }
 }

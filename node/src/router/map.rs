@@ -1,7 +1,8 @@
 //! The tables that can be read and written, and the ways to their partitions.
 //!
 //! 1. [`follow`](Map::follow) takes over each listing of the directory: tables come, change and go.
-//! 2. A node that is asked by mistake says what it knows: [`learn`](Map::learn) corrects the map until the directory does.
+//! 2. A node that is asked by mistake says what it knows: [`learn`](Map::learn) corrects the map, also against a directory
+//!    that does not know of a split yet ([`crate::routing`]).
 //! 3. [`ask_around`](Map::ask_around) asks all nodes of a table, when the one that should know a partition does not.
 //! 4. [`refresh`](Map::refresh) keeps up with nodes that come back at other addresses.
 
@@ -22,7 +23,7 @@ use tokio::time::sleep;
 use super::remote::Remote;
 use crate::directory::{Entry, Listing};
 use crate::replicas::{Neighbours, Replicas};
-use crate::routing::{Directory, Ranges, TableRoute};
+use crate::routing::Directory;
 
 /// How long a node may take to say what it knows: it does so from memory.
 const ASK_MAX: Duration = Duration::from_secs(1);
@@ -113,7 +114,7 @@ impl Map {
         }
         // The schema first: who waits for a new table is woken by its route.
         self.serve(&entry.account, entry.record.schema());
-        // What nodes have corrected stays until the directory has something new to say about it.
+        // What nodes have said of ranges stays: the directory may be behind.
         if before.is_none_or(|before| !same_places(before, entry)) {
             let table = entry.record.id;
             let moved = |group| before.is_some_and(|before| before.host(group) != entry.host(group));
@@ -125,7 +126,7 @@ impl Map {
                 self.remote(table, replicas, 0)
             });
             if let Some(route) = route {
-                self.routes.set(table, route);
+                self.routes.list(table, route);
             }
         }
     }
@@ -195,38 +196,26 @@ impl Map {
     /// Notes that a node has a partition.
     fn place(&self, table: TableId, index: Option<IndexId>, node: &Peer, descriptor: &PartitionDescriptor) {
         let Some(route) = self.routes.route(table) else { return };
-        let ranges = match index {
-            None => Some(&route.table),
-            Some(index) => route.index(index),
-        };
-        let Some(ranges) = ranges else { return };
+        let Some(ranges) = route.ranges(index) else { return };
         let here = [node.address().to_owned()];
         let replicas = self.replicas(descriptor.group, &here, node.address());
-        if !is_news(ranges, descriptor) {
-            return;
+        let before = ranges.leader(&descriptor.start);
+        if before.range_epoch < descriptor.range_epoch {
+            // A part of what was another group's was born where that is.
+            for peer in before.replicas.all() {
+                replicas.add(peer.address());
+            }
         }
-        // A part of what was another group's was born where that is.
-        for peer in ranges.leader(&descriptor.start).replicas.all() {
-            replicas.add(peer.address());
-        }
-        tracing::info!(
-            table = format_args!("{:016x}", table.0),
-            group = format_args!("{:016x}", descriptor.group.0),
-            node = node.address(),
-            "a node corrects the route"
-        );
         let remote = self.remote(table, replicas, descriptor.range_epoch);
-        let ranges = ranges.with(&descriptor.start, descriptor.end.as_ref(), remote);
-        let mut route = TableRoute::clone(&route);
-        match index {
-            None => route.table = ranges,
-            Some(index) => route.indexes.iter_mut().for_each(|(id, known)| {
-                if *id == index {
-                    *known = ranges.clone();
-                }
-            }),
+        if self.routes.learn(table, index, descriptor, &remote) {
+            tracing::info!(
+                table = format_args!("{:016x}", table.0),
+                group = format_args!("{:016x}", descriptor.group.0),
+                range_epoch = descriptor.range_epoch,
+                node = node.address(),
+                "a node corrects the route"
+            );
         }
-        self.routes.set(table, route);
     }
 
     /// Asks every node that has partitions of the table, by the directory or by what nodes have said, what it knows.
@@ -290,18 +279,6 @@ fn same_places(one: &Entry, other: &Entry) -> bool {
     (&one.hosts, &one.replicas) == (&other.hosts, &other.replicas)
         && one.record.partitions == other.record.partitions
         && indexes(one) == indexes(other)
-}
-
-/// Whether what a node says of a partition that it has is unlike what is known. What is known from the directory counts
-/// less than what a node says; of two nodes, the later range counts.
-fn is_news(ranges: &Ranges<Remote>, descriptor: &PartitionDescriptor) -> bool {
-    let known = ranges.leader(&descriptor.start);
-    let same = known.replicas.group() == descriptor.group;
-    let last_known = descriptor.end.as_ref().is_none_or(|end| {
-        // The range ends where the next one begins: nothing else is known within.
-        ranges.starts_at(end)
-    });
-    !(same && last_known && ranges.starts_at(&descriptor.start)) && known.range_epoch <= descriptor.range_epoch
 }
 
 #[cfg(test)]
@@ -387,6 +364,53 @@ mod tests {
         let moved = entry("orders", 4000, "c:1");
         map.take(&listing(std::slice::from_ref(&moved)));
         assert!(hosts(&map, id).iter().all(|host| host.ends_with("c:1")));
+    }
+
+    #[tokio::test]
+    async fn a_child_is_where_its_parent_is_and_outlives_an_older_listing() {
+        let map = map();
+        let orders = entry("orders", 1, "a:1");
+        let id = orders.record.id;
+        map.take(&listing(std::slice::from_ref(&orders)));
+        let whole = orders.record.table_descriptors().remove(0);
+        map.learn(id, &map.client.peer("b:1"), std::slice::from_ref(&whole));
+        let cut = KeyBytes(vec![0x80]);
+        let halves = [
+            PartitionDescriptor {
+                end: Some(cut.clone()),
+                range_epoch: 2,
+                ..whole.clone()
+            },
+            PartitionDescriptor {
+                group: GroupId(5),
+                start: cut.clone(),
+                range_epoch: 2,
+                ..whole
+            },
+        ];
+        map.learn(id, &map.client.peer("b:1"), &halves);
+        let child = || map.routes.route(id).unwrap().table.leader(&cut).clone();
+        let at = |remote: &Remote| {
+            let mut peers: Vec<_> = remote
+                .replicas
+                .all()
+                .iter()
+                .map(|peer| peer.address().to_owned())
+                .collect();
+            peers.sort();
+            (remote.replicas.group(), peers)
+        };
+        assert_eq!(at(&child()), (GroupId(5), vec!["a:1".to_owned(), "b:1".to_owned()]));
+        // Another listing that does not know of the split.
+        let moved = entry("orders", 1, "c:1");
+        map.take(&listing(std::slice::from_ref(&moved)));
+        assert_eq!(child().replicas.group(), GroupId(5));
+        assert_eq!(hosts(&map, id).len(), 2);
+        assert!(hosts(&map, id)[0].ends_with("c:1"));
+        // A table that is gone takes along what was learned of it.
+        map.take(&listing(&[]));
+        map.take(&listing(std::slice::from_ref(&orders)));
+        assert_eq!(hosts(&map, id).len(), 1);
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use partita_model::error::{ApiError, ErrorCode};
+use partita_model::partition::GroupId;
 use partita_model::request::{GetReply, GetRequest, PageReply, PageRequest, Refusal, WriteReply, WriteRequest};
 use partita_model::schema::TableId;
 use partita_transport::{CallError, Cause, Peer, Reason, Refused};
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 
 use super::map::Map;
 use crate::replicas::{Replicas, Watched, is_unknown_there};
-use crate::routing::Leader;
+use crate::routing::{Dated, Leader};
 
 /// A call follows the leadership this often before it is left to the patience of whoever asked: it rarely moves twice.
 const REDIRECTS_MAX: u32 = 2;
@@ -33,6 +34,20 @@ pub struct Remote {
     pub range_epoch: u64,
     /// What the nodes' corrections change.
     pub map: Weak<Map>,
+}
+
+impl Dated for Remote {
+    fn group(&self) -> GroupId {
+        self.replicas.group()
+    }
+
+    fn range_epoch(&self) -> u64 {
+        self.range_epoch
+    }
+
+    fn at_epoch(self, range_epoch: u64) -> Self {
+        Self { range_epoch, ..self }
+    }
 }
 
 impl Leader for Remote {

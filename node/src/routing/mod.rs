@@ -2,10 +2,12 @@
 //!
 //! 1. [`Directory`] knows each table's partitions, and those of its global indexes, in key order;
 //! 2. [`Leader`] is a way to one partition's leader: the group itself in the same process, a connection in a router;
-//! 3. [`page`] carries a page across partitions.
+//! 3. [`page`] carries a page across partitions;
+//! 4. [`learned`] takes over what nodes say of ranges that have changed since the directory's source knew them.
 //!
 //! Nothing here does I/O by itself or knows how the directory is filled.
 
+mod learned;
 mod page;
 
 use std::collections::HashMap;
@@ -17,6 +19,8 @@ use partita_model::key::KeyBytes;
 use partita_model::request::{GetReply, GetRequest, PageReply, PageRequest, Refusal, Target, WriteReply, WriteRequest};
 use partita_model::schema::{IndexId, TableId};
 use tokio::sync::watch;
+
+pub use learned::Dated;
 
 /// A way to the leader of one partition.
 pub trait Leader: Clone + Send + Sync + 'static {
@@ -65,27 +69,6 @@ impl<L> Ranges<L> {
     /// All leaders, in key order.
     pub fn leaders(&self) -> impl DoubleEndedIterator<Item = &L> {
         self.partitions.iter().map(|(_, leader)| leader)
-    }
-
-    /// Whether a partition begins there.
-    pub fn starts_at(&self, key: &KeyBytes) -> bool {
-        self.partitions[self.position(key)].0 == *key
-    }
-
-    /// With another leader from `start` to `end`, whatever was there before.
-    pub fn with(&self, start: &KeyBytes, end: Option<&KeyBytes>, leader: L) -> Self
-    where
-        L: Clone,
-    {
-        let before = self.partitions.iter().take_while(|(first, _)| first < start);
-        let mut partitions: Vec<_> = before.cloned().collect();
-        partitions.push((start.clone(), leader));
-        if let Some(end) = end {
-            partitions.push((end.clone(), self.leader(end).clone()));
-            let behind = self.partitions.iter().skip_while(|(first, _)| first <= end);
-            partitions.extend(behind.cloned());
-        }
-        Self { partitions }
     }
 
     /// The place of the partition that holds a key. The first partition begins at the empty key, so there is one.
@@ -153,15 +136,19 @@ impl<L> Directory<L> {
         }
     }
 
-    /// Sets where a table is.
+    /// Sets where a table is, whatever was known before.
     pub fn set(&self, table: TableId, route: TableRoute<L>) {
         self.tables.write().insert(table, Arc::new(route));
-        self.changes.send_modify(|count| *count += 1);
+        self.note_change();
     }
 
     /// Forgets a table.
     pub fn remove(&self, table: TableId) {
         self.tables.write().remove(&table);
+        self.note_change();
+    }
+
+    fn note_change(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
 

@@ -225,27 +225,6 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_takes_the_place_of_what_was_there() {
-        let key = |first: u8| KeyBytes(if first == 0 { Vec::new() } else { vec![first] });
-        let ranges = |starts: &[(u8, char)]| {
-            Ranges::new(starts.iter().map(|(first, leader)| (key(*first), *leader)).collect()).unwrap()
-        };
-        let show = |ranges: Ranges<char>| ranges.leaders().copied().collect::<String>();
-        let three = ranges(&[(0, 'a'), (4, 'b'), (8, 'c')]);
-        let with = |start, end: Option<u8>| {
-            let ranges = three.with(&key(start), end.map(key).as_ref(), 'x');
-            let starts = (0..=9).map(|at| *ranges.leader(&key(at))).collect::<String>();
-            (show(ranges), starts)
-        };
-        assert_eq!(with(4, Some(8)), ("axc".into(), "aaaaxxxxcc".into()));
-        assert_eq!(with(0, Some(4)), ("xbc".into(), "xxxxbbbbcc".into()));
-        assert_eq!(with(8, None), ("abx".into(), "aaaabbbbxx".into()));
-        assert_eq!(with(2, Some(6)), ("axbc".into(), "aaxxxxbbcc".into()));
-        assert_eq!(with(0, None), ("x".into(), "xxxxxxxxxx".into()));
-        assert_eq!(with(5, None), ("abx".into(), "aaaabxxxxx".into()));
-    }
-
-    #[test]
     fn ranges_have_no_gaps() {
         assert!(Ranges::new(vec![(KeyBytes(vec![1]), ())]).is_none());
         assert!(Ranges::new(vec![(KeyBytes::default(), ()), (KeyBytes::default(), ())]).is_none());

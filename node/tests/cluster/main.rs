@@ -14,6 +14,8 @@ mod router;
 #[path = "../shared/mod.rs"]
 #[allow(dead_code)]
 mod shared;
+mod split;
+mod split_calls;
 #[path = "../replica/table.rs"]
 #[allow(dead_code)]
 mod table;

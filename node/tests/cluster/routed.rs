@@ -13,23 +13,23 @@ use super::table::spec;
 use super::trio::{NAMES, Trio};
 
 /// Writers that go on until they are told to stop.
-struct Writers {
+pub(super) struct Writers {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Written>>,
 }
 
 /// What a writer was told.
 #[derive(Default)]
-struct Written {
+pub(super) struct Written {
     /// Numbers of its things that were acknowledged, in the order of the writes.
-    acknowledged: Vec<u32>,
+    pub(super) acknowledged: Vec<u32>,
     /// Of these nobody knows.
-    unknown: Vec<u32>,
+    pub(super) unknown: Vec<u32>,
     slowest: Duration,
 }
 
 impl Writers {
-    fn start(endpoint: &Endpoint, count: u32) -> Self {
+    pub(super) fn start(endpoint: &Endpoint, count: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let threads = (0..count).map(|writer| {
             let (endpoint, stop) = (endpoint.clone(), Arc::clone(&stop));
@@ -39,7 +39,7 @@ impl Writers {
         Self { stop, threads }
     }
 
-    fn finish(self) -> Vec<Written> {
+    pub(super) fn finish(self) -> Vec<Written> {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     }
@@ -75,11 +75,11 @@ fn write(writer: u32, endpoint: &Endpoint, stop: &AtomicBool) -> Written {
     written
 }
 
-fn key(writer: u32, number: u32) -> String {
+pub(super) fn key(writer: u32, number: u32) -> String {
     format!("thing-{writer}-{number}")
 }
 
-fn scan(router: &Router) -> Vec<Value> {
+pub(super) fn scan(router: &Router) -> Vec<Value> {
     let mut items = Vec::new();
     let mut request = json!({"TableName": "things", "ConsistentRead": true, "Limit": 100});
     loop {
@@ -93,7 +93,7 @@ fn scan(router: &Router) -> Vec<Value> {
 }
 
 /// The things of a colour, by the index.
-fn indexed(router: &Router, colour: &str) -> Vec<String> {
+pub(super) fn indexed(router: &Router, colour: &str) -> Vec<String> {
     let mut keys = Vec::new();
     let mut request = json!({
         "TableName": "things", "IndexName": "byColour", "KeyConditionExpression": "colour = :c",
@@ -113,7 +113,7 @@ fn indexed(router: &Router, colour: &str) -> Vec<String> {
 }
 
 /// The index says what the table says.
-fn index_equals_table(router: &Router) {
+pub(super) fn index_equals_table(router: &Router) {
     for colour in ["red", "green"] {
         let items = scan(router);
         let of_colour = items.iter().filter(|item| item["colour"]["S"] == colour);
@@ -128,7 +128,7 @@ fn index_equals_table(router: &Router) {
 }
 
 /// Everything that was acknowledged is there.
-fn nothing_is_lost(router: &Router, written: &[Written]) {
+pub(super) fn nothing_is_lost(router: &Router, written: &[Written]) {
     let items = scan(router);
     let found: std::collections::BTreeSet<&str> = items.iter().map(|item| item["pk"]["S"].as_str().unwrap()).collect();
     for (writer, written) in (0..).zip(written) {
@@ -149,7 +149,7 @@ fn nothing_is_lost(router: &Router, written: &[Written]) {
 }
 
 /// Waits until a write of each partition gets through.
-fn serves(router: &Router) -> Duration {
+pub(super) fn serves(router: &Router) -> Duration {
     let begin = Instant::now();
     until("every partition to take writes", || {
         let all = (0..16).all(|number| {

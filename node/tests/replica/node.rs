@@ -80,6 +80,12 @@ impl Node {
         &self.process.listen
     }
 
+    /// Where its admin API is.
+    #[allow(dead_code)] // Only a cluster's tests want to know.
+    pub fn admin_address(&self) -> &str {
+        &self.process.admin
+    }
+
     /// The transport to it.
     pub fn peer(&self) -> Peer {
         self.client.peer(self.address())

@@ -125,6 +125,7 @@ impl Inner {
                     Some(at) => assert_eq!(store.groups[at].descriptor.start, descriptor.start),
                     None => {
                         store.groups.push(GroupState {
+                            lineage: Default::default(),
                             descriptor: descriptor.as_ref().clone(),
                             leader: true,
                             term: 1,

@@ -161,6 +161,11 @@ impl<S: Storage> Group<S> {
         self.served(|reader| reader.lineage()).await
     }
 
+    /// The same as this replica has applied it, whoever leads.
+    pub fn lineage_here(&self) -> Result<Lineage, PartitionError> {
+        self.reader.lineage()
+    }
+
     /// Items whose time to live has run out, with their key attributes.
     pub async fn expired(&self, now_s: u64, max: usize) -> Result<Vec<(KeyBytes, Item)>, Refusal> {
         self.served(move |reader| reader.expired(now_s, max)).await

@@ -48,6 +48,14 @@ pub enum SplitError {
     /// Too much was written while the partition was counted.
     #[error("too much was written while the partition was counted: try again")]
     Busy,
+    /// The range has changed since the caller looked.
+    #[error("the range epoch is {found}, not {expected}: somebody else has changed the range")]
+    StaleEpoch {
+        /// The caller's.
+        expected: u64,
+        /// The partition's.
+        found: u64,
+    },
 }
 
 impl From<SplitFault> for SplitError {
@@ -72,9 +80,18 @@ impl<S: Storage> Group<S> {
     /// Cuts the partition in two, once for each id. Returns when the cut is applied here; the child's leader is elected
     /// meanwhile.
     pub async fn split(self: &Arc<Self>, request: SplitRequest) -> Result<SplitDone, SplitError> {
+        self.split_at(None, request).await
+    }
+
+    /// The same, only if the range epoch is the expected one (or the split was made before).
+    pub async fn split_at(
+        self: &Arc<Self>,
+        expected: Option<u64>,
+        request: SplitRequest,
+    ) -> Result<SplitDone, SplitError> {
         for _ in 0..ATTEMPTS_MAX {
             let (tally, in_flight) = loop {
-                match self.begin_split(&request)? {
+                match self.begin_split(expected, &request)? {
                     Stage::Done(done) => return self.made(done).await,
                     Stage::After(waiting) => drop(waiting.await),
                     Stage::Begun(tally, in_flight) => break (tally, in_flight),
@@ -85,7 +102,7 @@ impl<S: Storage> Group<S> {
             }
             let counted = self.count_for_split(request.at.clone()).await;
             let counted = counted.inspect_err(|_| self.replica.lock().evaluator.end_tally(tally))?;
-            if let Some(waiting) = self.propose_split(&request, &counted, tally)? {
+            if let Some(waiting) = self.propose_split(expected, &request, &counted, tally)? {
                 waiting.await?;
                 let done = self.reader.lineage().map_err(PartitionError::into_refusal)?;
                 let done = done.split(request.id.as_u128()).cloned();
@@ -93,6 +110,14 @@ impl<S: Storage> Group<S> {
             }
         }
         Err(SplitError::Busy)
+    }
+
+    /// Where half of the bytes are on either side, and what is behind it: a place for a split. Reads half of the partition.
+    pub async fn split_point(&self) -> Result<Counted, SplitError> {
+        if let Some(refusal) = self.replica.lock().refusal() {
+            return Err(refusal.into());
+        }
+        self.count_for_split(SplitAt::Middle).await
     }
 
     /// A split that was found to be made, once it is certain that this replica leads.
@@ -104,7 +129,7 @@ impl<S: Storage> Group<S> {
         Ok(done)
     }
 
-    fn begin_split(&self, request: &SplitRequest) -> Result<Stage, SplitError> {
+    fn begin_split(&self, expected: Option<u64>, request: &SplitRequest) -> Result<Stage, SplitError> {
         if self.core.space.is_low() {
             return Err(Refusal::OutOfSpace.into());
         }
@@ -120,6 +145,7 @@ impl<S: Storage> Group<S> {
         if let Some(done) = lineage.split(request.id.as_u128()) {
             return Ok(Stage::Done(done.clone()));
         }
+        check_epoch(expected, replica.evaluator.descriptor().range_epoch)?;
         if let SplitAt::Key(key) = &request.at {
             check_key(&replica.evaluator.descriptor(), key)?;
         }
@@ -142,6 +168,7 @@ impl<S: Storage> Group<S> {
     /// Puts the split into the log; `None` when the tally was lost.
     fn propose_split(
         self: &Arc<Self>,
+        expected: Option<u64>,
         request: &SplitRequest,
         counted: &Counted,
         tally: u64,
@@ -156,6 +183,7 @@ impl<S: Storage> Group<S> {
         if replica.is_splitting() || lineage.splits.iter().any(made) {
             return Ok(None);
         }
+        check_epoch(expected, replica.evaluator.descriptor().range_epoch)?;
         let (evaluated, through) = (replica.evaluated(), replica.sequence_at(counted.at.index));
         let child = request.child;
         let evaluation = replica
@@ -179,5 +207,12 @@ impl<S: Storage> Group<S> {
     /// What a read about these keys waits for, once it has read, before it looks again: see [`super::reads`].
     pub(super) fn held(&self, concerns: impl FnOnce(&KeyBytes) -> bool) -> Option<Waiting> {
         self.replica.lock().held(concerns)
+    }
+}
+
+fn check_epoch(expected: Option<u64>, found: u64) -> Result<(), SplitError> {
+    match expected.filter(|expected| *expected != found) {
+        Some(expected) => Err(SplitError::StaleEpoch { expected, found }),
+        None => Ok(()),
     }
 }

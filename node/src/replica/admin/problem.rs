@@ -7,7 +7,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use partita_model::admin::{self, ProblemCode, StoreAddress};
 use partita_model::request::Refusal;
-use partita_replication::MembershipError;
+use partita_partition::split::SplitFault;
+use partita_replication::{MembershipError, SplitError};
 
 /// A refusal.
 #[derive(Debug)]
@@ -91,7 +92,12 @@ impl From<Refusal> for Problem {
             Refusal::WrongRange | Refusal::StaleSchema => StatusCode::CONFLICT,
             Refusal::Api(_) | Refusal::Evaluated { .. } | Refusal::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self::new(status, refusal)
+        let problem = Self::new(status, &refusal);
+        match refusal {
+            Refusal::UnknownFate => problem.with(ProblemCode::UnknownFate),
+            Refusal::NotLeader => problem.with(ProblemCode::NotLeader),
+            _ => problem,
+        }
     }
 }
 
@@ -107,6 +113,27 @@ impl From<MembershipError> for Problem {
             MembershipError::Leads => ProblemCode::Leads,
             MembershipError::Behind { .. } => ProblemCode::Behind,
             MembershipError::QuorumLost { .. } => ProblemCode::QuorumLost,
+        };
+        Self::conflict(error.to_string()).with(code)
+    }
+}
+
+impl From<SplitError> for Problem {
+    fn from(error: SplitError) -> Self {
+        let code = match &error {
+            SplitError::Refused(Refusal::NotLeader) => return Self::not_leader(None),
+            SplitError::Refused(refusal) => return refusal.clone().into(),
+            SplitError::Fault(fault) => match fault {
+                SplitFault::Outside(..) => ProblemCode::OutsideRange,
+                SplitFault::InsideCollection(..) => ProblemCode::InsideCollection,
+                SplitFault::Indivisible => ProblemCode::Indivisible,
+                SplitFault::Changes(_) => ProblemCode::ChangesPending,
+                SplitFault::Building(_) => ProblemCode::IndexBuilding,
+                SplitFault::Partition(_) => return Self::internal(error),
+            },
+            SplitError::Used(_) => ProblemCode::ChildTaken,
+            SplitError::Busy => ProblemCode::Busy,
+            SplitError::StaleEpoch { .. } => ProblemCode::StaleEpoch,
         };
         Self::conflict(error.to_string()).with(code)
     }

@@ -1,11 +1,16 @@
 //! What the admin API says of the store and its groups.
 
-use partita_model::admin::{GroupState, Load, MemberRole, MemberState, ReplicationState, StoreAddress, StoreState};
+use partita_model::admin::{
+    Ancestor, GroupState, Lineage, Load, MemberRole, MemberState, ReplicationState, SplitDone, StoreAddress, StoreState,
+};
 use partita_model::capacity::UnitKind;
 use partita_model::partition::PartitionDescriptor;
+use partita_partition::split;
 use partita_replication::Group;
 use partita_replication::members::{Member, Role};
 use partita_replication::stats::GroupStats;
+
+use uuid::Uuid;
 
 use crate::replica::node::Node;
 use crate::serving;
@@ -51,6 +56,26 @@ pub fn group(node: &Node, group: &Group) -> GroupState {
             in_flight: stats.in_flight,
             resting: stats.resting,
         },
+        // What cannot be read now is not known.
+        lineage: group.lineage_here().map(lineage).unwrap_or_default(),
+    }
+}
+
+fn lineage(known: split::Lineage) -> Lineage {
+    let ancestor = |(group, until_epoch)| Ancestor { group, until_epoch };
+    Lineage {
+        ancestors: known.ancestors.into_iter().map(ancestor).collect(),
+        splits: known.splits.into_iter().map(split_done).collect(),
+    }
+}
+
+/// A split that was made.
+pub fn split_done(done: split::SplitDone) -> SplitDone {
+    SplitDone {
+        id: Uuid::from_u128(done.id).to_string(),
+        key: done.key,
+        child: done.child,
+        range_epoch: done.range_epoch,
     }
 }
 
