@@ -79,7 +79,8 @@ BAD_VALUES = [
 
 @pytest.mark.parametrize("value, message", BAD_VALUES, ids=[str(value)[:40] for value, _ in BAD_VALUES])
 def test_bad_values_are_refused(api, simple, key, value, message):
-    api.refuses("PutItem", {"TableName": simple, "Item": {"pk": {"S": key}, "v": value}}, message)
+    api.refuses("PutItem", {"TableName": simple, "Item": {"pk": {"S": key}, "v": value}},
+                message if message.startswith("Supplied") else "1 validation error detected: " + message)
 
 
 MISMATCH = "The provided key element does not match the schema"
@@ -139,8 +140,17 @@ def nested(levels):
 
 def test_nesting_has_a_limit(api, simple, key):
     put(api, simple, {"pk": {"S": key}, "v": nested(31)})
-    name, message = api.error("PutItem", {"TableName": simple, "Item": {"pk": {"S": key}, "v": nested(33)}})
-    assert name == "ValidationException" and message.startswith("Nesting Levels have exceeded supported limits")
+    too_deep = ("Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond supported "
+                "limit")
+    item, values = {"pk": {"S": key}, "v": nested(32)}, {":v": nested(32)}
+    detected = "1 validation error detected: " + too_deep
+    api.refuses("PutItem", {"TableName": simple, "Item": item}, detected)
+    api.refuses("PutItem", {"TableName": simple, "Item": {"pk": {"S": key}}, "ConditionExpression": "v = :v",
+                            "ExpressionAttributeValues": values}, detected)
+    api.refuses("UpdateItem", {"TableName": simple, "Key": {"pk": {"S": key}}, "UpdateExpression": "SET v = :v",
+                               "ExpressionAttributeValues": values}, detected)
+    api.refuses("Scan", {"TableName": simple, "FilterExpression": "v = :v", "ExpressionAttributeValues": values}, too_deep)
+    api.refuses("BatchWriteItem", {"RequestItems": {simple: [{"PutRequest": {"Item": item}}]}}, too_deep)
 
 
 def test_what_put_and_delete_return(api, simple, key):

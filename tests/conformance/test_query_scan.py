@@ -162,7 +162,7 @@ BAD_QUERIES = [
      K + "The BETWEEN operator requires upper bound to be greater than or equal to lower bound; "
      "lower bound operand: AttributeValue: {N:4}, upper bound operand: AttributeValue: {N:-3}"),
     ({"KeyConditionExpression": "pk = :p AND pk = :p"},
-     "KeyConditionExpressions must only contain one condition per key"),
+     "Invalid KeyConditionExpression: KeyConditionExpressions must only contain one condition per key"),
     ({"KeyConditionExpression": "pk = :p", "FilterExpression": "sk > :a", "V": A},
      "Filter Expression can only contain non-primary key attributes: Primary key attribute: sk"),
     ({"KeyConditionExpression": "pk = :p", "IndexName": "nope"}, "The table does not have the specified index: nope"),

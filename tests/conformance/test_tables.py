@@ -238,7 +238,8 @@ def test_tags(api, make_table):
     other_account = arn.replace(arn.split(":")[4], "999999999999")
     assert api.error("ListTagsOfResource", {"ResourceArn": other_account})[0] == "AccessDeniedException"
     other_service = arn.replace(":dynamodb:", ":sqs:")
-    assert api.error("ListTagsOfResource", {"ResourceArn": other_service})[0] == "AccessDeniedException"
+    api.refuses("ListTagsOfResource", {"ResourceArn": other_service},
+                "Invalid TableArn: Invalid ResourceArn provided as input " + other_service)
     assert api.error("ListTagsOfResource", {"ResourceArn": arn.replace(":table/", ":thing/")})[0] == "ValidationException"
     api.refuses("TagResource", {"ResourceArn": arn, "Tags": []}, "Atleast one Tag needs to be provided as Input.")
     api.refuses("UntagResource", {"ResourceArn": arn, "TagKeys": []}, "Atleast one Tag Key needs to be provided as Input.")

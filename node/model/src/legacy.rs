@@ -9,7 +9,7 @@ use crate::expression::{
     Action, Change, Comparator, Condition, KeyCondition, Operand, Operation, Path, Projection, RangeCondition, Test,
     Update,
 };
-use crate::message::expression as text;
+use crate::message::{ATTRIBUTE_NAME_EMPTY, expression as text};
 use crate::value::{Value, ValueRef, ValueType};
 
 /// `ComparisonOperator`.
@@ -220,6 +220,9 @@ pub fn attribute_updates(entries: &[AttributeUpdate<'_>]) -> Result<Update, ApiE
 
 /// `AttributesToGet`.
 pub fn attributes_to_get(names: &[&str]) -> Result<Projection, ApiError> {
+    if names.iter().any(|name| name.is_empty()) {
+        return Err(ApiError::validation(ATTRIBUTE_NAME_EMPTY));
+    }
     let mut known = HashSet::with_capacity(names.len());
     if let Some(name) = names.iter().find(|name| !known.insert(**name)) {
         return Err(ApiError::validation(text::attribute_twice(name)));

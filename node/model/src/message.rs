@@ -75,8 +75,8 @@ pub const NUMBER_SET_DUPLICATES: &str = "Input collection contains duplicates";
 /// More than 32 lists and maps inside each other.
 pub const NESTING_TOO_DEEP: &str = "Nesting Levels have exceeded supported limits: Attributes in the item have nested \
      levels beyond supported limit";
-/// An attribute without a name.
-pub const ATTRIBUTE_NAME_EMPTY: &str = "One or more parameter values were invalid: Attribute name must not be empty";
+/// An attribute, or an entry of a map, without a name.
+pub const ATTRIBUTE_NAME_EMPTY: &str = "Empty attribute name";
 /// An attribute's name of 64 KB or more.
 pub const ATTRIBUTE_NAME_TOO_LONG: &str =
     "One or more parameter values were invalid: Attribute name is too large, must be less than 65536 bytes";
@@ -90,6 +90,12 @@ pub const NUMBER_UNDERFLOW: &str =
     "Number underflow. Attempting to store a number with magnitude smaller than supported range";
 /// More than 38 significant digits.
 pub const NUMBER_PRECISION: &str = "Attempting to store more than 38 significant digits in a Number";
+
+/// Whether a text about an attribute value is about its shape or its size, not about its content: writes tell the
+/// latter as a constraint that failed.
+pub fn is_of_shape_or_size(text: &str) -> bool {
+    [VALUE_EMPTY, VALUE_AMBIGUOUS, ITEM_TOO_LARGE].contains(&text)
+}
 
 /// `{"N": "text"}`.
 pub fn not_a_number(text: &str) -> String {

@@ -16,6 +16,7 @@ use partita_model::wire::WireItem;
 use serde::Deserialize;
 
 use super::constraint::Constraints;
+use super::control::resource::{batch_names_must, can_name_table};
 use super::data::batch::{BatchTable, write_consumed};
 use super::data::consumed::{Consumed, ReturnConsumed};
 use super::data::expressions::{self, Names};
@@ -128,6 +129,13 @@ fn parse(body: &[u8]) -> Result<(Vec<TableKeys>, ReturnConsumed), ApiError> {
     // What is beyond the limit is not looked at: the request fails anyway, and may be full of it.
     for (name, table) in request_items.iter().flat_map(|map| map.iter()).take(TABLES_MAX) {
         check_table(&mut constraints, name, table);
+    }
+    if request_items
+        .iter()
+        .flat_map(|map| map.iter())
+        .any(|(name, _)| !can_name_table(name))
+    {
+        constraints.fail_unshown("RequestItems", batch_names_must());
     }
     if let Some(tables) = &request_items {
         check_length(&mut constraints, "RequestItems", tables.len(), TABLES_MAX);

@@ -16,8 +16,10 @@ use partita_model::wire::WireItem;
 use serde::Deserialize;
 
 use super::constraint::Constraints;
+use super::control::resource::{batch_names_must, can_name_table};
 use super::data::batch::{BatchTable, write_consumed};
 use super::data::consumed::{Consumed, ReturnConsumed};
+use super::data::java::JavaText;
 use super::data::refusal::{Failure, leaves_unprocessed};
 use super::data::write::{Collection, Members, write_list};
 use super::data::{anew, find_table, parameters};
@@ -160,6 +162,9 @@ fn check_lists(constraints: &mut Constraints, tables: &Map<List<Structure<WriteR
         );
         constraints.fail(format_args!("'{}'", shown(tables)), "requestItems", must);
     }
+    if tables.iter().any(|(name, _)| !can_name_table(name)) {
+        constraints.fail(format_args!("'{}'", shown(tables)), "requestItems", batch_names_must());
+    }
     if tables.len() > WRITES_MAX {
         constraints.length("requestItems", shown(tables), tables.len(), 1, WRITES_MAX);
     }
@@ -177,14 +182,24 @@ fn check_lists(constraints: &mut Constraints, tables: &Map<List<Structure<WriteR
     }
 }
 
-/// The map as Java prints one of objects without a text of their own; of what is beyond the limits, one element more.
+/// The map as Java prints it; of what is beyond the limits, one element more.
 fn shown(tables: &Map<List<Structure<WriteRequest>>>) -> String {
-    let lists = tables.iter().take(WRITES_MAX + 1).map(|(name, list)| {
-        let length = list.len().min(WRITES_MAX + 1);
-        let shown = vec!["com.amazonaws.dynamodb.v20120810.WriteRequest"; length];
-        format!("{name}=[{}]", shown.join(", "))
+    let mut text = JavaText::default();
+    text.list(["{", "}"], tables.iter().take(WRITES_MAX + 1), |text, (name, list)| {
+        text.push(name);
+        text.push("=");
+        text.list(["[", "]"], list.iter().take(WRITES_MAX + 1), |text, write| {
+            let put = write.put_request.as_ref().map(|put| shown_item(&put.item));
+            let delete = write.delete_request.as_ref().map(|delete| shown_item(&delete.key));
+            text.write_request(put, delete);
+        });
     });
-    format!("{{{}}}", lists.collect::<Vec<_>>().join(", "))
+    text.finish()
+}
+
+/// An item, if it is one that can be shown.
+fn shown_item(item: &Option<WireItem>) -> Option<&Item> {
+    item.as_ref().and_then(|item| item.item().ok())
 }
 
 fn parse_write(write: WriteRequest) -> Result<Write, ApiError> {

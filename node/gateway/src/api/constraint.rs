@@ -2,12 +2,14 @@
 //!
 //! "2 validation errors detected: Value null at 'key' failed to satisfy constraint: Member must not be null; …"
 //!
-//! PutItem, UpdateItem and DeleteItem tell the first only, in the order of the API's model, and say the same words in
-//! front of what is wrong with their expressions and their older equivalents ([`detected`]).
+//! PutItem and DeleteItem tell what is wrong with the table's name without what is wrong with how to answer
+//! ([`Constraints::tell_if`]); UpdateItem tells the first only, in the order of the API's model. All three say the same
+//! words in front of what is wrong with their expressions and their older equivalents ([`detected`]).
 
 use std::fmt::Display;
 
 use partita_model::error::{ApiError, ErrorCode};
+use partita_model::message::is_of_shape_or_size;
 
 /// DynamoDB tells at most so many.
 const TOLD_MAX: usize = 10;
@@ -33,6 +35,15 @@ pub fn detected(error: ApiError) -> ApiError {
     match error.code {
         ErrorCode::Validation => ApiError::validation(format!("1 validation error detected: {}", error.message)),
         _ => error,
+    }
+}
+
+/// What is wrong with a value of a write: its content is told as a constraint that failed, its shape and size as they are.
+pub fn detected_value(error: ApiError) -> ApiError {
+    if is_of_shape_or_size(&error.message) {
+        error
+    } else {
+        detected(error)
     }
 }
 
@@ -109,6 +120,20 @@ impl Constraints {
             let must = format!("Member must have length less than or equal to {max}");
             self.fail(format_args!("'{shown}'"), member, must);
         }
+    }
+
+    /// Whether anything has failed so far.
+    pub fn has_failed(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
+    /// Tells what has failed so far, if it is to be told without what comes after it.
+    pub fn tell_if(self, now: bool) -> Result<Self, ApiError> {
+        if !now {
+            return Ok(self);
+        }
+        self.finish()?;
+        Ok(Self::new())
     }
 
     /// The members that must be there, or the error if anything failed.

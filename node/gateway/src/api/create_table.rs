@@ -4,6 +4,7 @@ use partita_model::error::ApiError;
 use partita_model::json::{self, Bool, List, Structure, Text};
 use partita_model::table::{Declaration, TableSpec};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::constraint::Constraints;
@@ -27,6 +28,7 @@ struct CreateTableInput {
     local_secondary_indexes: Option<List<Structure<LocalSecondaryIndex>>>,
     global_secondary_indexes: Option<List<Structure<GlobalSecondaryIndex>>>,
     billing_mode: Option<Text>,
+    table_throughput_mode: Option<Text>,
     provisioned_throughput: Option<Structure<ProvisionedThroughput>>,
     stream_specification: Option<Structure<StreamSpecification>>,
     #[serde(rename = "SSESpecification")]
@@ -38,6 +40,7 @@ struct CreateTableInput {
     resource_policy: Option<Text>,
     on_demand_throughput: Option<Structure<OnDemand>>,
     global_table_source_arn: Option<Text>,
+    vector_indexes: Option<IgnoredAny>,
 }
 
 /// Answers a request.
@@ -52,7 +55,9 @@ fn parse(input: CreateTableInput) -> Result<TableSpec, ApiError> {
     let unsupported = [
         ("ResourcePolicy", input.resource_policy.is_some()),
         ("GlobalTableSourceArn", input.global_table_source_arn.is_some()),
+        ("VectorIndexes", input.vector_indexes.is_some()),
     ];
+    resource::check_named(&input.table_name)?;
     let mut constraints = Constraints::new();
     let name = resource::table_name(&mut constraints, input.table_name);
     let definitions = constraints.required("attributeDefinitions", input.attribute_definitions);
@@ -60,7 +65,7 @@ fn parse(input: CreateTableInput) -> Result<TableSpec, ApiError> {
     let keys = keys_of(&mut constraints, "keySchema", input.key_schema, KEY_SCHEMA_LENGTH_MAX);
     let local = local_indexes_of(&mut constraints, input.local_secondary_indexes);
     let global = global_indexes_of(&mut constraints, input.global_secondary_indexes);
-    let billing = billing_of(&mut constraints, input.billing_mode);
+    let billing = billing_of(&mut constraints, input.billing_mode, input.table_throughput_mode);
     let throughput = units_of(&mut constraints, "provisionedThroughput", input.provisioned_throughput);
     let stream = stream_of(&mut constraints, input.stream_specification);
     let sse = sse_of(&mut constraints, input.sse_specification);

@@ -8,7 +8,7 @@ use partita_model::request::{Action, Origin, WriteRequest};
 use partita_model::wire::WireItem;
 use serde::Deserialize;
 
-use super::constraint::{Constraints, detected};
+use super::constraint::{Constraints, detected, detected_value};
 use super::control::resource::table_name;
 use super::data::expressions::{self, ExpectedMap, Names, Values};
 use super::data::refusal::Failure;
@@ -71,9 +71,12 @@ struct Parsed {
 
 fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
     let mut input: DeleteItemInput = json::decode(body)?;
-    let mut constraints = Constraints::first_only();
+    let mut constraints = Constraints::new();
     let name = table_name(&mut constraints, input.table_name.take());
+    let mut constraints = constraints.tell_if(name.is_none())?;
+    let misnamed = constraints.has_failed();
     let key = constraints.required("key", input.key.take());
+    let mut constraints = constraints.tell_if(misnamed)?;
     expressions::check_expected(&mut constraints, &input.expected);
     let operator = parameters::conditional_operator(&mut constraints, &input.conditional_operator);
     let returned = Returned::check(
@@ -95,7 +98,8 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
         input.expression_attribute_values.is_some(),
     )
     .map_err(detected)?;
-    let key = key.into_item()?;
+    let key = key.into_item().map_err(detected_value)?;
+    expressions::check_values(&None, &input.expected, &input.expression_attribute_values)?;
     returned.check_old_only()?;
     let older = expressions::expected(&input.expected, operator).map_err(detected)?;
     let condition = condition(&input).map_err(detected)?.or(older);

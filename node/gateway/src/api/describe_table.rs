@@ -19,6 +19,7 @@ struct DescribeTableInput {
 /// Answers a request.
 pub async fn handle<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Answer {
     let input: DescribeTableInput = json::decode(body)?;
+    resource::check_named_table(&input.table_name)?;
     let mut constraints = Constraints::new();
     let name = resource::table_name(&mut constraints, input.table_name);
     let name = constraints.finish_with(name)?;

@@ -24,8 +24,8 @@ struct ListTagsOfResourceInput {
 pub async fn handle<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Answer {
     let input: ListTagsOfResourceInput = json::decode(body)?;
     let mut constraints = Constraints::new();
-    let arn = resource::resource_arn(&mut constraints, input.resource_arn);
-    let arn = constraints.finish_with(arn)?;
+    let arn = resource::resource_arn(&mut constraints, input.resource_arn)?;
+    constraints.finish()?;
     if input.next_token.is_some() {
         // We never give one.
         return Err(ApiError::validation(message::NEXT_TOKEN_INVALID));

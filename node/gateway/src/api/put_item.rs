@@ -9,7 +9,7 @@ use partita_model::request::{Action, Origin, WriteRequest};
 use partita_model::wire::WireItem;
 use serde::Deserialize;
 
-use super::constraint::{Constraints, detected};
+use super::constraint::{Constraints, detected, detected_value};
 use super::control::resource::table_name;
 use super::data::expressions::{self, ExpectedMap, Names, Values};
 use super::data::refusal::Failure;
@@ -73,9 +73,12 @@ struct Parsed {
 
 fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
     let mut input: PutItemInput = json::decode(body)?;
-    let mut constraints = Constraints::first_only();
+    let mut constraints = Constraints::new();
     let name = table_name(&mut constraints, input.table_name.take());
+    let mut constraints = constraints.tell_if(name.is_none())?;
+    let misnamed = constraints.has_failed();
     let item = constraints.required("item", input.item.take());
+    let mut constraints = constraints.tell_if(misnamed)?;
     expressions::check_expected(&mut constraints, &input.expected);
     let returned = Returned::check(
         &mut constraints,
@@ -97,7 +100,8 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
         input.expression_attribute_values.is_some(),
     )
     .map_err(detected)?;
-    let item = item.into_item()?;
+    let item = item.into_item().map_err(detected_value)?;
+    expressions::check_values(&None, &input.expected, &input.expression_attribute_values)?;
     returned.check_old_only()?;
     if item.as_ref().size() > ITEM_SIZE_MAX {
         return Err(ApiError::validation(message::ITEM_TOO_LARGE));

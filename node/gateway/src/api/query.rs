@@ -57,7 +57,7 @@ async fn attempt<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Result<Vec<u8>,
     let schema = find_table(call, &parsed.name).await?;
     let rows = Rows::find(&schema, parsed.index.as_deref(), parsed.consistent)?;
     let view = View::new(parsed.select, parsed.projection, rows)?;
-    let wanted = parsed.key_condition.resolve(rows.keys())?;
+    let wanted = parsed.key_condition.resolve(rows.keys(), parsed.index.as_deref())?;
     if let Some(filter) = &parsed.filter {
         filter.check_not_on_keys(rows.keys(), parsed.legacy)?;
     }
@@ -220,10 +220,7 @@ fn resume(
     start: ItemRef<'_>,
     reverse: bool,
 ) -> Result<KeyRange, ApiError> {
-    if !start_key::has_attributes_of(rows, start) {
-        return Err(ApiError::validation(message::START_KEY_INVALID));
-    }
-    let key = start_key::key_bytes(rows, start)?;
+    let key = start_key::key_bytes(rows, start, false)?;
     let values = rows.keys().hash.iter().map(|attribute| start.get(&attribute.name));
     if !values.eq(wanted.hash.iter().map(|value| Some(value.as_ref()))) {
         return Err(ApiError::validation(message::START_KEY_OUTSIDE));

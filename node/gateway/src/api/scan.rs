@@ -178,7 +178,7 @@ fn segment(number: Option<i32>, total: Option<i32>) -> Result<Option<Segment>, A
 
 /// What of a range is behind the start key.
 fn resume(rows: Rows<'_>, range: KeyRange, start: ItemRef<'_>, segment: Option<Segment>) -> Result<KeyRange, ApiError> {
-    let key = start_key::key_bytes(rows, start)?;
+    let key = start_key::key_bytes(rows, start, true)?;
     range::resume(range, key, false).ok_or_else(|| {
         // Only a segment's range can be without the key of a row.
         let Segment { number, total } = segment.unwrap_or(Segment { number: 0, total: 1 });

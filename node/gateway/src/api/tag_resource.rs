@@ -25,10 +25,10 @@ struct TagResourceInput {
 pub async fn handle<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Answer {
     let input: TagResourceInput = json::decode(body)?;
     let mut constraints = Constraints::new();
-    let arn = resource::resource_arn(&mut constraints, input.resource_arn);
+    let arn = resource::resource_arn(&mut constraints, input.resource_arn)?;
     let tags = constraints.required("tags", input.tags);
     let tags = tags.map(|tags| tags_of(&mut constraints, tags));
-    let (arn, tags) = constraints.finish_with(arn.zip(tags))?;
+    let tags = constraints.finish_with(tags)?;
     let name = resource::table_of_arn(call, &arn)?;
     if tags.is_empty() {
         return Err(ApiError::validation(message::TAGS_EMPTY));

@@ -24,12 +24,12 @@ struct UntagResourceInput {
 pub async fn handle<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Answer {
     let input: UntagResourceInput = json::decode(body)?;
     let mut constraints = Constraints::new();
-    let arn = resource::resource_arn(&mut constraints, input.resource_arn);
+    let arn = resource::resource_arn(&mut constraints, input.resource_arn)?;
     let keys = constraints.required("tagKeys", input.tag_keys);
     for (place, key) in keys.iter().flat_map(|keys| keys.iter()).enumerate() {
         check_tag_key(&mut constraints, &format!("tagKeys.{}.member", place + 1), key);
     }
-    let (arn, keys) = constraints.finish_with(arn.zip(keys))?;
+    let keys = constraints.finish_with(keys)?;
     let name = resource::table_of_arn(call, &arn)?;
     if keys.is_empty() {
         return Err(ApiError::validation(message::TAG_KEYS_EMPTY));

@@ -9,7 +9,7 @@ use partita_model::request::{Action, Origin, WriteRequest};
 use partita_model::wire::WireItem;
 use serde::Deserialize;
 
-use super::constraint::{Constraints, detected};
+use super::constraint::{Constraints, detected, detected_value};
 use super::control::resource::table_name;
 use super::data::expressions::{self, ExpectedMap, Names, UpdateMap, Values};
 use super::data::refusal::Failure;
@@ -84,6 +84,8 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
     expressions::check_updates(&mut constraints, &input.attribute_updates);
     expressions::check_expected(&mut constraints, &input.expected);
     let operator = parameters::conditional_operator(&mut constraints, &input.conditional_operator);
+    // Of these the first to be looked at.
+    parameters::return_values(&mut constraints, &input.return_values);
     let returned = Returned::check(
         &mut constraints,
         &input.return_consumed_capacity,
@@ -107,7 +109,12 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
         input.expression_attribute_values.is_some(),
     )
     .map_err(detected)?;
-    let key = key.into_item()?;
+    let key = key.into_item().map_err(detected_value)?;
+    expressions::check_values(
+        &input.attribute_updates,
+        &input.expected,
+        &input.expression_attribute_values,
+    )?;
     let (older_update, older_condition) = older(&input, operator).map_err(detected)?;
     let (update, condition) = expressions_of(&input).map_err(detected)?;
     Ok(Parsed {

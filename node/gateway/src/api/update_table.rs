@@ -30,6 +30,7 @@ struct UpdateTableInput {
     attribute_definitions: Option<List<Structure<AttributeDefinition>>>,
     table_name: Option<Text>,
     billing_mode: Option<Text>,
+    table_throughput_mode: Option<Text>,
     provisioned_throughput: Option<Structure<ProvisionedThroughput>>,
     global_secondary_index_updates: Option<List<Structure<GlobalSecondaryIndexUpdate>>>,
     stream_specification: Option<Structure<StreamSpecification>>,
@@ -43,6 +44,7 @@ struct UpdateTableInput {
     on_demand_throughput: Option<Structure<OnDemand>>,
     warm_throughput: Option<Structure<WarmThroughput>>,
     global_table_settings_replication_mode: Option<IgnoredAny>,
+    vector_index_updates: Option<IgnoredAny>,
 }
 
 /// One change of a global index: exactly one member is set.
@@ -105,10 +107,11 @@ fn parse(input: UpdateTableInput) -> Result<(String, TableUpdate), ApiError> {
             input.global_table_settings_replication_mode.is_some(),
         ),
     ];
+    resource::check_named_table(&input.table_name)?;
     let mut constraints = Constraints::new();
     let name = resource::table_name(&mut constraints, input.table_name);
     let attributes = definitions_of(&mut constraints, input.attribute_definitions);
-    let billing = billing_of(&mut constraints, input.billing_mode);
+    let billing = billing_of(&mut constraints, input.billing_mode, input.table_throughput_mode);
     let throughput = units_of(&mut constraints, "provisionedThroughput", input.provisioned_throughput);
     let changes = index_changes(&mut constraints, input.global_secondary_index_updates);
     let stream = stream_of(&mut constraints, input.stream_specification);
@@ -117,6 +120,9 @@ fn parse(input: UpdateTableInput) -> Result<(String, TableUpdate), ApiError> {
     let on_demand = ceilings_of(input.on_demand_throughput);
     let warm = warm_of(&mut constraints, "warmThroughput", input.warm_throughput);
     let name = constraints.finish_with(name)?;
+    if input.vector_index_updates.is_some() {
+        return Err(ApiError::validation("VectorIndexUpdates is not supported"));
+    }
     if let Some((member, _)) = global_tables.iter().find(|(_, given)| *given) {
         return Err(ApiError::validation(format!(
             "{member} is not supported: there are no global tables here"

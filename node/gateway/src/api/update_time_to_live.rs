@@ -32,6 +32,7 @@ struct TimeToLiveSpecification {
 /// Answers a request.
 pub async fn handle<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Answer {
     let input: UpdateTimeToLiveInput = json::decode(body)?;
+    resource::check_named_table(&input.table_name)?;
     let mut constraints = Constraints::new();
     let name = resource::table_name(&mut constraints, input.table_name);
     let wanted = wanted(&mut constraints, input.time_to_live_specification);

@@ -14,7 +14,7 @@ pub(super) async fn route<B: Backend>(app: &App<B>, request: Request<Incoming>) 
     let at_root = head.uri.path() == "/";
     let answered = match head.method {
         Method::POST if at_root => return call::call(app, head, body).await,
-        Method::GET if at_root => answer::healthy(&head.headers, &app.region),
+        Method::GET | Method::HEAD if at_root => answer::healthy(&head.headers, &app.region),
         Method::OPTIONS if head.headers.contains_key(ORIGIN) => answer::preflight(&head.headers),
         _ => answer::not_found(&head.headers),
     };

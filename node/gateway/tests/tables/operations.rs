@@ -181,22 +181,79 @@ async fn indexes_streams_and_settings_are_described() {
 }
 
 #[tokio::test]
+async fn a_throughput_mode_stands_in_for_the_billing_mode() {
+    let server = Server::start().await;
+    let mut request = with(table("pets"), "TableThroughputMode", json!("PAY_PER_REQUEST"));
+    for member in ["BillingMode", "ProvisionedThroughput"] {
+        request.as_object_mut().unwrap().remove(member);
+    }
+    let shown = server.done("CreateTable", &request).await;
+    assert_eq!(
+        shown["TableDescription"]["TableThroughputModeSummary"]["TableThroughputMode"],
+        "PAY_PER_REQUEST"
+    );
+    let message = "1 validation error detected: Value 'FREE' at 'tableThroughputMode' failed to satisfy constraint: Member \
+                   must satisfy enum value set: [PROVISIONED, PAY_PER_REQUEST]";
+    let request = with(table("cats"), "TableThroughputMode", json!("FREE"));
+    assert_eq!(server.failed("CreateTable", &request).await, validation(message));
+}
+
+#[tokio::test]
+async fn names_of_tables_are_looked_at_before_anything_else() {
+    let server = Server::start().await;
+    let missing = "The parameter 'TableName' is required but was not present in the request";
+    for operation in [
+        "CreateTable",
+        "DescribeTable",
+        "UpdateTable",
+        "DeleteTable",
+        "UpdateTimeToLive",
+    ] {
+        assert_eq!(
+            server.failed(operation, &json!({})).await,
+            validation(missing),
+            "{operation}"
+        );
+    }
+    let length = "TableName must be at least 3 characters long and at most 255 characters long";
+    for operation in ["DescribeTable", "UpdateTable", "DeleteTable", "DescribeTimeToLive"] {
+        for name in ["", "a;", &"x".repeat(256)] {
+            let body = json!({"TableName": name});
+            assert_eq!(server.failed(operation, &body).await, validation(length), "{operation}");
+        }
+    }
+    for operation in ["TagResource", "UntagResource", "ListTagsOfResource"] {
+        assert_eq!(
+            server.failed(operation, &json!({})).await,
+            validation("Invalid TableArn")
+        );
+        let body = json!({"ResourceArn": "arn:aws:s3:::x", "Tags": [{"Key": "k", "Value": "v"}], "TagKeys": ["k"]});
+        let invalid = "Invalid TableArn: Invalid ResourceArn provided as input arn:aws:s3:::x";
+        assert_eq!(server.failed(operation, &body).await, validation(invalid));
+    }
+}
+
+#[tokio::test]
 async fn constraints_are_told_all_at_once() {
     let server = Server::start().await;
     assert_eq!(
-        server.failed("CreateTable", &json!({})).await,
+        server.failed("CreateTable", &json!({"TableName": "a;"})).await,
         validation(
-            "3 validation errors detected: Value null at 'tableName' failed to satisfy constraint: Member must not be \
-             null; Value null at 'attributeDefinitions' failed to satisfy constraint: Member must not be null; Value \
-             null at 'keySchema' failed to satisfy constraint: Member must not be null"
+            "4 validation errors detected: Value 'a;' at 'tableName' failed to satisfy constraint: Member must satisfy \
+             regular expression pattern: [a-zA-Z0-9_.-]+; Value 'a;' at 'tableName' failed to satisfy constraint: Member \
+             must have length greater than or equal to 3; Value null at 'attributeDefinitions' failed to satisfy \
+             constraint: Member must not be null; Value null at 'keySchema' failed to satisfy constraint: Member must not \
+             be null"
         )
     );
     assert_eq!(
-        server.failed("DescribeTable", &json!({"TableName": "a;"})).await,
+        server
+            .failed("ListTables", &json!({"ExclusiveStartTableName": ""}))
+            .await,
         validation(
-            "2 validation errors detected: Value 'a;' at 'tableName' failed to satisfy constraint: Member must satisfy \
-             regular expression pattern: [a-zA-Z0-9_.-]+; Value 'a;' at 'tableName' failed to satisfy constraint: \
-             Member must have length greater than or equal to 3"
+            "2 validation errors detected: Value '' at 'exclusiveStartTableName' failed to satisfy constraint: Member \
+             must satisfy regular expression pattern: [a-zA-Z0-9_.-]+; Value '' at 'exclusiveStartTableName' failed to \
+             satisfy constraint: Member must have length greater than or equal to 3"
         )
     );
     assert_eq!(

@@ -8,7 +8,7 @@
 //! Source: "Key condition expressions for the Query operation in DynamoDB", Amazon DynamoDB Developer Guide.
 
 use super::condition::{Operand, Operation};
-use super::lexer::Comparator;
+use super::lexer::{Comparator, invalid};
 use super::{Kind, Placeholders, condition_parser};
 use crate::error::ApiError;
 use crate::message::{self, expression as text};
@@ -83,28 +83,31 @@ impl KeyCondition {
                 }
             };
             if tests.iter().any(|(other, _)| *other == name) {
-                return Err(ApiError::validation(text::KEY_TWICE));
+                return Err(invalid(Kind::KeyCondition, text::KEY_TWICE));
             }
             tests.push((name, test));
         }
         Ok(Self { tests })
     }
 
-    /// Matches it with the keys of the table or index.
-    pub fn resolve(&self, keys: &KeySchema) -> Result<KeyQuery, ApiError> {
-        let single = keys.hash.len() == 1 && keys.range.len() <= 1;
-        if single && self.tests.len() > 2 {
-            return Err(ApiError::validation(text::KEY_CONDITION_COUNT));
+    /// Matches it with the keys of the table, or of the index of that name.
+    pub fn resolve(&self, keys: &KeySchema, index: Option<&str>) -> Result<KeyQuery, ApiError> {
+        let attributes = keys.attributes().count();
+        if self.tests.len() > attributes {
+            return Err(ApiError::validation(text::key_condition_count(
+                self.tests.len(),
+                attributes,
+            )));
         }
         let mut hash = Vec::with_capacity(keys.hash.len());
         for attribute in &keys.hash {
             match self.test(attribute) {
                 None => return Err(ApiError::validation(text::key_missing_condition(&attribute.name))),
                 Some(Test::Range(_)) => return Err(ApiError::validation(text::KEY_NOT_SUPPORTED)),
-                Some(Test::Equal(value)) => hash.push(checked(attribute, value)?),
+                Some(Test::Equal(value)) => hash.push(checked(attribute, index, value)?),
             }
         }
-        let (range, rest) = self.resolve_range(keys)?;
+        let (range, rest) = self.resolve_range(keys, index)?;
         let resolved = hash.len() + range.len() + usize::from(rest.is_some());
         if resolved < self.tests.len() {
             return Err(self.leftover(keys, range.len(), rest.is_some()));
@@ -113,12 +116,16 @@ impl KeyCondition {
     }
 
     /// Range attributes by `=` as long as there are such, then one other condition.
-    fn resolve_range(&self, keys: &KeySchema) -> Result<(Vec<Value>, Option<RangeCondition>), ApiError> {
+    fn resolve_range(
+        &self,
+        keys: &KeySchema,
+        index: Option<&str>,
+    ) -> Result<(Vec<Value>, Option<RangeCondition>), ApiError> {
         let mut fixed = Vec::new();
         for attribute in &keys.range {
             match self.test(attribute) {
-                Some(Test::Equal(value)) => fixed.push(checked(attribute, value)?),
-                Some(Test::Range(condition)) => return Ok((fixed, Some(checked_range(attribute, condition)?))),
+                Some(Test::Equal(value)) => fixed.push(checked(attribute, index, value)?),
+                Some(Test::Range(condition)) => return Ok((fixed, Some(checked_range(attribute, index, condition)?))),
                 None => break,
             }
         }
@@ -192,7 +199,7 @@ fn key_first(operator: &str, operand: Operand) -> Result<String, ApiError> {
 fn key_name(operand: Operand) -> Result<String, ApiError> {
     match operand {
         Operand::Path(path) if path.is_top_level() => Ok(path.root),
-        Operand::Path(_) => Err(ApiError::validation(text::KEY_NESTED_ATTRIBUTE)),
+        Operand::Path(_) => Err(invalid(Kind::KeyCondition, text::KEY_NESTED_ATTRIBUTE)),
         Operand::Size(_) => Err(ApiError::validation(text::KEY_NESTED_OPERATION)),
         Operand::Value(_) => Err(ApiError::validation(text::KEY_NO_NAME)),
     }
@@ -207,7 +214,7 @@ fn key_value(operand: Operand) -> Result<Value, ApiError> {
 }
 
 /// A value of the attribute's type that is not empty.
-fn checked(attribute: &KeyAttribute, value: &Value) -> Result<Value, ApiError> {
+fn checked(attribute: &KeyAttribute, index: Option<&str>, value: &Value) -> Result<Value, ApiError> {
     check_kind(attribute, value)?;
     if value.as_ref().payload().is_empty() {
         let kind = if attribute.kind == ScalarType::B {
@@ -215,7 +222,10 @@ fn checked(attribute: &KeyAttribute, value: &Value) -> Result<Value, ApiError> {
         } else {
             "string"
         };
-        return Err(ApiError::validation(message::key_empty(kind, &attribute.name)));
+        return Err(ApiError::validation(match index {
+            Some(index) => message::index_key_empty(kind, index, &attribute.name),
+            None => message::key_empty(kind, &attribute.name),
+        }));
     }
     Ok(value.clone())
 }
@@ -232,18 +242,22 @@ fn check_kind(attribute: &KeyAttribute, value: &Value) -> Result<(), ApiError> {
     Err(ApiError::validation(text::KEY_CONDITION_TYPE))
 }
 
-fn checked_range(attribute: &KeyAttribute, condition: &RangeCondition) -> Result<RangeCondition, ApiError> {
+fn checked_range(
+    attribute: &KeyAttribute,
+    index: Option<&str>,
+    condition: &RangeCondition,
+) -> Result<RangeCondition, ApiError> {
     use RangeCondition::{BeginsWith, Between, Greater, GreaterOrEqual, Less, LessOrEqual};
     match condition {
         Less(value) | LessOrEqual(value) | Greater(value) | GreaterOrEqual(value) => {
-            checked(attribute, value)?;
+            checked(attribute, index, value)?;
         }
         BeginsWith(value) => {
-            checked(attribute, value)?;
+            checked(attribute, index, value)?;
         }
         Between(low, high) => {
-            checked(attribute, low)?;
-            checked(attribute, high)?;
+            checked(attribute, index, low)?;
+            checked(attribute, index, high)?;
         }
     }
     Ok(condition.clone())

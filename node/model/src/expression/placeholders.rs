@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::lexer::is_word;
 use crate::error::ApiError;
-use crate::message::expression as text;
+use crate::message::{NESTING_TOO_DEEP, expression as text};
 use crate::value::ValueRef;
 
 /// The longest `#name` or `:value` ("Constraints in Amazon DynamoDB").
@@ -134,7 +134,13 @@ impl<'a> Placeholders<'a> {
 
     fn add_value(&mut self, key: &'a str, value: Result<ValueRef<'a>, &'a str>) -> Result<(), ApiError> {
         check_key("ExpressionAttributeValues", b':', key)?;
-        let value = value.map_err(|wrong| ApiError::validation(text::value_invalid(key, wrong)))?;
+        let value = value.map_err(|wrong| {
+            // That a value is too deep is said of items and of expressions' values alike.
+            ApiError::validation(match wrong {
+                NESTING_TOO_DEEP => NESTING_TOO_DEEP.to_owned(),
+                wrong => text::value_invalid(key, wrong),
+            })
+        })?;
         self.values.push(Placeholder {
             key,
             stands_for: value,

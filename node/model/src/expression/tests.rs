@@ -59,9 +59,15 @@ impl Script {
             "projection" => Ok(json(
                 Projection::parse(text, placeholders)?.apply(item.unwrap()).as_ref(),
             )),
-            "key" => Ok(query(&KeyCondition::parse(text, placeholders)?.resolve(&keys(1, 1))?)),
-            "hash key" => Ok(query(&KeyCondition::parse(text, placeholders)?.resolve(&keys(1, 0))?)),
-            "keys" => Ok(query(&KeyCondition::parse(text, placeholders)?.resolve(&keys(2, 3))?)),
+            "key" => Ok(query(
+                &KeyCondition::parse(text, placeholders)?.resolve(&keys(1, 1), None)?,
+            )),
+            "hash key" => Ok(query(
+                &KeyCondition::parse(text, placeholders)?.resolve(&keys(1, 0), None)?,
+            )),
+            "keys" => Ok(query(
+                &KeyCondition::parse(text, placeholders)?.resolve(&keys(2, 3), None)?,
+            )),
             "update" => {
                 let update = Update::parse(text, placeholders)?;
                 update.check_not_on_keys(&keys(1, 0))?;

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::projection::copy_paths;
-use super::{Kind, Path, Placeholders, Step, apply, update_parser};
+use super::{Kind, Path, Placeholders, apply, update_parser};
 use crate::error::ApiError;
 use crate::item::{Item, ItemRef};
 use crate::message::expression as text;
@@ -119,16 +119,14 @@ impl Update {
 
     /// `UPDATED_OLD`: what the update touches, as it was; `None` when nothing of it was there.
     pub fn updated_old(&self, old: Option<ItemRef<'_>>) -> Option<Item> {
-        let paths: Vec<Path> = self.actions.iter().map(|action| action.path.clone()).collect();
-        touched(old?, &paths)
+        touched(old?, &self.actions)
     }
 
-    /// `UPDATED_NEW`: what the update sets, as it is now; `None` when it only removes.
+    /// `UPDATED_NEW`: what is now at the places that the update touches; `None` when there is nothing. (An element that
+    /// was appended by an index behind the end is at another place; behind a removed element, the next one has its
+    /// place.)
     pub fn updated_new(&self, new: ItemRef<'_>) -> Option<Item> {
-        let kept = self.actions.iter().filter(|action| action.change != Change::Remove);
-        let mut paths: Vec<Path> = kept.map(|action| action.path.clone()).collect();
-        find_appended(new, &mut paths);
-        touched(new, &paths)
+        touched(new, &self.actions)
     }
 
     /// Whether there is still no item after the update of one that is not there: `AttributeUpdates` that only delete
@@ -139,29 +137,8 @@ impl Update {
     }
 }
 
-/// What is at the paths (sorted); `None` when nothing is.
-fn touched(item: ItemRef<'_>, paths: &[Path]) -> Option<Item> {
-    let copy = copy_paths(item, paths, |path| path);
+/// What is at the places of the actions (sorted); `None` when nothing is.
+fn touched(item: ItemRef<'_>, actions: &[Action]) -> Option<Item> {
+    let copy = copy_paths(item, actions, |action| &action.path);
     (!copy.as_ref().is_empty()).then_some(copy)
-}
-
-/// Indexes behind the end of a list appended to it, in their order: they become those that the elements have now.
-fn find_appended(item: ItemRef<'_>, paths: &mut [Path]) {
-    let mut next: Option<(Path, usize)> = None;
-    for path in paths.iter_mut().rev().filter(|path| path.find(item).is_none()) {
-        let mut list = path.clone();
-        let Some(Step::Index(_)) = list.steps.pop() else {
-            continue;
-        };
-        let behind = match &next {
-            Some((known, index)) if *known == list => Some(*index),
-            _ => list.find(item).map(|list| list.list().count()),
-        };
-        let Some(index) = behind.and_then(|behind| behind.checked_sub(1)) else {
-            continue;
-        };
-        path.steps.pop();
-        path.steps.push(Step::Index(u32::try_from(index).unwrap_or(u32::MAX)));
-        next = Some((list, index));
-    }
 }

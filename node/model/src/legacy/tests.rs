@@ -255,7 +255,10 @@ fn key_conditions_and_attributes_to_get_translate() {
         range: Vec::new(),
     };
     let one = [number(1)];
-    let query = key_conditions(&[entry("EQ", &one)]).unwrap().resolve(&keys).unwrap();
+    let query = key_conditions(&[entry("EQ", &one)])
+        .unwrap()
+        .resolve(&keys, None)
+        .unwrap();
     assert_eq!((query.hash, query.range, query.rest), (vec![number(1)], vec![], None));
     let error = key_conditions(&[entry("NE", &one)]).unwrap_err();
     assert_eq!(

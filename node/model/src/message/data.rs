@@ -76,7 +76,7 @@ pub fn not_projected(index: &str, attributes: &[&str]) -> String {
     )
 }
 
-/// A start key that does not have the attributes of the index's and the table's keys.
+/// A start key that does not have the attributes, or the types, of the index's and the table's keys.
 pub const START_KEY_INVALID: &str = "The provided starting key is invalid";
 /// A start key with another partition key than the query's.
 pub const START_KEY_OUTSIDE: &str =

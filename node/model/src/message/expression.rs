@@ -222,8 +222,6 @@ pub const KEY_MULTIPLE_NAMES: &str =
     "Invalid condition in KeyConditionExpression: Multiple attribute names used in one condition";
 /// `:a = :b`
 pub const KEY_NO_NAME: &str = "Invalid condition in KeyConditionExpression: No key attribute specified";
-/// More conditions than a key has attributes.
-pub const KEY_CONDITION_COUNT: &str = "Conditions can be of length 1 or 2 only";
 /// The partition key with something else than `=`, or a condition after one that is not `=`.
 pub const KEY_NOT_SUPPORTED: &str = "Query key condition not supported";
 /// A comparison that keys cannot be searched with (`KeyConditions`).
@@ -231,6 +229,14 @@ pub const KEY_NOT_INDEXABLE: &str = "Attempted conditional constraint is not an 
 /// A value of another type than the key attribute's.
 pub const KEY_CONDITION_TYPE: &str =
     "One or more parameter values were invalid: Condition parameter type does not match schema type";
+
+/// More conditions than a key has attributes.
+pub fn key_condition_count(conditions: usize, attributes: usize) -> String {
+    format!(
+        "The number of query conditions ({conditions}) exceeds the number of key attributes defined in the schema \
+         ({attributes})"
+    )
+}
 
 /// `begins_with(:v, a)`, `:v BETWEEN a AND b`
 pub fn key_operand_first(name: &str) -> String {

@@ -81,12 +81,16 @@ pub const TAG_RESERVED: &str = "One or more parameter values were invalid: Tag k
 pub const TAGS_EMPTY: &str = "Atleast one Tag needs to be provided as Input.";
 /// UntagResource without keys.
 pub const TAG_KEYS_EMPTY: &str = "Atleast one Tag Key needs to be provided as Input.";
-/// A resource's name that is no ARN.
-pub const ARN_PREFIX_MISSING: &str = "ARNs must start with 'arn:'";
+/// An operation on tags without a resource.
+pub const ARN_MISSING: &str = "Invalid TableArn";
 /// More tags than a table may have.
 pub const TAGS_TOO_MANY: &str =
     "One or more parameter values were invalid: Too many tags: a resource can have up to 50 tags";
 
+/// An operation on a table without its name.
+pub const TABLE_NAME_MISSING: &str = "The parameter 'TableName' is required but was not present in the request";
+/// An operation on an existing table with a name that none has.
+pub const TABLE_NAME_LENGTH: &str = "TableName must be at least 3 characters long and at most 255 characters long";
 /// A name that is not a table's.
 pub const TABLE_NAME_INVALID: &str = "Invalid table/index name.  Table/index names must be between 3 and 255 \
                                       characters long, and may contain only the characters a-z, A-Z, 0-9, '_', '-', \

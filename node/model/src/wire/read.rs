@@ -35,18 +35,13 @@ impl<'de> DeserializeSeed<'de> for ItemSeed<'_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         self.0.out.reserve(CAPACITY_BYTES);
         self.0.out.resize(HEADER_BYTES, 0);
-        deserializer.deserialize_any(EntriesVisitor {
-            reader: self.0,
-            top: true,
-        })
+        deserializer.deserialize_any(EntriesVisitor { reader: self.0 })
     }
 }
 
 /// Reads `{"name": value, …}` and writes sorted entries.
 struct EntriesVisitor<'r> {
     reader: &'r mut Reader,
-    /// These are an item's attributes.
-    top: bool,
 }
 
 impl<'de> Visitor<'de> for EntriesVisitor<'_> {
@@ -54,11 +49,11 @@ impl<'de> Visitor<'de> for EntriesVisitor<'_> {
     shape::reject!(Wanted::Map(shape::ATTRIBUTE_MAP); bool, number, string, null, list);
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self { reader, top } = self;
+        let Self { reader } = self;
         let base = reader.entries.len();
         while let Some(entry) = map.next_key_seed(NameSeed(reader))? {
             let name_len = entry.name.1 - entry.name.0;
-            if top && name_len == 0 {
+            if name_len == 0 {
                 reader.fail(message::ATTRIBUTE_NAME_EMPTY);
             } else if name_len >= NAME_BYTES_END {
                 reader.fail(message::ATTRIBUTE_NAME_TOO_LONG);
@@ -278,7 +273,7 @@ impl<'de> Visitor<'de> for ContentSeed<'_> {
         let reader = self.reader;
         reader.depth += 1;
         let open = reader.writer().begin(Tag::Map);
-        EntriesVisitor { reader, top: false }.visit_map(map)?;
+        EntriesVisitor { reader }.visit_map(map)?;
         reader.writer().end(open);
         reader.depth -= 1;
         Ok(true)

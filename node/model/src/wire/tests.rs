@@ -229,7 +229,7 @@ fn the_depth_of_one_attribute_does_not_count_for_the_next() {
 #[test]
 fn names_have_limits() {
     assert!(item(r#"{"":{"S":"x"}}"#).is_err());
-    assert!(item(r#"{"a":{"M":{"":{"S":"x"}}}}"#).is_ok());
+    assert!(item(r#"{"a":{"M":{"":{"S":"x"}}}}"#).is_err());
     assert!(item(&format!("{{\"{}\":{{\"S\":\"x\"}}}}", "n".repeat(65_535))).is_ok());
     assert!(item(&format!("{{\"{}\":{{\"S\":\"x\"}}}}", "n".repeat(65_536))).is_err());
 }

@@ -215,7 +215,7 @@ fn check_key_condition(text: &str, placeholders: &Placeholders<'_>) {
             hash: vec![key("pk", hash)],
             range: vec![key("sk", range)],
         };
-        if let Ok(query) = condition.resolve(&keys) {
+        if let Ok(query) = condition.resolve(&keys, None) {
             assert_eq!(query.hash.len(), 1);
             assert_eq!(query.hash[0].as_ref().kind(), hash.value_type());
             assert!(query.range.len() <= 1 && (query.range.is_empty() || query.rest.is_none()));

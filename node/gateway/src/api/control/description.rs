@@ -40,8 +40,14 @@ pub fn table<B>(call: &Call<'_, B>, table: &TableDescription) -> Value {
         ),
     );
     show("DeletionProtectionEnabled", json!(spec.deletion_protection));
-    if let Some(mode) = billing_mode(table) {
-        show("BillingModeSummary", mode);
+    for (member, inner) in [
+        ("BillingModeSummary", "BillingMode"),
+        // AWS's answers have this one too, though its models do not.
+        ("TableThroughputModeSummary", "TableThroughputMode"),
+    ] {
+        if let Some(mode) = billing_mode(table, inner) {
+            show(member, mode);
+        }
     }
     if let Some(class) = class(table) {
         show("TableClassSummary", class);
@@ -185,14 +191,16 @@ fn units(units: Throughput, last_increase_ms: Option<u64>, last_decrease_ms: Opt
 }
 
 /// Only tables that are, or once were, on demand show their billing mode.
-fn billing_mode(table: &TableDescription) -> Option<Value> {
+fn billing_mode(table: &TableDescription, member: &str) -> Option<Value> {
     let mode = match table.spec.billing {
         BillingMode::PayPerRequest => "PAY_PER_REQUEST",
         BillingMode::Provisioned if table.on_demand_since_ms.is_some() => "PROVISIONED",
         BillingMode::Provisioned => return None,
     };
-    let mut shown = json!({"BillingMode": mode});
-    if let Some(since) = table.on_demand_since_ms {
+    let mut shown = json!({ member: mode });
+    // A table that is being made is not on demand yet.
+    let since = table.on_demand_since_ms.filter(|_| table.status != Status::Creating);
+    if let Some(since) = since {
         shown["LastUpdateToPayPerRequestDateTime"] = seconds(since);
     }
     Some(shown)

@@ -272,13 +272,16 @@ pub fn global_index_of(constraints: &mut Constraints, at: &str, index: GlobalSec
     }
 }
 
-/// `BillingMode`.
-pub fn billing_of(constraints: &mut Constraints, value: Option<Text>) -> Option<BillingMode> {
+/// `BillingMode`, and `TableThroughputMode`: DynamoDB takes the latter, which its models do not have, when the former is
+/// not given.
+pub fn billing_of(constraints: &mut Constraints, mode: Option<Text>, other: Option<Text>) -> Option<BillingMode> {
     let modes = [
         ("PROVISIONED", BillingMode::Provisioned),
         ("PAY_PER_REQUEST", BillingMode::PayPerRequest),
     ];
-    constraints.one_of("billingMode", value.as_deref(), &modes)
+    let mode = constraints.one_of("billingMode", mode.as_deref(), &modes);
+    let other = constraints.one_of("tableThroughputMode", other.as_deref(), &modes);
+    mode.or(other)
 }
 
 /// `ProvisionedThroughput` at `member`.

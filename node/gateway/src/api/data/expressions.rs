@@ -8,13 +8,14 @@ use partita_model::error::ApiError;
 use partita_model::expression::{Condition, Kind, Placeholders, Projection};
 use partita_model::json::{Bool, List, Map, Structure, Text};
 use partita_model::legacy::{self, AttributeUpdate, Comparison, ComparisonOperator, ConditionalOperator, Expectation};
+use partita_model::message::ATTRIBUTE_NAME_EMPTY;
 use partita_model::message::data as message;
 use partita_model::value::ValueRef;
 use partita_model::wire::WireValue;
 use serde::Deserialize;
 
 use super::parameters;
-use crate::api::constraint::Constraints;
+use crate::api::constraint::{Constraints, detected, detected_value};
 
 /// `ExpressionAttributeNames`.
 pub type Names = Option<Map<Text>>;
@@ -69,6 +70,26 @@ pub fn placeholders<'a>(names: &'a Names, values: &'a Values) -> Result<Placehol
     Placeholders::new(names, values)
 }
 
+/// Refuses what is wrong with the values of a write before any of them is used.
+pub fn check_values(updates: &UpdateMap, expected: &ExpectedMap, values: &Values) -> Result<(), ApiError> {
+    let updates = updates.iter().flat_map(|map| map.iter());
+    let updates = updates.map(|(name, entry)| (name, entry.value.as_ref(), None));
+    let expected = expected.iter().flat_map(|map| map.iter());
+    let expected = expected.map(|(name, entry)| (name, entry.value.as_ref(), entry.attribute_value_list.as_ref()));
+    for (name, value, list) in updates.chain(expected) {
+        if name.is_empty() {
+            return Err(detected(ApiError::validation(ATTRIBUTE_NAME_EMPTY)));
+        }
+        for value in value.into_iter().chain(list.into_iter().flat_map(|list| list.iter())) {
+            value_of(value).map_err(detected_value)?;
+        }
+    }
+    for (_, value) in values.iter().flat_map(|map| map.iter()) {
+        value_of(value).map_err(detected_value)?;
+    }
+    Ok(())
+}
+
 /// Checks the enumerations in `Expected`.
 pub fn check_expected(constraints: &mut Constraints, expected: &ExpectedMap) {
     for (name, entry) in expected.iter().flat_map(|map| map.iter()) {
@@ -98,7 +119,7 @@ pub fn check_updates(constraints: &mut Constraints, updates: &UpdateMap) {
 
 /// `Expected`, with its operator, as a condition.
 pub fn expected(map: &ExpectedMap, operator: Option<ConditionalOperator>) -> Result<Option<Condition>, ApiError> {
-    let Some(map) = map else {
+    let Some(map) = map.as_ref().filter(|map| !map.is_empty() || operator.is_none()) else {
         return match operator {
             None => Ok(None),
             Some(_) => Err(ApiError::validation(message::OPERATOR_ALONE)),
@@ -120,9 +141,11 @@ pub fn expected(map: &ExpectedMap, operator: Option<ConditionalOperator>) -> Res
 /// `QueryFilter` or `ScanFilter`, with its operator, as a filter.
 pub fn filter(map: &ComparisonMap, operator: Option<ConditionalOperator>) -> Result<Option<Condition>, ApiError> {
     match (map, operator) {
-        (Some(map), _) => legacy::filter(&comparisons(map)?, operator).map(Some),
         (None, None) => Ok(None),
-        (None, Some(_)) => Err(ApiError::validation(message::OPERATOR_ALONE)),
+        (Some(map), operator) if !map.is_empty() || operator.is_none() => {
+            legacy::filter(&comparisons(map)?, operator).map(Some)
+        }
+        (_, _) => Err(ApiError::validation(message::OPERATOR_ALONE)),
     }
 }
 

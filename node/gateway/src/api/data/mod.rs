@@ -9,6 +9,7 @@
 pub mod batch;
 pub mod consumed;
 pub mod expressions;
+pub mod java;
 pub mod page;
 pub mod parameters;
 pub mod refusal;

@@ -17,13 +17,14 @@ pub fn parse(start: Option<WireItem>) -> Result<Option<Item>, ApiError> {
 }
 
 /// Whether a start key has exactly the key attributes of the table and the index, of whatever types.
-pub fn has_attributes_of(rows: Rows<'_>, start: ItemRef<'_>) -> bool {
+fn has_attributes_of(rows: Rows<'_>, start: ItemRef<'_>) -> bool {
     let named = |(name, _): (&str, _)| rows.schema().keys.contains(name) || rows.keys().contains(name);
     start.iter().count() == attributes_of_both(&rows.schema().keys, rows.keys()) && start.iter().all(named)
 }
 
-/// The key bytes of the row that a start key names: it has exactly the key attributes of the table and the index.
-pub fn key_bytes(rows: Rows<'_>, start: ItemRef<'_>) -> Result<KeyBytes, ApiError> {
+/// The key bytes of the row that a start key names: it has exactly the key attributes of the table and the index. Only
+/// the Scan of a table says that this is what is wrong.
+pub fn key_bytes(rows: Rows<'_>, start: ItemRef<'_>, scan: bool) -> Result<KeyBytes, ApiError> {
     let schema = rows.schema();
     let key = match rows {
         Rows::Table(_) => schema.check_key(start),
@@ -31,7 +32,14 @@ pub fn key_bytes(rows: Rows<'_>, start: ItemRef<'_>) -> Result<KeyBytes, ApiErro
         Rows::Global(_, index) => key::global_row(schema, index, start).ok_or_else(mismatch),
     };
     let key = key.and_then(|key| has_attributes_of(rows, start).then_some(key).ok_or_else(mismatch));
-    key.map_err(|error| ApiError::validation(message::start_key_invalid(&error.message)))
+    let reasoned = scan && matches!(rows, Rows::Table(_));
+    key.map_err(|error| {
+        if reasoned || error.message != KEY_DOES_NOT_MATCH {
+            ApiError::validation(message::start_key_invalid(&error.message))
+        } else {
+            ApiError::validation(message::START_KEY_INVALID)
+        }
+    })
 }
 
 fn mismatch() -> ApiError {

@@ -37,12 +37,13 @@ impl Returned {
         values: &Option<Text>,
         on_failure: &Option<Text>,
     ) -> Self {
-        // In the order of the API's model, of which the first that fails is told.
+        // In the order in which DynamoDB tells them.
+        let consumed = parameters::return_consumed(constraints, consumed);
         let values = parameters::return_values(constraints, values);
         Self {
-            consumed: parameters::return_consumed(constraints, consumed),
-            metrics: parameters::return_metrics(constraints, metrics),
+            consumed,
             values,
+            metrics: parameters::return_metrics(constraints, metrics),
             on_failure: parameters::return_on_failure(constraints, on_failure),
         }
     }
