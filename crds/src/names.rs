@@ -72,14 +72,19 @@ pub fn index_partition(prefix: &str, index: IndexId, place: usize) -> String {
     format!("{prefix}-i{}-{place}", index.0)
 }
 
-/// The claim of a partition's storage node.
-pub fn claim(partition: &str) -> String {
-    format!("data-{partition}-0")
+/// A storage node's pod: so many of its StatefulSet, from 0 on.
+pub fn pod(stateful_set: &str, ordinal: usize) -> String {
+    format!("{stateful_set}-{ordinal}")
 }
 
-/// The host name of a partition's storage node.
-pub fn host(partition: &str, namespace: &str) -> String {
-    format!("{partition}-0.{partition}.{namespace}.svc")
+/// The claim of a storage node's pod.
+pub fn claim(pod: &str) -> String {
+    format!("data-{pod}")
+}
+
+/// The host name of a storage node: it stays while pods come and go.
+pub fn host(stateful_set: &str, ordinal: usize, namespace: &str) -> String {
+    format!("{stateful_set}-{ordinal}.{stateful_set}.{namespace}.svc")
 }
 
 fn readable(table_name: &str) -> String {
@@ -126,10 +131,10 @@ mod tests {
         assert_eq!(prefix("_A_", id), "t-a-1a2b3c4d");
         assert_eq!(partition("t-a-1a2b3c4d", 3), "t-a-1a2b3c4d-3");
         assert_eq!(index_partition("t-a-1a2b3c4d", IndexId(2), 0), "t-a-1a2b3c4d-i2-0");
-        assert_eq!(claim("t-a-1a2b3c4d-3"), "data-t-a-1a2b3c4d-3-0");
+        assert_eq!(claim(&pod("t-a-1a2b3c4d-3", 2)), "data-t-a-1a2b3c4d-3-2");
         assert_eq!(
-            host("t-a-1a2b3c4d-3", "shop"),
-            "t-a-1a2b3c4d-3-0.t-a-1a2b3c4d-3.shop.svc"
+            host("t-a-1a2b3c4d-3", 1, "shop"),
+            "t-a-1a2b3c4d-3-1.t-a-1a2b3c4d-3.shop.svc"
         );
     }
 

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "From", type_ = "string", json_path = ".spec.start"),
     printcolumn(name = "To", type_ = "string", json_path = ".spec.end"),
     printcolumn(name = "Leader", type_ = "string", json_path = ".status.leader"),
-    printcolumn(name = "Replicas", type_ = "integer", json_path = ".spec.replicas"),
+    printcolumn(name = "Replicas", type_ = "string", json_path = ".status.replicas"),
     printcolumn(name = "Items", type_ = "integer", json_path = ".status.itemCount"),
     printcolumn(name = "Bytes", type_ = "integer", json_path = ".status.sizeBytes"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
@@ -63,7 +63,7 @@ pub struct PartitionSpec {
     /// The StatefulSet whose storage nodes hold it.
     #[schemars(length(min = 1, max = 63))]
     pub host: String,
-    /// Copies.
+    /// Copies: one in each of the StatefulSet's storage nodes.
     #[schemars(range(min = 1, max = 5))]
     pub replicas: i32,
 }
@@ -71,14 +71,16 @@ pub struct PartitionSpec {
 /// How far a partition is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum PartitionPhase {
-    /// Its storage node is being made.
+    /// Its storage nodes are being made.
     #[default]
     Pending,
     /// Its group serves.
     Ready,
-    /// Its storage node does not answer.
+    /// Its storage node does not answer, or its replicas are about to choose a leader.
     Unavailable,
-    /// Its store is another one than it was made in: its data is not there.
+    /// So many of its replicas are away that the others cannot choose a leader.
+    QuorumLost,
+    /// Its stores are others than it was made in: its data is not there.
     Lost,
 }
 
@@ -89,10 +91,16 @@ pub struct PartitionStatus {
     /// How far it is.
     #[serde(default)]
     pub phase: PartitionPhase,
-    /// The store that its group was made in. From then on it is never made anew.
+    /// The stores of its voters. They are written down before its group is made in them, and from then on it is never made
+    /// anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 36)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub stores: Vec<String>,
+    /// Its replicas that are there and have caught up, of those that there should be: `3/3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 36))]
-    pub store: Option<String>,
+    #[schemars(length(max = 8))]
+    pub replicas: Option<String>,
     /// The pod of its leader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]

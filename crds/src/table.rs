@@ -537,6 +537,10 @@ pub struct Scheduling {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub tolerations: Vec<Toleration>,
+    /// Whether replicas of a partition may share a host: `Preferred` keeps them apart as far as there are hosts and zones,
+    /// `Required` lets a pod wait for a host of its own, and spreads them evenly over the zones.
+    #[serde(default)]
+    pub topology: Topology,
     /// The priority class of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -547,6 +551,16 @@ pub struct Scheduling {
     /// Memory of each pod, instead of what is computed from the units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Quantity>,
+}
+
+/// How strictly replicas of a partition are kept apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Topology {
+    /// As far as there are hosts and zones: a cluster of one node will do.
+    #[default]
+    Preferred,
+    /// A host for each replica, zones used evenly: a pod that finds none waits.
+    Required,
 }
 
 /// Units that follow the use; the result stands in the status, the specification is never rewritten.

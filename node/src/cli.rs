@@ -209,8 +209,8 @@ pub struct Router {
     #[arg(long, value_name = "NAME", env = "PARTITA_NAMESPACE")]
     pub namespace: Option<String>,
 
-    /// Copies of each partition of tables that are made through the API
-    #[arg(long, value_name = "N", env = "PARTITA_TABLE_REPLICAS", default_value_t = 1)]
+    /// Copies of each partition of tables that are made through the API: 1, 3 or 5
+    #[arg(long, value_name = "N", env = "PARTITA_TABLE_REPLICAS", default_value = "3", value_parser = replicas)]
     pub table_replicas: i32,
 
     /// Size of the volumes of tables that are made through the API; the operator's default unless given
@@ -228,6 +228,14 @@ pub struct Router {
     /// What every role has.
     #[command(flatten)]
     pub process: Process,
+}
+
+/// How many copies a partition may have.
+fn replicas(text: &str) -> Result<i32, String> {
+    match text.parse() {
+        Ok(number @ (1 | 3 | 5)) => Ok(number),
+        _ => Err("a partition has 1, 3 or 5 copies".to_owned()),
+    }
 }
 
 /// Where access keys come from.

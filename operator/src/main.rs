@@ -109,6 +109,7 @@ async fn lead(
         nodes: Arc::new(HttpNodes::new()),
         known,
         turns: Arc::new(Turns::new(settings.rolling_groups_max)),
+        absences: Arc::default(),
         patience: Arc::new(Patience::of(settings.progress_deadline)),
         settings,
         metrics,

@@ -1,8 +1,10 @@
 //! The storage nodes' admin API, as the operator calls it.
 //!
-//! 1. [`Nodes`] is what can be asked of a node; every call may be repeated;
-//! 2. [`HttpNodes`] asks over HTTP, with bounds on time and size. Tests have nodes of their own.
+//! 1. [`NodeName`] is who is asked: a pod, which keeps its name while its process and its store may become others;
+//! 2. [`Nodes`] is what can be asked of a node; every call may be repeated;
+//! 3. [`HttpNodes`] asks over HTTP, with bounds on time and size. Tests have nodes of their own.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +15,11 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use partita_crds::names::ADMIN_PORT;
-use partita_model::admin::{JobState, Problem, StoreState};
-use partita_model::partition::{GroupId, PartitionDescriptor};
+use partita_crds::names::{self, ADMIN_PORT};
+use partita_model::admin::{Bootstrap, Change, ChangeStep, JobState, Leader, Problem, ProblemCode, Room, StoreState};
+use partita_model::partition::GroupId;
 use partita_model::schema::{IndexId, TableSchema};
+use sha2::{Digest, Sha256};
 
 /// How long a connection to a node may take: nodes are in the same cluster.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -27,11 +30,57 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Connections to a node that nobody used for so long are closed: most nodes are asked every five minutes.
 const IDLE_MAX: Duration = Duration::from_secs(20);
 
+/// A storage node: one of the pods of a StatefulSet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeName {
+    /// The StatefulSet.
+    pub host: String,
+    /// Which of its pods, from 0 on.
+    pub ordinal: usize,
+}
+
+impl NodeName {
+    /// Of a StatefulSet.
+    pub fn new(host: &str, ordinal: usize) -> Self {
+        Self {
+            host: host.to_owned(),
+            ordinal,
+        }
+    }
+
+    /// Its claim.
+    pub fn claim(&self) -> String {
+        names::claim(&self.to_string())
+    }
+
+    /// Its host name.
+    pub fn dns(&self, namespace: &str) -> String {
+        names::host(&self.host, self.ordinal, namespace)
+    }
+
+    /// Where other storage nodes and routers reach it.
+    pub fn address(&self, namespace: &str) -> String {
+        format!("{}:{}", self.dns(namespace), names::TRANSPORT_PORT)
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&names::pod(&self.host, self.ordinal))
+    }
+}
+
 /// What a node is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
-    /// Make this group, unless it is there.
-    Bootstrap(Box<PartitionDescriptor>),
+    /// Make this store's part of a group, unless it is there.
+    Bootstrap(Box<Bootstrap>),
+    /// Make room for a replica that was added to a group, unless it is there.
+    MakeRoom(Box<Room>),
+    /// Change the members of a group, once.
+    Change(GroupId, Box<Change>),
+    /// Let this replica of a group lead.
+    HandOver(GroupId, u64),
     /// Remove this group, unless it is gone.
     Remove(GroupId),
     /// Take this schema, unless it is known.
@@ -60,6 +109,9 @@ pub enum NodeError {
     /// Refused by the node.
     #[error("{0} refused: {1}")]
     Refused(String, String),
+    /// Not now: what was seen has changed meanwhile, or something has to come first that goes on by itself.
+    #[error("{0} is not ready for it: {1}")]
+    NotYet(String, String),
 }
 
 /// The storage nodes, by host name.
@@ -111,7 +163,7 @@ impl HttpNodes {
         if status.is_success() {
             return Ok(body);
         }
-        Err(NodeError::Refused(host.to_owned(), refusal(status, &body)))
+        Err(refused(host, status, &body))
     }
 }
 
@@ -121,11 +173,40 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-fn refusal(status: StatusCode, body: &[u8]) -> String {
-    match serde_json::from_slice::<Problem>(body) {
-        Ok(problem) => problem.message,
-        Err(_) => format!("{status} {}", String::from_utf8_lossy(body).trim()),
+fn refused(host: &str, status: StatusCode, body: &[u8]) -> NodeError {
+    let host = host.to_owned();
+    let Ok(Problem { message, code, .. }) = serde_json::from_slice::<Problem>(body) else {
+        let words = String::from_utf8_lossy(body);
+        return NodeError::Refused(host, format!("{status} {}", words.trim()));
+    };
+    match code {
+        Some(ProblemCode::NotLeader | ProblemCode::StaleEpoch | ProblemCode::Busy | ProblemCode::Behind) => {
+            NodeError::NotYet(host, message)
+        }
+        _ => NodeError::Refused(host, message),
     }
+}
+
+/// The id of a change: whoever decides the same about the same members asks for the same change, which is made once.
+fn change_id(group: GroupId, change: &Change) -> String {
+    let mut hash = Sha256::new();
+    hash.update(group.0.to_be_bytes());
+    hash.update(change.expected_epoch.unwrap_or_default().to_be_bytes());
+    match &change.step {
+        ChangeStep::AddLearner(learner) => hash.update(format!("add {}", learner.store)),
+        ChangeStep::Promote(replica) => hash.update(format!("promote {replica}")),
+        ChangeStep::Remove(replica) => hash.update(format!("remove {replica}")),
+        ChangeStep::Replace { add, remove } => hash.update(format!("replace {remove} by {add}")),
+    }
+    let digits = hex::encode(hash.finalize());
+    let parts = [
+        &digits[..8],
+        &digits[8..12],
+        &digits[12..16],
+        &digits[16..20],
+        &digits[20..32],
+    ];
+    parts.join("-")
 }
 
 fn unreadable(host: &str, error: &serde_json::Error) -> NodeError {
@@ -135,10 +216,25 @@ fn unreadable(host: &str, error: &serde_json::Error) -> NodeError {
 /// A call on the wire.
 fn encode(call: &Call) -> Result<(Method, String, Vec<u8>), serde_json::Error> {
     Ok(match call {
-        Call::Bootstrap(descriptor) => (
+        Call::Bootstrap(bootstrap) => (
             Method::PUT,
-            format!("/groups/{:016x}", descriptor.group.0),
-            serde_json::to_vec(descriptor)?,
+            format!("/groups/{:016x}/voters", bootstrap.descriptor.group.0),
+            serde_json::to_vec(bootstrap)?,
+        ),
+        Call::MakeRoom(room) => (
+            Method::PUT,
+            format!("/groups/{:016x}/replica", room.descriptor.group.0),
+            serde_json::to_vec(room)?,
+        ),
+        Call::Change(group, change) => (
+            Method::PUT,
+            format!("/groups/{:016x}/changes/{}", group.0, change_id(*group, change)),
+            serde_json::to_vec(change)?,
+        ),
+        Call::HandOver(group, replica) => (
+            Method::PUT,
+            format!("/groups/{:016x}/leader", group.0),
+            serde_json::to_vec(&Leader { replica: *replica })?,
         ),
         Call::Remove(group) => (Method::DELETE, format!("/groups/{:016x}", group.0), Vec::new()),
         Call::SetSchema(group, schema) => (
@@ -175,7 +271,12 @@ impl Nodes for HttpNodes {
             let (method, path, body) = encode(call).map_err(|error| unreadable(host, &error))?;
             let answer = self.request(host, method, &path, body).await?;
             match call {
-                Call::Bootstrap(_) | Call::Remove(_) | Call::SetSchema(..) => Ok(Answer::Done),
+                Call::Bootstrap(_)
+                | Call::MakeRoom(_)
+                | Call::Change(..)
+                | Call::HandOver(..)
+                | Call::Remove(_)
+                | Call::SetSchema(..) => Ok(Answer::Done),
                 Call::Backfill(..) | Call::Expiry(..) => {
                     let job = serde_json::from_slice(&answer).map_err(|error| unreadable(host, &error))?;
                     Ok(Answer::Job(job))
@@ -191,6 +292,8 @@ mod tests {
     use axum::Router;
     use axum::extract::Path;
     use axum::routing::{get, put};
+    use partita_model::admin::StoreAddress;
+    use partita_model::partition::PartitionDescriptor;
 
     async fn serve() -> HttpNodes {
         let store = r#"{"uuid":"u","version":"1","groups":[]}"#;
@@ -204,8 +307,16 @@ mod tests {
                 }),
             )
             .route(
-                "/groups/{group}",
+                "/groups/{group}/voters",
                 put(async || (StatusCode::CONFLICT, r#"{"message":"another range"}"#)),
+            )
+            .route(
+                "/groups/{group}/changes/{change}",
+                put(async |body: Bytes| {
+                    let change: Change = serde_json::from_slice(&body).unwrap();
+                    assert_eq!(change.step, ChangeStep::Promote(4));
+                    (StatusCode::CONFLICT, r#"{"message":"has 3 of 9","code":"behind"}"#)
+                }),
             );
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -235,9 +346,12 @@ mod tests {
     async fn refusals_keep_their_words_and_silence_its_cause() {
         let nodes = serve().await;
         let schema = Arc::new(crate::testing::schema());
-        let descriptor = PartitionDescriptor::whole_table(GroupId(1), schema);
+        let bootstrap = Bootstrap {
+            descriptor: PartitionDescriptor::whole_table(GroupId(1), schema),
+            voters: Vec::new(),
+        };
         let refused = nodes
-            .call("127.0.0.1", &Call::Bootstrap(Box::new(descriptor)))
+            .call("127.0.0.1", &Call::Bootstrap(Box::new(bootstrap)))
             .await
             .unwrap_err();
         assert_eq!(refused, NodeError::Refused("127.0.0.1".into(), "another range".into()));
@@ -246,5 +360,46 @@ mod tests {
         drop(listener);
         let silent = HttpNodes::on_port(closed).store("127.0.0.1").await.unwrap_err();
         assert!(silent.to_string().contains("refused"), "{silent}");
+    }
+
+    #[tokio::test]
+    async fn what_has_to_wait_is_no_failure() {
+        let nodes = serve().await;
+        let change = Change {
+            expected_epoch: Some(3),
+            step: ChangeStep::Promote(4),
+        };
+        let waits = nodes
+            .call("127.0.0.1", &Call::Change(GroupId(1), Box::new(change)))
+            .await;
+        assert_eq!(waits, Err(NodeError::NotYet("127.0.0.1".into(), "has 3 of 9".into())));
+    }
+
+    #[test]
+    fn the_same_change_has_the_same_id() {
+        let learner = |store: &str| {
+            ChangeStep::AddLearner(StoreAddress {
+                store: store.to_owned(),
+                address: "a:1".to_owned(),
+            })
+        };
+        let id = |group, epoch, step| {
+            let change = Change {
+                expected_epoch: Some(epoch),
+                step,
+            };
+            change_id(GroupId(group), &change)
+        };
+        let one = id(1, 2, learner("a"));
+        assert_eq!(one.len(), 36);
+        assert_eq!(one, id(1, 2, learner("a")));
+        for other in [
+            id(2, 2, learner("a")),
+            id(1, 3, learner("a")),
+            id(1, 2, learner("b")),
+            id(1, 2, ChangeStep::Remove(1)),
+        ] {
+            assert_ne!(one, other);
+        }
     }
 }

@@ -1,17 +1,17 @@
 //! Whose turn it is to restart: of all tables together so many groups at a time.
 //!
-//! 1. [`Turns::take`] gives a storage node its turn, or names the one that everybody waits for;
-//! 2. the turn ends ([`Turns::end`]) when its new pod serves. A new version that does not start is thus met by one group, not
-//!    by all.
+//! 1. [`Turns::take`] gives a StatefulSet its turn, or names the one that everybody waits for;
+//! 2. the turn ends ([`Turns::end`]) when all its pods are new ones that serve. A new version that does not start is thus met by
+//!    one group, not by all.
 //!
-//! Turns are kept in memory. An operator that was started meanwhile finds those of its predecessor by what they left behind: nodes
-//! that are up to date and do not serve ([`Turns::take`]'s `restarting`).
+//! Turns are kept in memory. An operator that was started meanwhile finds those of its predecessor by what they left behind: pods
+//! that are up to date and do not serve, or of which some are new and some are not ([`Turns::take`]'s `restarting`).
 
 use std::collections::BTreeSet;
 
 use parking_lot::Mutex;
 
-/// A namespace and the StatefulSet of a storage node in it.
+/// A namespace and a StatefulSet of storage nodes in it.
 pub type Host = (String, String);
 
 /// The turns of all tables.
@@ -30,7 +30,7 @@ impl Turns {
         }
     }
 
-    /// Gives a node its turn; `restarting` are those that are seen to be in the middle of a restart. Otherwise the one that is
+    /// Gives a StatefulSet its turn; `restarting` are those that are seen to be in the middle of a restart. Otherwise the one that is
     /// waited for.
     pub fn take(&self, host: Host, restarting: impl IntoIterator<Item = Host>) -> Result<(), Host> {
         let mut taken = self.taken.lock();

@@ -1,6 +1,7 @@
 """One cluster with the chart installed for all scenarios; a namespace for each.
 
-Tests marked `own_cluster` stop nodes, containers or the API server, or read its log: they need this machine's cluster.
+Tests marked `own_cluster` stop nodes, containers or the API server, or read its log: they need this machine's cluster. Those
+marked `long` take minutes, and run with LONG_SCENARIOS=1 (`make torture`) alone.
 On a machine that cannot run one, all are skipped, and that is said at the end; with CI=true it is a failure.
 """
 
@@ -20,6 +21,7 @@ from harness.place import Place   # noqa: E402
 from local.machine import missing   # noqa: E402
 
 ANY_CLUSTER = os.environ.get("ANY_CLUSTER") == "1"
+LONG = os.environ.get("LONG_SCENARIOS") == "1"
 REUSED = os.environ.get("REUSE_CLUSTER") == "1"
 # The idle scenario's data has time to come to rest while the others run.
 ORDER = {"test_data_before_the_rest": 0, "test_nothing_is_written_but_leases": 2}
@@ -30,12 +32,15 @@ LACKS = [] if ANY_CLUSTER else missing()
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "own_cluster: needs a cluster of this machine, whose parts it may stop")
+    config.addinivalue_line("markers", "long: takes minutes")
 
 
 def pytest_collection_modifyitems(config, items):
     items.sort(key=lambda item: ORDER.get(item.name, 1))
+    kept = [item for item in items if bool(item.get_closest_marker("long")) == LONG]
     if ANY_CLUSTER:
-        kept = [item for item in items if not item.get_closest_marker("own_cluster")]
+        kept = [item for item in kept if not item.get_closest_marker("own_cluster")]
+    if len(kept) < len(items):
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
     if LACKS:

@@ -39,6 +39,7 @@ REFUSED = {
         dict(billingMode="PROVISIONED", autoscaling={"read": RANGE, "write": {"min": 6, "max": 5}}), "spec.autoscaling.write.min"),
     "a range on demand": (dict(autoscaling={"write": RANGE}), "spec.autoscaling"),
     "two replicas": (dict(replicas=2), "spec.replicas"),
+    "replicas kept apart at times": (dict(scheduling={"topology": "Sometimes"}), "spec.scheduling.topology"),
     "a projection of nothing": (
         indexed(projection={"projectionType": "INCLUDE"}), "spec.globalSecondaryIndexes[0].projection"),
     "a stream without a view": (dict(streamSpecification={"streamEnabled": True}), "spec.streamSpecification"),
@@ -59,8 +60,7 @@ FIXED = {
 
 # What only the operator sees: the reason and a word of the message.
 CONDITIONS = {
-    "three replicas": (dict(replicas=3), "ReplicasNotSupported", "yet"),
-    "five replicas": (dict(replicas=5), "ReplicasNotSupported", "yet"),
+    "volumes that grow by themselves": (dict(storage={"size": "1Gi", "maxSize": "2Gi"}), "NotSupported", "spec.storage.maxSize"),
     "an attribute that no key uses": (dict(attributeDefinitions=[
         *GOOD["spec"]["attributeDefinitions"], {"attributeName": "other", "attributeType": "S"}]), "InvalidSpec", "AttributeDefinitions"),
     "an index over an undefined attribute": (
@@ -121,8 +121,8 @@ def named(name, **spec):
 def test_a_change_that_cannot_be_leaves_the_table_as_it_is(place):
     place.ready(GOOD)
     checker = place.sdk().check("good")
-    place.apply(changed(GOOD, replicas=3))
-    place.kubectl.reason("table", "good", "ReplicasNotSupported")
+    place.apply(changed(GOOD, storage={"size": "1Gi", "maxSize": "2Gi"}))
+    place.kubectl.reason("table", "good", "NotSupported")
     checker.progress()
     place.ready(GOOD)
     assert checker.finish()["failed"] == 0

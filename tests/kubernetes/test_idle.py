@@ -11,7 +11,7 @@ from harness.place import Place
 from harness.session import NAMESPACE, RELEASE
 from harness.waiting import wait_for
 
-TABLES = [example("orders"), table("small")]
+TABLES = [example("orders"), table("small", replicas=3)]
 ITEMS = 100   # also what is left of it when it is rounded to two digits
 COUNTED_SECONDS_MAX = 400
 IDLE_SECONDS = int(os.environ.get("IDLE_SECONDS", "300"))

@@ -104,7 +104,6 @@ def test_no_room_and_no_such_class_are_said(place):
     says("classless", "the storage class nobody-has-it")
 
 
-@pytest.mark.xfail(strict=True, reason="the operator does not yet replace a pod that found no room when its table asks for less")
 def test_a_table_without_room_recovers_when_it_asks_for_less(place):
     place.apply(table("huge", scheduling={"cpu": "1000"}))
     wait_for("its pod", lambda: place.kubectl.names("pods", STORAGE))

@@ -1,10 +1,11 @@
 //! The admin API as far as every role has it: `/metrics`, `/healthz`, `/readyz`.
 //!
-//! It is there from the first moment: `/healthz` says that the process is alive, `/readyz` that it serves. A role adds
-//! routes of its own.
+//! It is there from the first moment: `/healthz` says that the process is alive, `/readyz` that it serves, `/readyz/replicas`
+//! that it can be counted on as well: whoever stops one replica of a group after the other waits for that. A role adds routes
+//! of its own.
 //!
 //! Where processes speak mutual TLS with each other there are two addresses ([`Addresses`]): one over mutual TLS with all
-//! routes, for peers, and the plain one, for the kubelet and Prometheus, with nothing but the three above.
+//! routes, for peers, and the plain one, for the kubelet and Prometheus, with nothing but those above.
 
 pub mod client;
 pub mod exposition;
@@ -85,6 +86,11 @@ async fn refused() -> Response {
 pub trait Measured: Send + Sync + 'static {
     /// Appends what is measured when it is asked for, in Prometheus' text format, beside what is in the registry.
     fn expose(&self, text: &mut String);
+
+    /// Whether the replicas here, if the role has any, have caught up since the process started; else what is missing.
+    fn caught_up(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// The state of an admin API.
@@ -152,6 +158,7 @@ pub fn router<T: Measured>() -> Router<Arc<Admin<T>>> {
         .route("/metrics", get(metrics::<T>))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready::<T>))
+        .route("/readyz/replicas", get(caught_up::<T>))
 }
 
 /// Answers until the process ends.
@@ -166,6 +173,14 @@ async fn ready<T: Measured>(State(admin): State<Arc<Admin<T>>>) -> (StatusCode, 
         Phase::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
         Phase::Serving(_) => (StatusCode::OK, "ready\n"),
         Phase::Stopping(_) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+    }
+}
+
+async fn caught_up<T: Measured>(State(admin): State<Arc<Admin<T>>>) -> (StatusCode, String) {
+    let (status, word) = ready(State(Arc::clone(&admin))).await;
+    match admin.serving().map(|serving| serving.caught_up()) {
+        Some(Err(missing)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")),
+        Some(Ok(())) | None => (status, word.to_owned()),
     }
 }
 

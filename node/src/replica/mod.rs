@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use parking_lot::Mutex;
 use partita_replication::{Clock, Peers};
 use partita_tls::Role as Name;
 use partita_transport::{Client, ClientOptions, Identity, Letters, Limits, Role, Server};
@@ -112,6 +113,7 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
         letters: letters.clone(),
         drain: Drain::start(&store),
         tls,
+        caught_up: Mutex::default(),
     }));
     tracing::info!(%listen, admin = %admin_listen, store = %store.uuid(), groups = store.groups().len(), "serving");
     if let Some(path) = &options.process.ready_file {

@@ -1,7 +1,11 @@
 //! The parts of a running replica, and what is measured of them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use partita_model::partition::GroupId;
 
 use partita_replication::{Group, Store};
 use partita_tls::{Current, Mutual};
@@ -47,6 +51,8 @@ pub struct Node {
     pub drain: Drain,
     /// The certificates of both.
     pub tls: Option<Current<Mutual>>,
+    /// Replicas that have caught up since the process started.
+    pub caught_up: Mutex<BTreeSet<(GroupId, u64)>>,
 }
 
 impl Measured for Node {
@@ -62,6 +68,28 @@ impl Measured for Node {
         self.transport(text);
         if let Some(tls) = &self.tls {
             tls::expose(text, &[("peers", tls.status())]);
+        }
+    }
+
+    /// A replica that has caught up once stays counted on: a leader that is slow to answer is no reason to take its followers
+    /// for away. A store without replicas has just been made, and is waiting for them.
+    fn caught_up(&self) -> Result<(), String> {
+        let groups = self.store.groups();
+        let mut known = self.caught_up.lock();
+        let mut here = BTreeSet::new();
+        let mut behind = Vec::new();
+        for group in &groups {
+            let replica = (group.id(), group.stats().replica);
+            match known.contains(&replica) || group.leadership().borrow().serving > 0 || group.is_fresh() {
+                true => drop(here.insert(replica)),
+                false => behind.push(format!("{:016x}", group.id().0)),
+            }
+        }
+        *known = here;
+        match (groups.is_empty(), behind.first()) {
+            (true, _) => Err("there are no replicas here yet".to_owned()),
+            (false, Some(first)) => Err(format!("{} replica(s) have not caught up: {first}", behind.len())),
+            (false, None) => Ok(()),
         }
     }
 }

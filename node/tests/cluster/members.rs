@@ -223,3 +223,39 @@ async fn a_birth_that_makes_no_sense_is_refused() {
         &json!({"replica": 2}).to_string(),
     );
 }
+
+/// What a node says of its replicas to whoever is about to stop another one.
+fn counted_on(node: &Node) -> (u16, String) {
+    assert_eq!(node.admin("GET", "/readyz", "").0, 200);
+    node.admin("GET", "/readyz/replicas", "")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_is_counted_on_once_it_has_caught_up() {
+    let mut trio = Trio::start().await;
+    for node in trio.nodes.values() {
+        until("a replica to be counted on", || {
+            (counted_on(node).0 == 200).then_some(())
+        });
+    }
+    let empty = trio.cluster.start("fourth");
+    let (status, words) = counted_on(&empty);
+    assert_eq!((status, words.trim()), (503, "there are no replicas here yet"));
+    // One that starts alone knows of no leader, and is not counted on before there is one.
+    let places = trio.nodes.iter().map(|(name, node)| (*name, node.address().to_owned()));
+    let places: Vec<(&'static str, String)> = places.collect();
+    for (name, _) in &places {
+        trio.kill(name);
+    }
+    let names = [places[0].0, places[1].0];
+    trio.restart_at(names[0], &places[0].1);
+    let (status, words) = counted_on(&trio.nodes[names[0]]);
+    assert_eq!(status, 503);
+    assert!(words.contains("1 replica(s) have not caught up"), "{words}");
+    trio.restart_at(names[1], &places[1].1);
+    for name in names {
+        until("a replica to be counted on", || {
+            (counted_on(&trio.nodes[name]).0 == 200).then_some(())
+        });
+    }
+}

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
-use partita_crds::names::{self, FINALIZER, OPERATOR};
+use partita_crds::names::{FINALIZER, OPERATOR};
 use partita_crds::{Partition, Table, TableStatus};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,7 +22,7 @@ use super::observe::Observed;
 use super::plan::{Action, Mirror};
 use super::status::{self, News};
 use super::{Context, Error};
-use crate::nodes::Answer;
+use crate::nodes::{Answer, Call, NodeError, NodeName};
 
 /// The longest note of an event.
 const EVENT_CHARS_MAX: usize = 1024;
@@ -66,8 +66,8 @@ pub async fn apply(context: &Context, observed: &Observed, actions: &[Action]) -
                 }
                 grown => grown,
             },
-            Action::RestartPod { host, uid, serves } => match turn(context, observed, host, *serves) {
-                Ok(()) => restart(context, observed, host, uid).await,
+            Action::RestartPod { node, uid, serves } => match turn(context, observed, &node.host, *serves) {
+                Ok(()) => restart(context, observed, node, uid).await,
                 Err(other) => {
                     outcome.turn = Some(other);
                     continue;
@@ -83,6 +83,7 @@ pub async fn apply(context: &Context, observed: &Observed, actions: &[Action]) -
             Action::DeletePartition(name) => delete::<Partition>(context, observed, name).await,
             Action::DeleteStatefulSet(name) => delete::<StatefulSet>(context, observed, name).await,
             Action::ReplaceStatefulSet(name, uid) => replace(context, observed, name, uid).await,
+            Action::GiveUpClaim(node, uid) => give_up(context, observed, node, uid).await,
             Action::DeleteClaim(name) => delete::<PersistentVolumeClaim>(context, observed, name).await,
         };
         match done {
@@ -97,14 +98,20 @@ pub async fn apply(context: &Context, observed: &Observed, actions: &[Action]) -
     Ok(outcome)
 }
 
-async fn tell(context: &Context, observed: &Observed, outcome: &mut Outcome, node: &str, call: &crate::nodes::Call) {
-    let host = names::host(node, &observed.namespace);
-    match context.nodes.call(&host, call).await {
+async fn tell(context: &Context, observed: &Observed, outcome: &mut Outcome, node: &NodeName, call: &Call) {
+    if let Call::Change(group, change) = call {
+        tracing::info!(table = observed.name, group = format!("{:016x}", group.0), step = ?change.step, "changing members");
+    }
+    match context.nodes.call(&node.dns(&observed.namespace), call).await {
         Ok(Answer::Done) => {}
         Ok(Answer::Job(job)) if job.done => {}
         Ok(Answer::Job(job)) => {
             let why = job.waiting.map(|why| format!(": {why}")).unwrap_or_default();
-            outcome.busy = Some(format!("{node}-0 is at it{why}"));
+            outcome.busy = Some(format!("{node} is at it{why}"));
+        }
+        Err(error @ NodeError::NotYet(..)) => {
+            tracing::debug!(table = observed.name, %error, "will be told again");
+            outcome.busy = Some(error.to_string());
         }
         Err(error) => {
             tracing::warn!(table = observed.name, %error, "will be told again");
@@ -168,13 +175,19 @@ async fn replace(context: &Context, observed: &Observed, name: &str, uid: &str) 
     gone(deleted.map(drop))
 }
 
-/// Removes a pod: its StatefulSet makes another one.
-async fn restart(context: &Context, observed: &Observed, host: &str, uid: &str) -> Result<(), kube::Error> {
-    tracing::info!(table = observed.name, node = host, "restarting");
+/// Removes the claim of a storage node: its StatefulSet makes another one with the next pod.
+async fn give_up(context: &Context, observed: &Observed, node: &NodeName, uid: &str) -> Result<(), kube::Error> {
+    tracing::warn!(table = observed.name, %node, "giving up its volume: the node that it was on is gone");
     let params = DeleteParams::default().preconditions(exactly(uid));
-    let deleted = api::<Pod>(context, observed)
-        .delete(&format!("{host}-0"), &params)
-        .await;
+    let api = api::<PersistentVolumeClaim>(context, observed);
+    gone(api.delete(&node.claim(), &params).await.map(drop))
+}
+
+/// Removes a pod: its StatefulSet makes another one.
+async fn restart(context: &Context, observed: &Observed, node: &NodeName, uid: &str) -> Result<(), kube::Error> {
+    tracing::info!(table = observed.name, %node, "restarting");
+    let params = DeleteParams::default().preconditions(exactly(uid));
+    let deleted = api::<Pod>(context, observed).delete(&node.to_string(), &params).await;
     gone(deleted.map(drop))
 }
 
@@ -202,7 +215,7 @@ fn turn(context: &Context, observed: &Observed, host: &str, serves: bool) -> Res
     let turn = context
         .turns
         .take(own, context.known.restarting(&context.settings.image));
-    turn.map_err(|(namespace, host)| format!("{namespace}/{host}-0"))
+    turn.map_err(|(namespace, host)| format!("{namespace}/{host}"))
 }
 
 async fn finalizer(context: &Context, observed: &Observed, there: bool) -> Result<(), kube::Error> {

@@ -13,10 +13,12 @@
 
 pub mod apply;
 pub mod children;
+pub mod lost;
 pub mod observe;
 pub mod patience;
 pub mod plan;
 pub mod pods;
+pub mod replicas;
 pub mod scale;
 pub mod status;
 pub mod validate;
@@ -43,6 +45,7 @@ use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::rolling::{Host, Turns};
 use crate::settings::Settings;
+use lost::Absences;
 use observe::Asked;
 use patience::Patience;
 use scale::Uses;
@@ -79,6 +82,8 @@ pub struct Context {
     pub patience: Arc<Patience>,
     /// Whose turn it is to restart.
     pub turns: Arc<Turns>,
+    /// Since when volumes have been without a node.
+    pub absences: Arc<Absences>,
 }
 
 /// Caches of the API server's watches.
@@ -97,13 +102,14 @@ pub struct Known {
 }
 
 impl Known {
-    /// Storage nodes that are in the middle of a restart: they are made from this image, had served before, and do not yet.
+    /// StatefulSets in the middle of a restart: they are made from this image, had served before, and do not yet, or not all of
+    /// their pods are made from it.
     fn restarting(&self, image: &str) -> Vec<Host> {
         let sets = self.stateful_sets.state_filter(|set| {
             let template = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
             let container = template.and_then(|pod| pod.containers.first());
             let current = container.and_then(|container| container.image.as_deref()) == Some(image);
-            current && observe::is_up_to_date(set) && !observe::is_serving(set)
+            current && (observe::is_up_to_date(set) && !observe::is_serving(set) || observe::is_half_way(set))
         });
         let hosts = sets
             .iter()
@@ -114,10 +120,13 @@ impl Known {
     fn had_served(&self, (namespace, host): &Host) -> bool {
         let partition = self.partitions.get(&ObjectRef::new(host).within(namespace));
         let phase = partition.and_then(|partition| Some(partition.status.as_ref()?.phase));
-        matches!(phase, Some(PartitionPhase::Ready | PartitionPhase::Unavailable))
+        matches!(
+            phase,
+            Some(PartitionPhase::Ready | PartitionPhase::Unavailable | PartitionPhase::QuorumLost)
+        )
     }
 
-    /// Whether a storage node is through with its restart, or there is none any more.
+    /// Whether all pods of a StatefulSet are through with their restart, or there is none any more.
     fn has_restarted(&self, (namespace, host): &Host) -> bool {
         let set = self.stateful_sets.get(&ObjectRef::new(host).within(namespace));
         set.is_none_or(|set| observe::is_up_to_date(&set) && observe::is_serving(&set))
@@ -167,7 +176,7 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
     {
         let mut uses = context.uses.lock();
         let uses = uses.entry(uid.clone()).or_default();
-        if sample && observed.all_answered() {
+        if sample && observed.most_answered() {
             uses.note(&observed, record, now_ms);
         }
         valid.scaled = scale::scale(valid, &observed.table, record, uses, now_ms);
@@ -190,7 +199,7 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
             .metrics
             .condition(&observed.namespace, &observed.name, kind, holds);
     }
-    if due && observed.all_answered() {
+    if due && observed.most_answered() {
         context.measured.lock().insert(uid, now_ms);
     }
     Ok(Next::requeue(plan.look_again(&outcome)))

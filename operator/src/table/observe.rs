@@ -3,9 +3,10 @@
 //! 1. The record of the table (`status.state`), and its partitions from their resources;
 //! 2. its children, from the caches of the API server's watches;
 //! 3. claims and pods, listed afresh, when a table begins, has lost resources or is deleted: then old knowledge would do harm;
-//! 4. the storage nodes: all of them while something is under way, at rest those that may not be well, and all that are due
+//! 4. the storage nodes, all replicas of a partition together: all of them while something is under way, at rest those that may not be well, and all that are due
 //!    to be measured;
-//! 5. their pods, when a node does not answer, or is not made from what its StatefulSet says now.
+//! 5. their pods, when a node does not answer, or is not made from what its StatefulSet says now; and whether the volumes of those
+//!    that find no place are gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use kube::runtime::reflector::Store;
 use kube::{Api, Resource, ResourceExt};
 use partita_crds::table::DeletionPolicy;
 use partita_crds::{Partition, PartitionPhase, Table, names};
-use partita_model::admin::{GroupState, StoreState};
+use partita_model::admin::StoreState;
 use partita_model::hexadecimal::parse_id;
 use partita_model::key::KeyBytes;
 use partita_model::partition::GroupId;
@@ -33,7 +34,9 @@ pub use partita_planning::PARTITIONS_MAX;
 
 use super::Context;
 use super::children::{growth, pieces, prefix, selector};
+use super::lost::{self, Gone};
 use super::pods::{self, StoragePod};
+use crate::nodes::NodeName;
 
 /// Everything that a plan is made from.
 #[derive(Debug, Clone)]
@@ -62,10 +65,12 @@ pub struct Observed {
     pub claims: Vec<Claim>,
     /// Pods of a table that is being deleted.
     pub pods: usize,
-    /// Pods of the storage nodes, by StatefulSet; empty unless there is something to see.
-    pub storage_pods: BTreeMap<String, StoragePod>,
-    /// What the storage nodes say, by StatefulSet; those that were not asked are not there.
-    pub nodes: BTreeMap<String, Node>,
+    /// Pods of the storage nodes; empty unless there is something to see.
+    pub storage_pods: BTreeMap<NodeName, StoragePod>,
+    /// Storage nodes whose volumes can be used nowhere any more.
+    pub gone: BTreeMap<NodeName, Gone>,
+    /// What the storage nodes say; those that were not asked are not there.
+    pub nodes: BTreeMap<NodeName, Node>,
     /// What the nodes are asked for.
     pub asked: Asked,
 }
@@ -110,8 +115,10 @@ pub struct Claim {
     pub table_name: Option<String>,
     /// The seed of the table's hash.
     pub seed: Option<u64>,
-    /// Which of the table's storage nodes.
+    /// Which of the table's partitions.
     pub place: Option<usize>,
+    /// Which of the partition's storage nodes.
+    pub ordinal: Option<usize>,
     /// The volume, where it is about to grow.
     pub volume: Option<Volume>,
 }
@@ -141,18 +148,38 @@ impl Observed {
         id(&self.table, self.record())
     }
 
-    /// A group as its node described it.
-    pub fn group(&self, host: &str, group: GroupId) -> Option<&GroupState> {
-        match self.nodes.get(host)? {
-            Node::Silent => None,
-            Node::Store(store) => store.groups.iter().find(|state| state.descriptor.group == group),
+    /// How many replicas each partition should have; a number that is refused changes nothing.
+    pub fn replicas(&self) -> usize {
+        match usize::try_from(self.table.spec.replicas) {
+            Ok(replicas @ (1 | 3 | 5)) => replicas,
+            _ => self.stateful_sets.values().map(|set| pods_of(set)).max().unwrap_or(1),
         }
+    }
+
+    /// How many pods a StatefulSet has.
+    pub fn pods_of(&self, host: &str) -> usize {
+        let set = self.stateful_sets.get(host);
+        set.map_or(0, |set| pods_of(set))
+    }
+
+    /// The storage nodes of a StatefulSet: those that there are, and those that there should be.
+    fn nodes_of<'a>(&self, host: &'a str) -> impl Iterator<Item = NodeName> + use<'a> {
+        let all = self.pods_of(host).max(self.replicas());
+        (0..all).map(move |ordinal| NodeName::new(host, ordinal))
+    }
+
+    /// Whether any storage node of a StatefulSet has a replica of this group.
+    pub fn holds(&self, host: &str, group: GroupId) -> bool {
+        self.nodes.iter().any(|(name, node)| match node {
+            Node::Store(store) if name.host == host => store.groups.iter().any(|state| state.descriptor.group == group),
+            Node::Store(_) | Node::Silent => false,
+        })
     }
 
     /// What keeps a storage node from running, as far as its pod tells. That a volume is missing is all that the scheduler
     /// says of a claim that waits.
-    pub fn trouble(&self, host: &str) -> Option<String> {
-        let trouble = self.storage_pods.get(host)?.trouble.clone()?;
+    pub fn trouble(&self, node: &NodeName) -> Option<String> {
+        let trouble = self.storage_pods.get(node)?.trouble.clone()?;
         if !trouble.contains("PersistentVolumeClaim") {
             return Some(trouble);
         }
@@ -164,13 +191,24 @@ impl Observed {
         Some(format!(
             "{trouble}; its volume waits for {class}: `kubectl -n {} describe pvc {}` says why",
             self.namespace,
-            names::claim(host)
+            node.claim()
         ))
     }
 
     /// Whether the Table is being deleted.
     pub fn deleting(&self) -> bool {
         self.table.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether most replicas of each partition that was asked about answered: what is measured of it counts.
+    pub fn most_answered(&self) -> bool {
+        let mut hosts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        for (name, node) in &self.nodes {
+            let (answered, asked) = hosts.entry(&name.host).or_default();
+            *answered += usize::from(matches!(node, Node::Store(_)));
+            *asked += 1;
+        }
+        hosts.values().all(|(answered, asked)| 2 * answered > *asked)
     }
 
     /// Whether every node that was asked answered.
@@ -207,6 +245,7 @@ pub async fn observe(context: &Context, table: Arc<Table>, asked: Asked) -> Resu
         claims: Vec::new(),
         pods: 0,
         storage_pods: BTreeMap::new(),
+        gone: BTreeMap::new(),
         nodes: BTreeMap::new(),
         asked,
         table,
@@ -215,6 +254,7 @@ pub async fn observe(context: &Context, table: Arc<Table>, asked: Asked) -> Resu
     list(context, &mut observed).await?;
     ask(context, &mut observed).await;
     look_at_pods(context, &mut observed).await?;
+    observed.gone = lost::observe(context, &observed).await?;
     Ok(observed)
 }
 
@@ -360,7 +400,7 @@ async fn look_at_pods(context: &Context, observed: &mut Observed) -> Result<(), 
     let found = pods.list(&own).await?.items;
     let ours = found
         .iter()
-        .filter_map(|pod| Some((pods::host(pod)?, StoragePod::of(pod))));
+        .filter_map(|pod| Some((pods::node(pod)?, StoragePod::of(pod))));
     observed.storage_pods = ours.collect();
     Ok(())
 }
@@ -373,13 +413,23 @@ pub fn is_up_to_date(set: &StatefulSet) -> bool {
     seen && status.and_then(|status| status.updated_replicas).unwrap_or(0) >= wanted
 }
 
-/// Whether a pod of a StatefulSet serves.
+/// Whether some pods of a StatefulSet, not all of them, are made from what it says now.
+pub fn is_half_way(set: &StatefulSet) -> bool {
+    let updated = set.status.as_ref().and_then(|status| status.updated_replicas);
+    updated.unwrap_or(0) > 0 && !is_up_to_date(set)
+}
+
+/// How many pods a StatefulSet should have, as it says.
+pub fn pods_of(set: &StatefulSet) -> usize {
+    let replicas = set.spec.as_ref().and_then(|spec| spec.replicas);
+    usize::try_from(replicas.unwrap_or(1)).unwrap_or(0)
+}
+
+/// Whether all pods of a StatefulSet serve.
 pub fn is_serving(set: &StatefulSet) -> bool {
-    set.status
-        .as_ref()
-        .and_then(|status| status.ready_replicas)
-        .unwrap_or(0)
-        > 0
+    let ready = set.status.as_ref().and_then(|status| status.ready_replicas);
+    let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    wanted > 0 && ready.unwrap_or(0) >= wanted
 }
 
 async fn all_claims(api: &Api<PersistentVolumeClaim>, selector: &str) -> Result<Vec<Claim>, kube::Error> {
@@ -401,6 +451,11 @@ fn claim(metadata: &ObjectMeta) -> Option<Claim> {
         table_name: annotation(names::TABLE_NAME).cloned(),
         seed: annotation(names::SEED).and_then(|seed| parse_id(seed)),
         place: label(names::PARTITION).and_then(|place| place.parse().ok()),
+        ordinal: metadata
+            .name
+            .as_ref()?
+            .rsplit_once('-')
+            .and_then(|(_, ordinal)| ordinal.parse().ok()),
         volume: None,
     })
 }
@@ -422,10 +477,9 @@ fn claim_with_volume(found: &PersistentVolumeClaim) -> Option<Claim> {
 
 /// Asks the storage nodes, all at once.
 async fn ask(context: &Context, observed: &mut Observed) {
-    let hosts = hosts(observed);
-    let answers = join_all(hosts.iter().map(|host| async {
-        let address = names::host(host, &observed.namespace);
-        match context.nodes.store(&address).await {
+    let nodes = to_ask(observed);
+    let answers = join_all(nodes.iter().map(|node| async {
+        match context.nodes.store(&node.dns(&observed.namespace)).await {
             Ok(store) => Node::Store(store),
             Err(error) => {
                 tracing::debug!(%error, "asked a storage node");
@@ -434,40 +488,53 @@ async fn ask(context: &Context, observed: &mut Observed) {
         }
     }))
     .await;
-    observed.nodes = hosts.iter().cloned().zip(answers).collect();
+    observed.nodes = nodes.iter().cloned().zip(answers).collect();
 }
 
 /// The storage nodes to be asked.
-fn hosts(observed: &Observed) -> BTreeSet<String> {
+fn to_ask(observed: &Observed) -> BTreeSet<NodeName> {
     let table = &observed.table;
     if observed.deleting() || table.spec.paused || observed.rival.is_some() {
         return BTreeSet::new();
     }
     let Some(record) = observed.record().filter(|_| observed.uncovered.is_none()) else {
-        // Nodes that are (being made) for data that is there already.
-        let prefix = names::prefix(&table.spec.table_name, observed.id());
-        let claims = observed.claims.iter().filter(|claim| claim.table == observed.id());
-        let hosts = claims.filter_map(|claim| Some(names::partition(&prefix, claim.place?)));
-        return hosts.filter(|host| observed.stateful_sets.contains_key(host)).collect();
+        return with_data(observed);
     };
-    let pieces = pieces(record);
+    let mut hosts: BTreeSet<String> = BTreeSet::new();
     if !record.settled() || observed.asked.measure || observed.asked.sample {
         let prefix = prefix(record);
-        let all = (0..record.partitions.len()).map(|place| names::partition(&prefix, place));
-        return all.collect();
+        hosts.extend((0..record.partitions.len()).map(|place| names::partition(&prefix, place)));
+    } else {
+        let unwell = pieces(record)
+            .into_iter()
+            .filter(|piece| !is_well(observed, &piece.name, &piece.host));
+        hosts.extend(unwell.map(|piece| piece.host));
     }
-    let unwell = pieces
-        .into_iter()
-        .filter(|piece| !is_well(observed, &piece.name, &piece.host));
-    unwell.map(|piece| piece.host).collect()
+    hosts.iter().flat_map(|host| observed.nodes_of(host)).collect()
 }
 
-/// Whether a partition is ready as far as the API server knows.
+/// Nodes that are (being made) for data that is there already.
+fn with_data(observed: &Observed) -> BTreeSet<NodeName> {
+    let prefix = names::prefix(&observed.table.spec.table_name, observed.id());
+    let claims = observed.claims.iter().filter(|claim| claim.table == observed.id());
+    let nodes =
+        claims.filter_map(|claim| Some(NodeName::new(&names::partition(&prefix, claim.place?), claim.ordinal?)));
+    nodes
+        .filter(|node| node.ordinal < observed.pods_of(&node.host))
+        .collect()
+}
+
+/// Whether a partition is ready, with all that belongs to it, as far as the API server knows.
 fn is_well(observed: &Observed, partition: &str, host: &str) -> bool {
     let status = observed
         .partitions
         .get(partition)
         .and_then(|known| known.status.as_ref());
-    status.is_some_and(|status| status.phase == PartitionPhase::Ready)
-        && observed.stateful_sets.get(host).is_some_and(|set| is_serving(set))
+    let whole = format!("{0}/{0}", observed.replicas());
+    let in_order = |set: &Arc<StatefulSet>| {
+        let as_wanted = pods_of(set) == observed.replicas();
+        as_wanted && is_serving(set) && is_up_to_date(set)
+    };
+    status.is_some_and(|status| status.phase == PartitionPhase::Ready && status.replicas.as_ref() == Some(&whole))
+        && observed.stateful_sets.get(host).is_some_and(in_order)
 }

@@ -1,9 +1,14 @@
 //! The storage nodes' pods, as far as the operator looks at them: from which template they were made, whether they serve, and what
 //! keeps them from it, in words for people.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 use partita_crds::names;
+
+use crate::nodes::NodeName;
 
 /// Annotation of a pod: the hash of what it was made from, but for what it asks of the scheduler (see `children::node`).
 pub const MADE_FROM: &str = "partita.dev/made-from";
@@ -11,7 +16,7 @@ pub const MADE_FROM: &str = "partita.dev/made-from";
 const WORDS_CHARS_MAX: usize = 300;
 
 /// The pod of a storage node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StoragePod {
     /// Its name.
     pub name: String,
@@ -23,6 +28,10 @@ pub struct StoragePod {
     pub ready: bool,
     /// It is being stopped.
     pub leaving: bool,
+    /// No node takes it.
+    pub unplaced: bool,
+    /// What it asks of the scheduler.
+    pub requests: BTreeMap<String, Quantity>,
     /// Why it does not serve, as far as Kubernetes knows.
     pub trouble: Option<String>,
 }
@@ -37,15 +46,28 @@ impl StoragePod {
             made_from: pod.annotations().get(MADE_FROM).cloned(),
             ready: !leaving && condition(pod, "Ready").is_some_and(|(holds, _)| holds),
             leaving,
+            unplaced: condition(pod, "PodScheduled").is_some_and(|(holds, _)| !holds),
+            requests: requests(pod.spec.as_ref()),
             trouble: trouble(pod),
         }
     }
 }
 
-/// The StatefulSet of a pod, by its name.
-pub fn host(pod: &Pod) -> Option<String> {
+/// Which storage node a pod is, by its name.
+pub fn node(pod: &Pod) -> Option<NodeName> {
     pod.labels().get(names::TABLE_ID)?;
-    pod.name_any().strip_suffix("-0").map(str::to_owned)
+    let name = pod.name_any();
+    let (host, ordinal) = name.rsplit_once('-')?;
+    Some(NodeName::new(host, ordinal.parse().ok()?))
+}
+
+/// What a pod asks of the scheduler.
+pub fn requests(pod: Option<&PodSpec>) -> BTreeMap<String, Quantity> {
+    let container = pod.and_then(|pod| pod.containers.first());
+    let resources = container.and_then(|container| container.resources.as_ref());
+    resources
+        .and_then(|resources| resources.requests.clone())
+        .unwrap_or_default()
 }
 
 /// Whether a condition holds, and its message.
@@ -109,7 +131,7 @@ mod tests {
             {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available: 3 Insufficient cpu."}]}));
         let words = "no node takes it: 0/3 nodes are available: 3 Insufficient cpu";
         assert_eq!(unschedulable.trouble.as_deref(), Some(words));
-        assert!(!unschedulable.ready);
+        assert!(!unschedulable.ready && unschedulable.unplaced);
         let crashing = pod(json!({"containerStatuses": [{
             "name": "replica", "image": "i", "imageID": "", "ready": false, "restartCount": 3,
             "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}},
@@ -128,7 +150,7 @@ mod tests {
     fn a_pod_that_is_ready_serves() {
         let ready = pod(json!({"conditions": [
             {"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "True"}]}));
-        assert!(ready.ready && ready.trouble.is_none() && !ready.leaving);
+        assert!(ready.ready && ready.trouble.is_none() && !ready.leaving && !ready.unplaced);
         assert_eq!(ready.made_from.as_deref(), Some("abc"));
     }
 }

@@ -19,6 +19,7 @@ use partita_planning::autoscale::{self, History, MINUTE_MS, Range, Why};
 use super::children::pieces;
 use super::observe::{Node, Observed};
 use super::validate::Valid;
+use crate::nodes::NodeName;
 
 /// Read or write units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,7 +39,7 @@ pub struct Uses {
     /// When the totals were taken; nothing before the first time.
     taken_ms: Option<u64>,
     /// Half units since the node's process began, by node and group.
-    totals: BTreeMap<(String, GroupId), BTreeMap<Of, u64>>,
+    totals: BTreeMap<(NodeName, GroupId), BTreeMap<Of, u64>>,
     minutes: BTreeMap<Of, History>,
 }
 
@@ -88,17 +89,17 @@ impl Uses {
 }
 
 /// What each node says that each of its groups has served.
-fn totals(observed: &Observed, record: &Record) -> BTreeMap<(String, GroupId), BTreeMap<Of, u64>> {
-    let mut totals: BTreeMap<(String, GroupId), BTreeMap<Of, u64>> = BTreeMap::new();
+fn totals(observed: &Observed, record: &Record) -> BTreeMap<(NodeName, GroupId), BTreeMap<Of, u64>> {
+    let mut totals: BTreeMap<(NodeName, GroupId), BTreeMap<Of, u64>> = BTreeMap::new();
     for piece in pieces(record) {
         let group = piece.descriptor.group;
         let own = piece.index.as_ref().map(|(name, _)| name.clone());
-        for (host, node) in &observed.nodes {
+        for (name, node) in &observed.nodes {
             let Node::Store(store) = node else { continue };
             let Some(state) = store.groups.iter().find(|state| state.descriptor.group == group) else {
                 continue;
             };
-            let of = totals.entry((host.clone(), group)).or_default();
+            let of = totals.entry((name.clone(), group)).or_default();
             *of.entry((own.clone(), Kind::Read)).or_default() += state.load.read_half_units;
             *of.entry((own.clone(), Kind::Write)).or_default() += state.load.write_half_units;
             for index in &record.global {

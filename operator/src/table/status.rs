@@ -1,7 +1,8 @@
 //! A Table's status after a pass: conditions, counts, the record; and what of it is news. Pure.
 //!
 //! Conditions follow kstatus: `Reconciling` while something is under way, `Stalled` when a person has to do something, `Ready`
-//! when every partition of the table (and of its complete indexes) serves. Their messages do not count or tell the time: an
+//! when every partition of the table (and of its complete indexes) serves, be it without some of its replicas; `QuorumLost` when one
+//! cannot for lack of them. Their messages do not count or tell the time: an
 //! operator at rest writes nothing, and a busy one no more than it must.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -18,11 +19,11 @@ use super::patience::Patience;
 use super::plan::{Mirror, Note, Plan, Problem, two_digits};
 
 /// The conditions that a Table has.
-pub const CONDITIONS: [&str; 3] = ["Ready", "Reconciling", "Stalled"];
+pub const CONDITIONS: [&str; 4] = ["Ready", "Reconciling", "Stalled", "QuorumLost"];
 /// What a decision's reason may have, as the definition has it.
 const REASON_CHARS_MAX: usize = 1024;
 /// Reasons of `Reconciling` that people should hear of when they begin.
-const BESIDE: [&str; 2] = ["RollingUpdate", "GrowingVolumes"];
+const BESIDE: [&str; 4] = ["RollingUpdate", "GrowingVolumes", "VolumeLost", "ChangingReplicas"];
 /// Partitions that are named in a message; the others are counted.
 const NAMED_MAX: usize = 3;
 
@@ -106,6 +107,7 @@ pub fn status(observed: &Observed, plan: &Plan, outcome: &Outcome, patience: &Pa
         ready(observed, record.as_ref(), &plan.mirrors, problem.as_ref()),
         reconciling,
         stalled(problem.as_ref()),
+        quorum_lost(observed, &plan.mirrors),
     ];
     let generation = observed.table.metadata.generation;
     let conditions = CONDITIONS.iter().zip(judged).map(|(kind, judgement)| {
@@ -258,7 +260,10 @@ fn reconciling(
                 format!("waiting for storage nodes: {}", unready(&needed)),
             )
         }
-        None => judgement(false, "Settled", "nothing is under way"),
+        None => match incomplete(&plan.mirrors) {
+            Some(words) => judgement(true, "ReplicasMissing", words),
+            None => judgement(false, "Settled", "nothing is under way"),
+        },
     }
 }
 
@@ -275,8 +280,27 @@ fn beside(plan: &Plan, outcome: &Outcome) -> Judgement {
 fn coming_back(mirror: &Mirror) -> bool {
     matches!(
         mirror.status.phase,
-        PartitionPhase::Pending | PartitionPhase::Unavailable
+        PartitionPhase::Pending | PartitionPhase::Unavailable | PartitionPhase::QuorumLost
     )
+}
+
+/// Partitions that serve and lack a replica.
+fn incomplete(mirrors: &[Mirror]) -> Option<String> {
+    let incomplete: Vec<&Mirror> = mirrors
+        .iter()
+        .filter(|mirror| mirror.is_ready() && !mirror.is_whole())
+        .collect();
+    let words = |mirror: &&Mirror| {
+        let count = mirror.status.replicas.as_deref().unwrap_or_default();
+        let why = mirror.status.message.as_ref().map(|message| format!(" ({message})"));
+        format!("{} has {count}{}", mirror.name, why.unwrap_or_default())
+    };
+    let named: Vec<String> = incomplete.iter().take(NAMED_MAX).map(words).collect();
+    let more = match incomplete.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    (!incomplete.is_empty()).then(|| format!("waiting for replicas: {}{more}", named.join("; ")))
 }
 
 fn stalled(problem: Option<&Problem>) -> Judgement {
@@ -284,6 +308,30 @@ fn stalled(problem: Option<&Problem>) -> Judgement {
         Some(problem) => judgement(true, problem.reason, problem.message.clone()),
         None => judgement(false, "NotStalled", "nobody has to do anything"),
     }
+}
+
+/// Groups without a quorum neither read nor write, and nothing is done to them: it may come back.
+fn quorum_lost(observed: &Observed, mirrors: &[Mirror]) -> Judgement {
+    let of = |phase: PartitionPhase| mirrors.iter().filter(move |mirror| mirror.status.phase == phase);
+    let lost: Vec<&Mirror> = of(PartitionPhase::QuorumLost).collect();
+    if lost.is_empty() {
+        return judgement(
+            false,
+            "QuorumKept",
+            "no partition lacks so many replicas that the others cannot go on",
+        );
+    }
+    let message = format!(
+        "{} partition(s) lack so many replicas that the others cannot go on: {}. Bring their pods back: `kubectl -n {} get pods,pvc -l \
+         {}={} -o wide` shows which are missing. Claims must not be deleted: the data is on their volumes, and nothing is replaced before \
+         most replicas are back",
+        lost.len(),
+        unready(&lost),
+        observed.namespace,
+        names::TABLE_ID,
+        names::id_label(observed.id()),
+    );
+    judgement(true, "ReplicasAway", message)
 }
 
 fn condition(
@@ -402,6 +450,10 @@ fn news(before: &TableStatus, after: &TableStatus, plan: &Plan, note: Option<&No
         } else if holds(&was) && !holds(&is) && !holds(&stalled.1) && now.reason != "Deleting" {
             tell(true, &now.reason, &now.message);
         }
+    }
+    let quorum = (find(before, "QuorumLost"), find(after, "QuorumLost"));
+    if let Some(now) = quorum.1.as_ref().filter(|_| holds(&quorum.1) && !holds(&quorum.0)) {
+        tell(true, "QuorumLost", &now.message);
     }
     let reason = |condition: &Option<Condition>| condition.as_ref().map(|c| c.reason.clone());
     if let Some(now) = stalled.1.as_ref().filter(|_| holds(&stalled.1))

@@ -34,12 +34,9 @@ pub fn validate(table: &Table, record: Option<&Record>) -> Result<Valid, Problem
         );
         return Err(Problem::stalled("InvalidSpec", problem));
     }
-    if spec.replicas != 1 {
-        let problem = format!(
-            "spec.replicas: {} copies of each partition are not possible yet; write `replicas: 1`",
-            spec.replicas
-        );
-        return Err(Problem::stalled("ReplicasNotSupported", problem));
+    if !matches!(spec.replicas, 1 | 3 | 5) {
+        let problem = format!("spec.replicas: {} is not 1, 3 or 5", spec.replicas);
+        return Err(Problem::stalled("InvalidSpec", problem));
     }
     if spec.storage.as_ref().is_some_and(|storage| storage.max_size.is_some()) {
         let problem = "spec.storage.maxSize: volumes cannot grow yet; remove it and give the size that will do";

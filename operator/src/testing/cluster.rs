@@ -42,9 +42,13 @@ struct Path {
 
 impl Path {
     fn parse(path: &str) -> Self {
-        let (_, rest) = path.split_once("/namespaces/").unwrap_or_else(|| panic!("{path}"));
+        let (namespace, rest) = match path.split_once("/namespaces/") {
+            Some((_, rest)) => rest.split_once('/').unwrap(),
+            None => ("", path.strip_prefix("/api/v1/").unwrap_or_else(|| panic!("{path}"))),
+        };
+        let namespace = namespace.to_owned();
         let mut parts = rest.split('/').map(str::to_owned);
-        let (namespace, plural) = (parts.next().unwrap(), parts.next().unwrap());
+        let plural = parts.next().unwrap();
         let name = parts.next();
         let status = match parts.next().as_deref() {
             None => false,
@@ -192,20 +196,45 @@ impl Cluster {
         self.all(plural).iter().map(name).collect()
     }
 
+    /// The volume of a claim is a disk of this host.
+    pub fn set_volume(&self, namespace: &str, claim: &str, host: &str) {
+        let volume = format!("volume-{claim}");
+        self.put(
+            "persistentvolumes",
+            json!({
+                "metadata": {"name": volume, "namespace": ""},
+                "spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [
+                    {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [host]}]}]}}},
+            }),
+        );
+        self.edit("persistentvolumeclaims", namespace, claim, |claim| {
+            claim["spec"]["volumeName"] = json!(volume);
+        });
+    }
+
+    /// A node of this name joins.
+    pub fn add_node(&self, name: &str) {
+        let labels = json!({"kubernetes.io/hostname": name});
+        self.put(
+            "nodes",
+            json!({"metadata": {"name": name, "namespace": "", "labels": labels}}),
+        );
+    }
+
     /// A person deletes a resource.
     pub fn delete(&self, plural: &str, namespace: &str, name: &str) {
         let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
         self.0.lock().delete(&key);
     }
 
-    /// The kubelet says whether a node's pod serves, and why it does not.
-    pub fn set_pod(&self, namespace: &str, host: &str, status: Value) {
+    /// The kubelet says whether a pod serves, and why it does not.
+    pub fn set_pod(&self, namespace: &str, name: &str, status: Value) {
         let mut inner = self.0.lock();
-        let pod = ("pods".to_owned(), namespace.to_owned(), format!("{host}-0"));
+        let pod = ("pods".to_owned(), namespace.to_owned(), name.to_owned());
         let mut object = inner.objects[&pod].clone();
         object["status"] = status;
-        inner.store(pod, object);
-        inner.run(&("statefulsets".to_owned(), namespace.to_owned(), host.to_owned()));
+        inner.store(pod.clone(), object);
+        inner.run(&set_of(&pod));
     }
 
     /// Somebody (a backup of yesterday) changes or takes away what is kept of a table.
@@ -224,6 +253,11 @@ impl Cluster {
         match (method.as_str(), at.plural.as_str()) {
             ("PATCH", "persistentvolumeclaims") if !at.status => inner.grow(&at, &body),
             ("GET", "persistentvolumeclaims" | "pods") if at.name.is_none() => (StatusCode::OK, inner.list(&at, query)),
+            ("GET", "nodes") => (StatusCode::OK, inner.list(&at, "labelSelector=kubernetes.io/hostname")),
+            ("GET", "persistentvolumeclaims" | "persistentvolumes") => match inner.objects.get(&at.key()) {
+                Some(object) => (StatusCode::OK, object.clone()),
+                None => problem(StatusCode::NOT_FOUND, "not found"),
+            },
             ("POST", "events") => {
                 let text = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
                 inner.events.push((text("reason"), text("note")));
@@ -248,6 +282,17 @@ impl Cluster {
             _ => panic!("the operator must not {method} {path}"),
         }
     }
+}
+
+/// The StatefulSet of a pod.
+fn set_of(pod: &Key) -> Key {
+    let set = pod.2.rsplit_once('-').map_or("", |(set, _)| set);
+    ("statefulsets".to_owned(), pod.1.clone(), set.to_owned())
+}
+
+/// Which of its StatefulSet's pods.
+fn ordinal(pod: &str) -> usize {
+    pod.rsplit_once('-').unwrap().1.parse().unwrap()
 }
 
 fn problem(code: StatusCode, message: &str) -> (StatusCode, Value) {
@@ -387,34 +432,54 @@ impl Inner {
 
     /// Plays the StatefulSet controller and the kubelet.
     fn run(&mut self, key: &Key) {
-        let set = &self.objects[key];
-        let template = set["spec"]["volumeClaimTemplates"][0].clone();
-        let mut pod = set["spec"]["template"].clone();
-        let pod_key = ("pods".to_owned(), key.1.clone(), format!("{}-0", key.2));
-        if !self.objects.contains_key(&pod_key) {
-            pod["metadata"]["name"] = json!(pod_key.2);
-            pod["status"] = json!({"conditions": [{"type": "Ready", "status": "True"}]});
-            self.store(pod_key.clone(), pod);
+        let Some(set) = self.objects.get(key).cloned() else {
+            return;
+        };
+        let wanted = usize::try_from(set["spec"]["replicas"].as_u64().unwrap()).unwrap();
+        for pod in self.pods_of(key) {
+            if ordinal(&pod.2) >= wanted {
+                self.objects.remove(&pod);
+                self.version += 1;
+            }
         }
-        let made_from = |object: &Value| object["metadata"]["annotations"]["partita.dev/made-from"].clone();
-        let current = made_from(&self.objects[key]["spec"]["template"]) == made_from(&self.objects[&pod_key]);
-        let ready = self.objects[&pod_key]["status"]["conditions"][0]["status"] == "True";
-        let set = self.objects.get_mut(key).unwrap();
-        set["status"] = json!({
-            "observedGeneration": set["metadata"]["generation"], "replicas": 1,
-            "readyReplicas": i32::from(ready), "updatedReplicas": i32::from(current),
+        let (mut ready, mut current) = (0, 0);
+        for ordinal in 0..wanted {
+            let pod = self.run_pod(key, &set, ordinal);
+            let made_from = |object: &Value| object["metadata"]["annotations"]["partita.dev/made-from"].clone();
+            current += i32::from(made_from(&set["spec"]["template"]) == made_from(&pod));
+            ready += i32::from(pod["status"]["conditions"][0]["status"] == "True");
+        }
+        self.objects.get_mut(key).unwrap()["status"] = json!({
+            "observedGeneration": set["metadata"]["generation"], "replicas": wanted,
+            "readyReplicas": ready, "updatedReplicas": current,
         });
-        let claim = (
-            "persistentvolumeclaims".to_owned(),
-            key.1.clone(),
-            format!("{}-{}-0", template["metadata"]["name"].as_str().unwrap(), key.2),
-        );
+    }
+
+    /// A pod with its claim: those that there are stay.
+    fn run_pod(&mut self, set: &Key, object: &Value, ordinal: usize) -> Value {
+        let name = format!("{}-{ordinal}", set.2);
+        let template = object["spec"]["volumeClaimTemplates"][0].clone();
+        let claim_name = format!("{}-{name}", template["metadata"]["name"].as_str().unwrap());
+        let claim = ("persistentvolumeclaims".to_owned(), set.1.clone(), claim_name);
         if !self.objects.contains_key(&claim) {
             let mut object = template;
             object["metadata"]["name"] = json!(claim.2);
             object["status"] = json!({"capacity": object["spec"]["resources"]["requests"]});
             self.store(claim, object);
         }
+        let key = ("pods".to_owned(), set.1.clone(), name);
+        if !self.objects.contains_key(&key) {
+            let mut pod = object["spec"]["template"].clone();
+            pod["metadata"]["name"] = json!(key.2);
+            pod["status"] = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+            self.store(key.clone(), pod);
+        }
+        self.objects[&key].clone()
+    }
+
+    fn pods_of(&self, set: &Key) -> Vec<Key> {
+        let pods = self.objects.keys().filter(|key| key.0 == "pods" && set_of(key) == *set);
+        pods.cloned().collect()
     }
 
     /// Deletes what the request means: this very object, with or without what belongs to it.
@@ -432,16 +497,6 @@ impl Inner {
             return (StatusCode::OK, self.objects.remove(&key).unwrap());
         }
         let deleted = self.delete(&key).unwrap();
-        if at.plural == "pods" {
-            let set = (
-                "statefulsets".to_owned(),
-                key.1,
-                key.2.strip_suffix("-0").unwrap().to_owned(),
-            );
-            if self.objects.contains_key(&set) {
-                self.run(&set);
-            }
-        }
         (StatusCode::OK, deleted)
     }
 
@@ -464,8 +519,12 @@ impl Inner {
         let object = self.objects.remove(key)?;
         self.version += 1;
         if key.0 == "statefulsets" {
-            let pod = ("pods".to_owned(), key.1.clone(), format!("{}-0", key.2));
-            self.objects.remove(&pod);
+            for pod in self.pods_of(key) {
+                self.objects.remove(&pod);
+            }
+        }
+        if key.0 == "pods" {
+            self.run(&set_of(key));
         }
         let uid = object["metadata"]["uid"].clone();
         let owned = |child: &Value| {

@@ -1,7 +1,8 @@
-//! What tests have in common: a table to begin with, an API server ([`cluster`]) and storage nodes ([`nodes`]) in memory, and
+//! What tests have in common: a table to begin with, an API server ([`cluster`]) and storage nodes ([`nodes`], [`groups`]) in memory, and
 //! an operator between them ([`world`]).
 
 pub mod cluster;
+pub mod groups;
 pub mod nodes;
 pub mod world;
 

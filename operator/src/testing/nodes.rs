@@ -1,4 +1,5 @@
-//! Storage nodes in memory: a node is there while its StatefulSet is, and its store is its claim's.
+//! Storage nodes in memory: a node is there while its pod is, and its store is its claim's. Groups are as a quorum of their
+//! members would have them ([`super::groups`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,11 +7,11 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use partita_model::admin::{GroupState, JobState, StoreState};
-use partita_model::partition::{GroupId, PartitionKind};
-use partita_model::table::record::PartitionSizes;
+use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
 
 use super::NAMESPACE;
 use super::cluster::Cluster;
+use super::groups::{FakeGroup, replica_of};
 use crate::nodes::{Answer, Call, NodeError, Nodes};
 
 /// Asking about a job so often sees it done.
@@ -24,12 +25,14 @@ struct Inner {
     cluster: Cluster,
     /// By the uid of the claim.
     stores: BTreeMap<String, StoreState>,
-    /// How often each group was made.
-    made: BTreeMap<GroupId, u32>,
+    /// What the replicas of each group agree on.
+    groups: BTreeMap<GroupId, FakeGroup>,
     /// How often each job was asked about, by its description.
     jobs: BTreeMap<String, u32>,
-    /// Nodes that do not answer, by StatefulSet.
+    /// Nodes that do not answer, by pod.
     silent: Vec<String>,
+    /// New replicas do not catch up.
+    slow: bool,
     calls: Vec<String>,
 }
 
@@ -39,21 +42,29 @@ impl FakeNodes {
         Self(Arc::new(Mutex::new(Inner {
             cluster,
             stores: BTreeMap::new(),
-            made: BTreeMap::new(),
+            groups: BTreeMap::new(),
             jobs: BTreeMap::new(),
             silent: Vec::new(),
+            slow: false,
             calls: Vec::new(),
         })))
     }
 
     /// How often each group was made.
     pub fn made(&self) -> BTreeMap<GroupId, u32> {
-        self.0.lock().made.clone()
+        let inner = self.0.lock();
+        let made = inner.groups.iter().filter(|(_, group)| group.made > 0);
+        made.map(|(id, group)| (*id, group.made)).collect()
     }
 
     /// These nodes do not answer.
-    pub fn silence(&self, nodes: &[&str]) {
-        self.0.lock().silent = nodes.iter().map(ToString::to_string).collect();
+    pub fn silence(&self, pods: &[&str]) {
+        self.0.lock().silent = pods.iter().map(ToString::to_string).collect();
+    }
+
+    /// Whether new replicas catch up.
+    pub fn slow_down(&self, slow: bool) {
+        self.0.lock().slow = slow;
     }
 
     /// Calls since the last time.
@@ -69,39 +80,56 @@ impl FakeNodes {
         }
     }
 
-    /// Changes the store of a node.
-    pub fn store_of(&self, node: &str, change: impl FnOnce(&mut StoreState)) {
+    /// Changes the store of a pod.
+    pub fn store_of(&self, pod: &str, change: impl FnOnce(&mut StoreState)) {
         let mut inner = self.0.lock();
-        let claim = inner.claim(node).unwrap();
+        let claim = inner.claim(pod).unwrap();
         change(inner.stores.get_mut(&claim).unwrap());
     }
 
-    /// Every group that is there.
+    /// Every group that is there, once for each of its replicas.
     pub fn groups(&self) -> Vec<GroupState> {
         let inner = self.0.lock();
         let stores = inner.stores.values();
         stores.flat_map(|store| store.groups.clone()).collect()
     }
+
+    /// The pods of a group's voters, and the one of its leader.
+    pub fn voters(&self, group: GroupId) -> (Vec<String>, Option<String>) {
+        let mut inner = self.0.lock();
+        inner.elect();
+        let at = inner.places();
+        let known = &inner.groups[&group];
+        let place = |store: &String| at.get(store).cloned().unwrap_or_else(|| store.clone());
+        let mut voters: Vec<String> = known.voters().map(|member| place(&member.store)).collect();
+        voters.sort();
+        let leader = known.leader.and_then(|leader| known.member(leader));
+        (voters, leader.map(|leader| place(&leader.store)))
+    }
+
+    /// Lets another pod's replica lead.
+    pub fn let_lead(&self, group: GroupId, pod: &str) {
+        let mut inner = self.0.lock();
+        let store = inner.store_in(pod).unwrap().uuid.clone();
+        inner.groups.get_mut(&group).unwrap().let_lead(&store);
+    }
 }
 
 impl Inner {
-    /// The claim of a node that runs.
-    fn claim(&self, node: &str) -> Option<String> {
-        self.cluster.get("statefulsets", NAMESPACE, node)?;
+    /// The claim of a pod that runs.
+    fn claim(&self, pod: &str) -> Option<String> {
+        self.cluster.get("pods", NAMESPACE, pod)?;
         let claim = self
             .cluster
-            .get("persistentvolumeclaims", NAMESPACE, &format!("data-{node}-0"))?;
+            .get("persistentvolumeclaims", NAMESPACE, &format!("data-{pod}"))?;
         claim["metadata"]["uid"].as_str().map(str::to_owned)
     }
 
-    fn store(&mut self, host: &str) -> Result<&mut StoreState, NodeError> {
-        let silent = || NodeError::Silent(host.to_owned(), "nobody there".to_owned());
-        let (pod, _) = host.split_once('.').unwrap();
-        let node = pod.strip_suffix("-0").unwrap().to_owned();
-        if self.silent.contains(&node) {
-            return Err(silent());
+    fn store_in(&mut self, pod: &str) -> Option<&mut StoreState> {
+        if self.silent.iter().any(|silent| silent == pod) {
+            return None;
         }
-        let claim = self.claim(&node).ok_or_else(silent)?;
+        let claim = self.claim(pod)?;
         let fresh = StoreState {
             uuid: format!("store-of-{claim}"),
             version: "0".to_owned(),
@@ -110,54 +138,126 @@ impl Inner {
             draining: false,
             groups: Vec::new(),
         };
-        Ok(self.stores.entry(claim).or_insert(fresh))
+        Some(self.stores.entry(claim).or_insert(fresh))
+    }
+
+    /// Where each store is that answers.
+    fn places(&self) -> BTreeMap<String, String> {
+        let pods = self.cluster.names("pods").into_iter();
+        let answering = pods.filter(|pod| !self.silent.contains(pod));
+        let stores = answering.filter_map(|pod| Some((self.stores.get(&self.claim(&pod)?)?.uuid.clone(), pod)));
+        stores.collect()
+    }
+
+    /// Groups whose leader is gone elect another one, if enough voters are there.
+    fn elect(&mut self) {
+        let places = self.places();
+        let mut there: BTreeMap<GroupId, Vec<u64>> = BTreeMap::new();
+        for store in self.stores.values().filter(|store| places.contains_key(&store.uuid)) {
+            for group in &store.groups {
+                let replica = replica_of(group);
+                there.entry(group.descriptor.group).or_default().push(replica);
+            }
+        }
+        for (id, group) in &mut self.groups {
+            group.elect(there.get(id).map_or(&[][..], Vec::as_slice));
+        }
+    }
+
+    /// A store as it answers: with what its groups' replicas know.
+    fn shown(&mut self, pod: &str) -> Option<StoreState> {
+        self.store_in(pod)?;
+        self.elect();
+        let slow = self.slow;
+        let (mut store, groups) = (self.store_in(pod)?.clone(), &self.groups);
+        for state in &mut store.groups {
+            if let Some(group) = groups.get(&state.descriptor.group) {
+                group.show(state, slow);
+            }
+        }
+        Some(store)
     }
 
     fn take(&mut self, host: &str, call: &Call) -> Result<Answer, NodeError> {
         self.calls.push(describe(host, call));
         let job = format!("{host} {call:?}");
-        let store = self.store(host)?;
-        let find = |groups: &mut Vec<GroupState>, id: GroupId| groups.iter().position(|g| g.descriptor.group == id);
+        let pod = host.split('.').next().unwrap().to_owned();
+        let silent = NodeError::Silent(host.to_owned(), "nobody there".to_owned());
+        let Some(store) = self.shown(&pod) else {
+            return Err(silent);
+        };
+        let here = |id: GroupId| store.groups.iter().find(|state| state.descriptor.group == id);
+        let not_leader = || Err(NodeError::NotYet(host.to_owned(), "another replica leads".to_owned()));
+        let leads = |id: GroupId| here(id).is_some_and(|state| state.leader);
         match call {
-            Call::Bootstrap(descriptor) => {
-                let group = descriptor.group;
-                match find(&mut store.groups, group) {
-                    Some(at) => assert_eq!(store.groups[at].descriptor.start, descriptor.start),
-                    None => {
-                        store.groups.push(GroupState {
-                            lineage: Default::default(),
-                            descriptor: descriptor.as_ref().clone(),
-                            leader: true,
-                            term: 1,
-                            applied: 1,
-                            sizes: PartitionSizes::default(),
-                            replication: Default::default(),
-                            load: Default::default(),
-                        });
-                        *self.made.entry(group).or_default() += 1;
-                    }
-                }
+            Call::Bootstrap(bootstrap) => {
+                let (id, voters) = (bootstrap.descriptor.group, &bootstrap.voters);
+                let group = self.groups.entry(id).or_insert_with(|| FakeGroup::of(voters));
+                let replica = group.born(&store.uuid, voters);
+                self.place(&pod, &bootstrap.descriptor, replica);
+                Ok(Answer::Done)
+            }
+            Call::MakeRoom(room) => {
+                let id = room.descriptor.group;
+                assert!(
+                    here(id).is_none_or(|state| replica_of(state) == room.replica),
+                    "what is left goes first"
+                );
+                assert_eq!(self.groups[&id].member(room.replica).unwrap().store, store.uuid);
+                self.place(&pod, &room.descriptor, room.replica);
                 Ok(Answer::Done)
             }
             Call::Remove(group) => {
-                store.groups.retain(|state| state.descriptor.group != *group);
+                self.store_in(&pod)
+                    .unwrap()
+                    .groups
+                    .retain(|state| state.descriptor.group != *group);
                 Ok(Answer::Done)
             }
-            Call::SetSchema(group, schema) => {
-                let at = find(&mut store.groups, *group).expect("the group is there");
-                store.groups[at].descriptor.kind = PartitionKind::Table(Arc::clone(schema));
+            Call::Change(id, _)
+            | Call::HandOver(id, _)
+            | Call::Backfill(id, _)
+            | Call::Expiry(id, _)
+            | Call::SetSchema(id, _)
+                if !leads(*id) =>
+            {
+                not_leader()
+            }
+            Call::Change(id, change) => {
+                let slow = self.slow;
+                self.groups.get_mut(id).unwrap().change(change, slow);
                 Ok(Answer::Done)
             }
-            Call::Backfill(group, index) => {
-                let at = find(&mut store.groups, *group).expect("the group is there");
-                let schema = store.groups[at].descriptor.schema().cloned().expect("a table's");
+            Call::HandOver(id, replica) => {
+                self.groups.get_mut(id).unwrap().hand_over(*replica);
+                Ok(Answer::Done)
+            }
+            Call::SetSchema(id, schema) => {
+                let stores = self.stores.values_mut().flat_map(|store| &mut store.groups);
+                for state in stores.filter(|state| state.descriptor.group == *id) {
+                    state.descriptor.kind = PartitionKind::Table(Arc::clone(schema));
+                }
+                Ok(Answer::Done)
+            }
+            Call::Backfill(id, index) => {
+                let schema = here(*id).unwrap().descriptor.schema().cloned().expect("a table's");
                 assert!(schema.global_index(*index).is_some(), "it must know the index first");
                 Ok(self.job(job))
             }
-            Call::Expiry(group, _) => {
-                find(&mut store.groups, *group).expect("the group is there");
-                Ok(self.job(job))
-            }
+            Call::Expiry(..) => Ok(self.job(job)),
+        }
+    }
+
+    /// Puts a replica into a store, unless it is there.
+    fn place(&mut self, pod: &str, descriptor: &PartitionDescriptor, replica: u64) {
+        let store = self.store_in(pod).unwrap();
+        match store
+            .groups
+            .iter()
+            .find(|state| state.descriptor.group == descriptor.group)
+        {
+            Some(state) => assert_eq!(state.descriptor.start, descriptor.start),
+            None => store.groups.push(FakeGroup::replica(descriptor, replica)),
         }
     }
 
@@ -175,12 +275,15 @@ impl Inner {
 fn describe(host: &str, call: &Call) -> String {
     let (pod, _) = host.split_once('.').unwrap();
     let what = match call {
-        Call::Bootstrap(_) => "make",
-        Call::Remove(_) => "remove",
-        Call::SetSchema(..) => "schema",
-        Call::Backfill(..) => "backfill",
-        Call::Expiry(_, true) => "expiry on",
-        Call::Expiry(_, false) => "expiry off",
+        Call::Bootstrap(_) => "make".to_owned(),
+        Call::MakeRoom(_) => "room".to_owned(),
+        Call::Change(_, change) => format!("change {:?}", change.step),
+        Call::HandOver(_, replica) => format!("hand over to {replica}"),
+        Call::Remove(_) => "remove".to_owned(),
+        Call::SetSchema(..) => "schema".to_owned(),
+        Call::Backfill(..) => "backfill".to_owned(),
+        Call::Expiry(_, true) => "expiry on".to_owned(),
+        Call::Expiry(_, false) => "expiry off".to_owned(),
     };
     format!("{what} {pod}")
 }
@@ -189,8 +292,10 @@ impl Nodes for FakeNodes {
     fn store<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<StoreState, NodeError>> {
         Box::pin(async move {
             let mut inner = self.0.lock();
-            inner.calls.push(format!("ask {}", host.split('.').next().unwrap()));
-            inner.store(host).cloned()
+            let pod = host.split('.').next().unwrap();
+            inner.calls.push(format!("ask {pod}"));
+            let silent = || NodeError::Silent(host.to_owned(), "nobody there".to_owned());
+            inner.shown(pod).ok_or_else(silent)
         })
     }
 

@@ -23,6 +23,7 @@ use super::{NAMESPACE, NOW_MS};
 use crate::metrics::Metrics;
 use crate::rolling::Turns;
 use crate::settings::Settings;
+use crate::table::lost::Absences;
 use crate::table::patience::Patience;
 use crate::table::scale::Uses;
 use crate::table::{self, Context, Error, Known};
@@ -43,6 +44,7 @@ pub struct World {
     uses: HashMap<String, Uses>,
     patience: Arc<Patience>,
     turns: Arc<Turns>,
+    absences: Arc<Absences>,
     /// The image of the storage nodes.
     pub image: String,
 }
@@ -107,6 +109,7 @@ impl World {
             uses: HashMap::new(),
             patience: patience(),
             turns: turns(),
+            absences: Arc::default(),
             image: settings().image,
         }
     }
@@ -120,7 +123,7 @@ impl World {
     pub fn restart(&mut self) {
         self.measured.clear();
         self.uses.clear();
-        (self.patience, self.turns) = (patience(), turns());
+        (self.patience, self.turns, self.absences) = (patience(), turns(), Arc::default());
     }
 
     fn context(&self) -> Context {
@@ -137,6 +140,7 @@ impl World {
             },
             patience: Arc::clone(&self.patience),
             turns: Arc::clone(&self.turns),
+            absences: Arc::clone(&self.absences),
             settings: Settings {
                 image: self.image.clone(),
                 ..settings()

@@ -2,7 +2,7 @@
 end whether one is lost.
 
 1. Each writer has keys of its own and writes ever higher numbers to them, each with a text that follows from key and
-   number. A call is made once: the SDK repeats nothing.
+   number. A call is made once, or as often as the SDK makes it by default.
 2. After most writes it reads one of its keys, strongly. The number found must be the last acknowledged one, or one of
    those that were sent after it and whose fate is unknown; anything lower is a lost write, anything else is wrong.
 3. At the end, calls are repeated until they succeed, and every key is read and then the whole table scanned.

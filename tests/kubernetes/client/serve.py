@@ -1,7 +1,8 @@
 """The tests' client in a pod: an SDK, told over HTTP what to do. Port 9000; every answer is 200 and JSON.
 
     POST /call           {"operation": "put_item", "parameters": {...}}: one call of boto3's client, as it is
-    POST /check/NAME     {"table": ..., "writers": ..., "writesPerSecond": ...}: starts a checker
+    POST /check/NAME     {"table": ..., "writers": ..., "writesPerSecond": ..., "repeats": false}: starts a checker; if it
+                         repeats, calls that fail are made again as the SDK does by default
     GET  /check/NAME     its counts so far
     GET  /finish/NAME    ends it and answers with its counts, every acknowledged write looked at
     GET  /healthz
@@ -28,11 +29,10 @@ ANSWER_SECONDS_MAX = 10
 CONNECTIONS_MAX = 32
 
 
-def client():
-    """A client that repeats nothing: what failed is told."""
+def client(**config):
+    """A client, as applications have it but for what is said."""
     return boto3.client("dynamodb", config=Config(
-        retries={"total_max_attempts": 1}, connect_timeout=CONNECT_SECONDS_MAX, read_timeout=ANSWER_SECONDS_MAX,
-        max_pool_connections=CONNECTIONS_MAX))
+        connect_timeout=CONNECT_SECONDS_MAX, read_timeout=ANSWER_SECONDS_MAX, max_pool_connections=CONNECTIONS_MAX, **config))
 
 
 class Binary(json.JSONEncoder):
@@ -45,7 +45,8 @@ class Binary(json.JSONEncoder):
 class Handler(http.server.BaseHTTPRequestHandler):
     """Routes; one thread per request."""
 
-    dynamodb = None
+    dynamodb = None    # repeats nothing: what failed is told
+    repeating = None
     checkers = {}
 
     def do_GET(self):
@@ -81,7 +82,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return answer
 
     def start(self, name, asked):
-        self.checkers[name] = Checker(self.dynamodb, asked["table"], asked["writers"], asked["writesPerSecond"])
+        client = self.repeating if asked["repeats"] else self.dynamodb
+        self.checkers[name] = Checker(client, asked["table"], asked["writers"], asked["writesPerSecond"])
         return {"started": name}
 
     def answer(self, act):
@@ -105,5 +107,5 @@ class Handler(http.server.BaseHTTPRequestHandler):
 if __name__ == "__main__":
     # The first process of a container is not ended by a signal that it does not handle.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    Handler.dynamodb = client()
+    Handler.dynamodb, Handler.repeating = client(retries={"total_max_attempts": 1}), client()
     http.server.ThreadingHTTPServer(("", PORT), Handler).serve_forever()

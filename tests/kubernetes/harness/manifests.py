@@ -21,9 +21,9 @@ def table(name, hash_key="pk", range_key=None, **spec):
 
 
 def example(name, **spec):
-    """A Table of examples/ as it stands there, but with small volumes."""
+    """A Table of examples/ as it stands there, but with small volumes and one replica."""
     manifest = yaml.safe_load((ROOT / f"examples/{name}.yaml").read_text())
-    manifest["spec"].update({"storage": {"size": SMALL_VOLUME}, **spec})
+    manifest["spec"].update({"storage": {"size": SMALL_VOLUME}, "replicas": 1, **spec})
     return manifest
 
 

@@ -1,4 +1,4 @@
-"""boto3 in a pod: each call is made inside the cluster, by an unmodified SDK, and nothing is repeated."""
+"""boto3 in a pod: each call is made inside the cluster, by an unmodified SDK, and nothing is repeated unless it is said."""
 
 import json
 import subprocess
@@ -65,11 +65,12 @@ class Sdk:
             return found
         return wait_for(f"table {table} being active", description, seconds)
 
-    def check(self, table, name=None, writers=2, per_second=30):
-        """Starts a checker: it writes numbered items and reads them back until it is finished."""
+    def check(self, table, name=None, writers=2, per_second=30, repeats=False):
+        """Starts a checker: it writes numbered items and reads them back until it is finished. If it repeats, a call that
+        fails is made again as the SDK does by default, and counts as failed only if that does not help."""
         name = name or table
         outcome(self.kubectl.post(self.path(f"check/{name}"), {
-            "table": table, "writers": writers, "writesPerSecond": per_second}))
+            "table": table, "writers": writers, "writesPerSecond": per_second, "repeats": repeats}))
         checker = Check(self, name)
         checker.progress()
         return checker

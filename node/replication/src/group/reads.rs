@@ -125,7 +125,8 @@ impl<S: Storage> Group<S> {
         reply
     }
 
-    fn is_fresh(&self) -> bool {
+    /// Whether this replica, which does not lead, heard a live leader lately and has applied what that had committed.
+    pub fn is_fresh(&self) -> bool {
         if !self.has_peers() {
             return false;
         }

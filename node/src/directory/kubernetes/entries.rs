@@ -97,11 +97,13 @@ fn entry(namespace: &str, mut record: Record, partitions: &[&Partition], before:
         .filter(|partition| partition.spec.table_id == id)
         .copied()
         .collect();
-    let mut hosts = BTreeMap::new();
+    let (mut hosts, mut replicas) = (BTreeMap::new(), BTreeMap::new());
     for partition in &own {
-        if let Some(group) = group(partition) {
-            let host = names::host(&partition.spec.host, namespace);
-            hosts.insert(group, format!("{host}:{}", names::TRANSPORT_PORT));
+        let Some(group) = group(partition) else { continue };
+        let all = addresses(partition, namespace);
+        hosts.insert(group, leader(partition, &all));
+        if all.len() > 1 {
+            replicas.insert(group, all);
         }
     }
     let mut place = |index: Option<IndexId>, known: Option<&Vec<PartitionRecord>>| {
@@ -114,6 +116,9 @@ fn entry(namespace: &str, mut record: Record, partitions: &[&Partition], before:
         for partition in known {
             if let Some(host) = before.host(partition.group) {
                 hosts.entry(partition.group).or_insert_with(|| host.to_owned());
+            }
+            if let Some(all) = before.replicas.get(&partition.group) {
+                replicas.entry(partition.group).or_insert_with(|| all.clone());
             }
         }
         known.clone()
@@ -128,8 +133,25 @@ fn entry(namespace: &str, mut record: Record, partitions: &[&Partition], before:
         account: record.account.clone(),
         record,
         hosts,
-        replicas: BTreeMap::new(),
+        replicas,
     }
+}
+
+/// Where the replicas of a partition are: each storage node of its StatefulSet has one.
+fn addresses(partition: &Partition, namespace: &str) -> Vec<String> {
+    let replicas = usize::try_from(partition.spec.replicas).unwrap_or(1).max(1);
+    let address = |ordinal| {
+        let host = names::host(&partition.spec.host, ordinal, namespace);
+        format!("{host}:{}", names::TRANSPORT_PORT)
+    };
+    (0..replicas).map(address).collect()
+}
+
+/// The one that the operator has last seen lead, or the first one: whoever is asked says who leads.
+fn leader(partition: &Partition, addresses: &[String]) -> String {
+    let pod = partition.status.as_ref().and_then(|status| status.leader.as_deref());
+    let led = pod.and_then(|pod| addresses.iter().find(|address| address.starts_with(&format!("{pod}."))));
+    led.or(addresses.first()).cloned().unwrap_or_default()
 }
 
 /// A table's partitions (or those of one of its global indexes) in key order; `None` unless they hold every key.
@@ -166,7 +188,7 @@ fn group(partition: &Partition) -> Option<GroupId> {
 #[cfg(test)]
 pub mod tests {
     use partita_crds::convert::{Deployment, from_model};
-    use partita_crds::{PartitionSpec, TableStatus};
+    use partita_crds::{PartitionSpec, PartitionStatus, TableStatus};
     use partita_model::table::record::{Circumstances, Owner};
 
     use super::super::super::entry::tests::spec;
@@ -251,6 +273,28 @@ pub mod tests {
         assert_eq!(
             entry.host(second),
             Some(&*format!("{prefix}-1-0.{prefix}-1.shop.svc:8100"))
+        );
+    }
+
+    #[test]
+    fn all_replicas_are_known_and_the_one_that_leads_is_asked_first() {
+        let (orders, mut partitions) = ready(table("shop", "orders", "Orders"));
+        let expected = record(&orders);
+        let prefix = names::prefix("Orders", expected.id);
+        for partition in &mut partitions {
+            partition.spec.replicas = 3;
+        }
+        partitions[1].status = Some(PartitionStatus {
+            leader: Some(format!("{prefix}-1-2")),
+            ..PartitionStatus::default()
+        });
+        let found = entries(&objects([orders]), &objects(partitions), &Listing::default());
+        let (first, second) = (expected.partitions[0].group, expected.partitions[1].group);
+        let address = |place, ordinal| format!("{prefix}-{place}-{ordinal}.{prefix}-{place}.shop.svc:8100");
+        assert_eq!(found[0].addresses(first), [address(0, 0), address(0, 1), address(0, 2)]);
+        assert_eq!(
+            found[0].addresses(second),
+            [address(1, 2), address(1, 0), address(1, 1)]
         );
     }
 

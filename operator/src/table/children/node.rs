@@ -1,20 +1,22 @@
-//! The storage node of a partition: a StatefulSet of one pod with its volume, a headless Service that gives the pod its name
-//! also while it is not ready, and a PodDisruptionBudget that lets a drain of nodes take one pod of the partition at a time.
+//! The storage nodes of a partition: a StatefulSet of a pod with its volume for each replica, a headless Service that gives the
+//! pods their names also while they are not ready, and a PodDisruptionBudget that lets a drain of nodes take one pod of the
+//! partition at a time.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference,
-    ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext, Service, ServicePort, ServiceSpec,
-    TopologySpreadConstraint, VolumeMount, VolumeResourceRequirements,
+    Affinity, Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference,
+    ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodAffinityTerm, PodAntiAffinity,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext,
+    Service, ServicePort, ServiceSpec, TopologySpreadConstraint, VolumeMount, VolumeResourceRequirements,
+    WeightedPodAffinityTerm,
 };
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use partita_crds::table::Scheduling;
+use partita_crds::table::{Scheduling, Topology};
 use partita_crds::{Table, names};
 use partita_model::schema::TableId;
 use partita_planning::requests::Requests;
@@ -31,19 +33,24 @@ const DATA: &str = "/data";
 const CLAIM: &str = "data";
 /// How long a pod may take to stop: requests end within 20 s, then tables are flushed.
 const STOP_SECONDS: i64 = 60;
-/// How many pods of a partition a drain of nodes may take away at once. With one replica that is all there are: zero would hold up
-/// every drain for ever.
+/// How many pods of a partition a drain of nodes may take away at once: the others have a quorum. With one replica that is all
+/// there are: zero would hold up every drain for ever.
 const UNAVAILABLE_MAX: i32 = 1;
+/// Labels of nodes: where they are.
+const ZONE: &str = "topology.kubernetes.io/zone";
+const HOST: &str = "kubernetes.io/hostname";
+/// Among what the scheduler weighs nothing counts more (the most there is).
+const APART_WEIGHT: i32 = 100;
 /// How often a pod is probed.
 const PROBE_EVERY_SECONDS: i32 = 10;
 /// How long a probe may take: a loaded disk is no reason to kill.
 const PROBE_MAX_SECONDS: i32 = 5;
 /// A minute without an answer is a process that hangs.
 const LIVENESS_FAILURES: i32 = 6;
-/// Not ready is cheap to say and to take back.
+/// Not ready is cheap to say and to take back. It says whether the replicas have caught up: a drain of nodes waits for that.
 const READINESS_EVERY_SECONDS: i32 = 2;
 
-/// A storage node to be.
+/// The storage nodes of a partition to be.
 #[derive(Debug, Clone)]
 pub struct StorageNode<'a> {
     /// Whose.
@@ -56,6 +63,8 @@ pub struct StorageNode<'a> {
     pub seed: u64,
     /// Which of the table's.
     pub place: usize,
+    /// How many there are.
+    pub replicas: usize,
     /// What it asks of the scheduler, unless the Table says otherwise.
     pub requests: Requests,
     /// Its volume's size.
@@ -70,7 +79,7 @@ impl StorageNode<'_> {
         names::partition(&names::prefix(self.table_name, self.id), self.place)
     }
 
-    /// Gives its pod a name.
+    /// Gives its pods names.
     pub fn service(&self) -> Service {
         let port = |name: &str, port: u16| ServicePort {
             name: Some(name.to_owned()),
@@ -114,13 +123,13 @@ impl StorageNode<'_> {
         }
     }
 
-    /// Its pod and volume.
+    /// Its pods and volumes.
     pub fn stateful_set(&self, settings: &Settings) -> StatefulSet {
         let (name, place) = (self.name(), self.place.to_string());
         StatefulSet {
             metadata: metadata(self.table, self.id, &name, &place),
             spec: Some(StatefulSetSpec {
-                replicas: Some(1),
+                replicas: i32::try_from(self.replicas).ok(),
                 service_name: Some(name),
                 selector: LabelSelector {
                     match_labels: Some(selected(self.id, &place)),
@@ -192,11 +201,8 @@ impl StorageNode<'_> {
                 }),
                 ..PodSecurityContext::default()
             }),
-            topology_spread_constraints: Some(
-                ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
-                    .map(|key| self.spread(key))
-                    .to_vec(),
-            ),
+            topology_spread_constraints: Some(self.spread(scheduling.topology)),
+            affinity: Some(self.apart(scheduling.topology)),
             node_selector: Some(scheduling.node_selector.clone()).filter(|selector| !selector.is_empty()),
             tolerations: some_if_any(scheduling.tolerations.clone()),
             priority_class_name: scheduling.priority_class_name.clone(),
@@ -205,19 +211,59 @@ impl StorageNode<'_> {
         }
     }
 
-    /// A table's nodes go to different places as far as there are any.
-    fn spread(&self, topology_key: &str) -> TopologySpreadConstraint {
+    /// A table's nodes go to different places as far as there are any; where that is required, the replicas of a partition use
+    /// all zones evenly.
+    fn spread(&self, topology: Topology) -> Vec<TopologySpreadConstraint> {
         let ours = BTreeMap::from([(names::TABLE_ID.to_owned(), names::id_label(self.id))]);
-        TopologySpreadConstraint {
+        let spread = |key: &str, when: &str, labels: &BTreeMap<String, String>| TopologySpreadConstraint {
             max_skew: 1,
-            topology_key: topology_key.to_owned(),
-            when_unsatisfiable: "ScheduleAnyway".to_owned(),
+            topology_key: key.to_owned(),
+            when_unsatisfiable: when.to_owned(),
             label_selector: Some(LabelSelector {
-                match_labels: Some(ours),
+                match_labels: Some(labels.clone()),
                 ..LabelSelector::default()
             }),
             ..TopologySpreadConstraint::default()
+        };
+        let mut all = vec![
+            spread(ZONE, "ScheduleAnyway", &ours),
+            spread(HOST, "ScheduleAnyway", &ours),
+        ];
+        if topology == Topology::Required {
+            let partition = selected(self.id, &self.place.to_string());
+            all.push(spread(ZONE, "DoNotSchedule", &partition));
         }
+        all
+    }
+
+    /// The replicas of a partition do not share a host, or a zone: a loss of one is to be the loss of one.
+    fn apart(&self, topology: Topology) -> Affinity {
+        let term = |key: &str| PodAffinityTerm {
+            topology_key: key.to_owned(),
+            label_selector: Some(LabelSelector {
+                match_labels: Some(selected(self.id, &self.place.to_string())),
+                ..LabelSelector::default()
+            }),
+            ..PodAffinityTerm::default()
+        };
+        let preferred = [ZONE, HOST].map(|key| WeightedPodAffinityTerm {
+            weight: APART_WEIGHT,
+            pod_affinity_term: term(key),
+        });
+        Affinity {
+            pod_anti_affinity: Some(PodAntiAffinity {
+                preferred_during_scheduling_ignored_during_execution: Some(preferred.to_vec()),
+                required_during_scheduling_ignored_during_execution: (topology == Topology::Required)
+                    .then(|| vec![term(HOST)]),
+            }),
+            ..Affinity::default()
+        }
+    }
+
+    /// Where others reach a pod: as `names::host` has it, with what only the pod knows of itself. The kubelet puts it in.
+    fn advertised(&self) -> String {
+        let (name, port) = (self.name(), names::TRANSPORT_PORT);
+        format!("$(POD_NAME).{name}.$(POD_NAMESPACE).svc:{port}")
     }
 
     fn container(&self, settings: &Settings, scheduling: &Scheduling) -> Container {
@@ -244,6 +290,7 @@ impl StorageNode<'_> {
                 value("PARTITA_LOG", &settings.log),
                 field("POD_NAME", "metadata.name"),
                 field("POD_NAMESPACE", "metadata.namespace"),
+                value("PARTITA_ADVERTISE", &self.advertised()),
             ]),
             ports: Some(vec![port("transport", transport), port("admin", admin)]),
             resources: Some(ResourceRequirements {
@@ -260,7 +307,7 @@ impl StorageNode<'_> {
                 ..ResourceRequirements::default()
             }),
             liveness_probe: Some(probe("/healthz", PROBE_EVERY_SECONDS, Some(LIVENESS_FAILURES))),
-            readiness_probe: Some(probe("/readyz", READINESS_EVERY_SECONDS, None)),
+            readiness_probe: Some(probe("/readyz/replicas", READINESS_EVERY_SECONDS, None)),
             volume_mounts: Some(vec![VolumeMount {
                 name: CLAIM.to_owned(),
                 mount_path: DATA.to_owned(),

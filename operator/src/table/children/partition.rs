@@ -6,11 +6,8 @@ use super::{Piece, metadata};
 use partita_model::key::KeyBytes;
 use partita_model::table::record::Record;
 
-/// Copies of each partition: what else `spec.replicas` may ask for is refused before.
-const REPLICAS: i32 = 1;
-
-/// As it should be.
-pub fn partition(table: &Table, record: &Record, piece: &Piece) -> Partition {
+/// As it should be, with so many replicas.
+pub fn partition(table: &Table, record: &Record, piece: &Piece, replicas: usize) -> Partition {
     let hex = |key: &KeyBytes| hex::encode(&key.0);
     Partition {
         metadata: metadata(table, record.id, &piece.name, &piece.place),
@@ -24,7 +21,7 @@ pub fn partition(table: &Table, record: &Record, piece: &Piece) -> Partition {
             start: Some(hex(&piece.descriptor.start)).filter(|start| !start.is_empty()),
             end: piece.descriptor.end.as_ref().map(hex),
             host: piece.host.clone(),
-            replicas: REPLICAS,
+            replicas: i32::try_from(replicas).unwrap_or(1),
         },
         status: None,
     }

@@ -1,21 +1,27 @@
-//! Each partition's state, as its storage node tells; and its group, where it is still to be made.
+//! Each partition's state, as its storage nodes tell; and its group, where it is still to be made.
 //!
-//! A group is made once: the store that it is made in is written into the Partition first, and from then on it is never made
-//! in another one. If the node comes back with another store, or without the group, its data is lost, and a person must know.
+//! A group is made once: once all of its storage nodes have answered, their stores are written into the Partition, and then each
+//! of them is told to make its part, with the same words. From then on the group is never made in others. If nodes come back with
+//! other stores, or without the group, and the others cannot do without them, data is lost, and a person must know.
 
 use std::collections::BTreeSet;
 
 use partita_crds::{Partition, PartitionPhase, PartitionStatus};
-use partita_model::admin::{GroupState, StoreState};
+use partita_model::admin::{Bootstrap, MemberRole, StoreAddress};
 use partita_model::table::record::Record;
 
 use super::{Action, Mirror, Problem};
-use crate::nodes::Call;
+use crate::nodes::{Call, NodeName};
 use crate::table::children::{Piece, pieces};
-use crate::table::observe::{Node, Observed};
+use crate::table::observe::Observed;
+use crate::table::replicas::{Leader, Replicas, Seat};
 
 /// Partitions that are named in a message; the others are counted.
 const NAMED_MAX: usize = 3;
+/// What a Partition's message may have, as its definition has it.
+const MESSAGE_CHARS_MAX: usize = 1024;
+/// The membership epoch of a group whose members are those that it was made with.
+const FIRST_EPOCH: u64 = 1;
 
 /// What was seen of the partitions, and what follows.
 #[derive(Debug, Default)]
@@ -30,8 +36,17 @@ pub struct Seen {
     pub lost: Option<Problem>,
 }
 
-/// Looks at every partition.
-pub fn plan(observed: &Observed, record: &Record) -> Seen {
+/// A partition as it was found.
+struct Found {
+    status: PartitionStatus,
+    /// Parts of its group that are to be made now.
+    births: Vec<Action>,
+    /// Its group is there, or is once these are made.
+    there: bool,
+}
+
+/// Looks at every partition. Of those that are about to be `changed` nothing is written in the same pass.
+pub fn plan(observed: &Observed, record: &Record, changed: &BTreeSet<String>) -> Seen {
     let mut seen = Seen::default();
     let mut lost = Vec::new();
     for piece in pieces(record) {
@@ -42,24 +57,26 @@ pub fn plan(observed: &Observed, record: &Record) -> Seen {
             continue;
         };
         let before = known.status.clone().unwrap_or_default();
-        let (after, make) = judge(observed, &piece, &before);
-        if after.phase == PartitionPhase::Lost {
-            lost.push(format!("{}: {}", piece.name, after.message.clone().unwrap_or_default()));
+        if changed.contains(&piece.name) {
+            if before.phase != PartitionPhase::Ready {
+                seen.missing.insert(piece.name.clone());
+            }
+            seen.mirrors.push(mirror(&piece, Some(known), before));
+            continue;
         }
-        if !make
-            && observed.group(&piece.host, piece.descriptor.group).is_none()
-            && after.phase != PartitionPhase::Ready
-        {
+        let found = judge(observed, &piece, &before);
+        if found.status.phase == PartitionPhase::Lost {
+            let message = found.status.message.clone().unwrap_or_default();
+            lost.push(format!("{}: {message}", piece.name));
+        }
+        if !found.there {
             seen.missing.insert(piece.name.clone());
         }
-        let mirror = mirror(&piece, Some(known), after);
+        let mirror = mirror(&piece, Some(known), found.status);
         if known.status.as_ref() != Some(&mirror.status) {
             seen.actions.push(Action::MirrorPartition(mirror.clone()));
         }
-        if make {
-            let call = Call::Bootstrap(Box::new(piece.descriptor.clone()));
-            seen.actions.push(Action::Tell(piece.host.clone(), call));
-        }
+        seen.actions.extend(found.births);
         seen.mirrors.push(mirror);
     }
     seen.lost = lost_problem(&lost);
@@ -86,96 +103,214 @@ fn mirror(piece: &Piece, known: Option<&Partition>, status: PartitionStatus) -> 
     }
 }
 
-/// A partition's status, and whether its group is to be made now.
-fn judge(observed: &Observed, piece: &Piece, before: &PartitionStatus) -> (PartitionStatus, bool) {
-    match observed.nodes.get(&piece.host) {
-        None => (before.clone(), false),
-        Some(Node::Silent) => (silent(observed, piece, before), false),
-        Some(Node::Store(store)) => match &before.store {
-            Some(made_in) if *made_in != store.uuid => {
-                let message = format!(
-                    "it was made in the store {made_in}, and the node has the store {}",
-                    store.uuid
-                );
-                (with(before, PartitionPhase::Lost, Some(message)), false)
-            }
-            _ => in_its_store(observed, piece, before, store),
-        },
-    }
-}
-
-fn silent(observed: &Observed, piece: &Piece, before: &PartitionStatus) -> PartitionStatus {
-    let why = observed.trouble(&piece.host);
-    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-    let (phase, message) = match before.phase {
-        PartitionPhase::Pending => (
-            PartitionPhase::Pending,
-            format!("waiting for the storage node {}-0{why}", piece.host),
-        ),
-        // What is lost is not found because nobody answers.
-        PartitionPhase::Lost => return before.clone(),
-        PartitionPhase::Ready | PartitionPhase::Unavailable => (
-            PartitionPhase::Unavailable,
-            format!("the storage node {}-0 does not answer{why}", piece.host),
-        ),
+/// A partition's status, and what is to be made of its group now.
+fn judge(observed: &Observed, piece: &Piece, before: &PartitionStatus) -> Found {
+    let Some(replicas) = Replicas::of(observed, piece) else {
+        return Found {
+            status: before.clone(),
+            births: Vec::new(),
+            there: before.phase == PartitionPhase::Ready,
+        };
     };
-    with(before, phase, Some(message))
+    let leader = replicas.leader();
+    let (stores, births, all_made) = match piece.new && !has_changed(leader.as_ref()) {
+        true => birth(observed, piece, before, &replicas),
+        false => (before.stores.clone(), Vec::new(), true),
+    };
+    let alone = stores.len() == 1;
+    let before = &PartitionStatus {
+        stores,
+        ..before.clone()
+    };
+    let status = match &leader {
+        Some(leader) => serving(observed, before, &replicas, leader),
+        None => leaderless(observed, piece, before, &replicas),
+    };
+    // One replica leads at once.
+    let leads = leader.is_some() || alone && !births.is_empty();
+    let there = all_made && (leads || !piece.new && observed.holds(&piece.host, piece.descriptor.group));
+    Found { status, births, there }
 }
 
-/// The node has the store that the group was (or will be) made in.
-fn in_its_store(
+/// Whether a group has other members than those that it was made with: it is there, and needs no birth.
+fn has_changed(leader: Option<&Leader<'_>>) -> bool {
+    leader.is_some_and(|leader| leader.group.replication.membership_epoch > FIRST_EPOCH)
+}
+
+/// The stores that a group is made in, what is to be done for it now, and whether all of it is there then.
+fn birth(
     observed: &Observed,
     piece: &Piece,
     before: &PartitionStatus,
-    store: &StoreState,
-) -> (PartitionStatus, bool) {
-    let before = &PartitionStatus {
-        store: Some(store.uuid.clone()),
-        ..before.clone()
+    replicas: &Replicas<'_>,
+) -> (Vec<String>, Vec<Action>, bool) {
+    let stores = match before.stores.is_empty() {
+        true => chosen(piece, replicas),
+        false => before.stores.clone(),
     };
-    match observed.group(&piece.host, piece.descriptor.group) {
-        Some(group) if group.leader => (serving(observed, piece, before, group), false),
-        Some(_) => {
-            let phase = match before.phase {
-                PartitionPhase::Pending => PartitionPhase::Pending,
-                _ => PartitionPhase::Unavailable,
-            };
-            (
-                with(before, phase, Some("its group has no leader yet".to_owned())),
-                false,
-            )
+    let voters: Vec<StoreAddress> = (0..stores.len())
+        .map(|place| StoreAddress {
+            store: stores[place].clone(),
+            address: NodeName::new(&piece.host, seat_at(piece, place, stores.len())).address(&observed.namespace),
+        })
+        .collect();
+    let body = Bootstrap {
+        descriptor: piece.descriptor.clone(),
+        voters,
+    };
+    let mut births = Vec::new();
+    let mut all_made = !stores.is_empty();
+    for store in &stores {
+        match replicas.seat_of(store) {
+            Some(Seat { group: Some(_), .. }) => {}
+            Some(seat) => {
+                let call = Call::Bootstrap(Box::new(body.clone()));
+                births.push(Action::Tell(seat.name.clone(), call));
+            }
+            // It may be in a pod that does not answer. One that is gone is replaced, if the others are enough.
+            None => all_made &= replicas.silent().next().is_none() && replicas.leader().is_some(),
         }
-        None if piece.new => {
-            let message = "its group is being made".to_owned();
-            (with(before, PartitionPhase::Pending, Some(message)), true)
+    }
+    (stores, births, all_made)
+}
+
+/// The stores in which a group is to be made, once all nodes have answered: the first one stands for election at once, and is
+/// in another pod from group to group.
+fn chosen(piece: &Piece, replicas: &Replicas<'_>) -> Vec<String> {
+    let there = replicas.seats.iter().take(replicas.wanted);
+    let stores: Option<Vec<&String>> = there.map(|seat| Some(&seat.store?.uuid)).collect();
+    match stores {
+        Some(stores) if stores.len() == replicas.wanted => {
+            let places = 0..stores.len();
+            places
+                .map(|place| stores[seat_at(piece, place, stores.len())].clone())
+                .collect()
         }
-        None => {
-            let message = format!("the store {} no longer has its group", store.uuid);
-            (with(before, PartitionPhase::Lost, Some(message)), false)
-        }
+        _ => Vec::new(),
     }
 }
 
+/// The pod of a voter, by its place among the voters.
+fn seat_at(piece: &Piece, place: usize, voters: usize) -> usize {
+    let first = usize::try_from(piece.descriptor.group.0 % voters as u64).unwrap_or(0);
+    (first + place) % voters
+}
+
 /// Sizes are written when they are due, and with whatever else is written.
-fn serving(observed: &Observed, piece: &Piece, before: &PartitionStatus, group: &GroupState) -> PartitionStatus {
+fn serving(
+    observed: &Observed,
+    before: &PartitionStatus,
+    replicas: &Replicas<'_>,
+    leader: &Leader<'_>,
+) -> PartitionStatus {
+    let members = leader.group.replication.members.iter();
+    let voters = members.filter(|member| member.role == MemberRole::Voter);
+    let there = format!("{}/{}", replicas.caught_up(), replicas.wanted);
+    let whole = replicas.is_whole();
+    let away: Vec<String> = replicas.silent().map(|node| silence(observed, node)).collect();
     let serving = PartitionStatus {
-        leader: Some(format!("{}-0", piece.host)),
-        ..with(before, PartitionPhase::Ready, None)
+        leader: Some(leader.name.to_string()),
+        stores: voters.map(|member| member.store.clone()).collect(),
+        replicas: Some(there),
+        ..with(
+            before,
+            PartitionPhase::Ready,
+            Some(away.join("; ")).filter(|words| !whole && !words.is_empty()),
+        )
     };
     if serving == *before && !observed.asked.measure {
         return serving;
     }
     PartitionStatus {
-        item_count: Some(two_digits(group.sizes.items)),
-        size_bytes: Some(two_digits(group.sizes.bytes)),
+        item_count: Some(two_digits(leader.group.sizes.items)),
+        size_bytes: Some(two_digits(leader.group.sizes.bytes)),
         ..serving
+    }
+}
+
+/// What is true of a partition without a leader.
+fn leaderless(
+    observed: &Observed,
+    piece: &Piece,
+    before: &PartitionStatus,
+    replicas: &Replicas<'_>,
+) -> PartitionStatus {
+    let voters = before.stores.len();
+    let there = before.stores.iter().filter(|store| {
+        let seat = replicas.seat_of(store);
+        seat.is_some_and(|seat| seat.group.is_some() || piece.new)
+    });
+    let there = there.count();
+    let away: Vec<String> = replicas.silent().map(|node| silence(observed, node)).collect();
+    // Those that may be in pods that do not answer are not lost.
+    let lost = voters.saturating_sub(there).saturating_sub(away.len());
+    let quorum = voters / 2 + 1;
+    let (phase, message) = match before.phase {
+        // What is lost is not found because nobody answers.
+        PartitionPhase::Lost if there < quorum && !away.is_empty() => return before.clone(),
+        _ if voters > 0 && lost > voters - quorum => (PartitionPhase::Lost, loss(piece, before, replicas, lost)),
+        PartitionPhase::Pending => (PartitionPhase::Pending, pending(piece, replicas, voters, &away)),
+        _ if voters > 1 && there < quorum => (
+            PartitionPhase::QuorumLost,
+            format!(
+                "{there} of {voters} replicas are there, and {quorum} are needed: {}",
+                away.join("; ")
+            ),
+        ),
+        _ if voters > 1 || away.is_empty() => (PartitionPhase::Unavailable, "its group has no leader yet".to_owned()),
+        _ => (PartitionPhase::Unavailable, away.join("; ")),
+    };
+    PartitionStatus {
+        replicas: Some(format!("0/{}", replicas.wanted)),
+        ..with(before, phase, Some(message))
+    }
+}
+
+fn silence(observed: &Observed, node: &NodeName) -> String {
+    let why = observed.trouble(node).map(|why| format!(": {why}")).unwrap_or_default();
+    format!("the storage node {node} does not answer{why}")
+}
+
+fn pending(piece: &Piece, replicas: &Replicas<'_>, voters: usize, away: &[String]) -> String {
+    match (away.first(), replicas.seats.iter().any(|seat| seat.group.is_some())) {
+        (Some(first), _) => format!("waiting for its storage nodes: {first}"),
+        (None, false) if voters > 0 && piece.new => "its group is being made".to_owned(),
+        (None, _) => "its group has no leader yet".to_owned(),
+    }
+}
+
+/// What became of the stores that are lost.
+fn loss(piece: &Piece, before: &PartitionStatus, replicas: &Replicas<'_>, lost: usize) -> String {
+    let missing = before.stores.iter().find_map(|store| match replicas.seat_of(store) {
+        Some(seat) if seat.group.is_none() => Some(format!("the store {store} no longer has its group")),
+        Some(_) => None,
+        None => {
+            let others = replicas.seats.iter().filter_map(|seat| Some((seat, seat.store?)));
+            let mut others = others.filter(|(_, other)| !before.stores.contains(&other.uuid));
+            let (seat, other) = others.next()?;
+            Some(match before.stores.len() {
+                1 => format!(
+                    "it was made in the store {store}, and the node has the store {}",
+                    other.uuid
+                ),
+                _ => format!(
+                    "its store {store} is gone, and {} has the store {}",
+                    seat.name, other.uuid
+                ),
+            })
+        }
+    });
+    let first = missing.unwrap_or_else(|| format!("no storage node of {} has its stores", piece.host));
+    match before.stores.len() {
+        1 => first,
+        all => format!("{lost} of its {all} replicas are lost: {first}"),
     }
 }
 
 fn with(before: &PartitionStatus, phase: PartitionPhase, message: Option<String>) -> PartitionStatus {
     PartitionStatus {
         phase,
-        message,
+        message: message.map(|message| message.chars().take(MESSAGE_CHARS_MAX).collect()),
         leader: before.leader.clone().filter(|_| phase == PartitionPhase::Ready),
         ..before.clone()
     }
@@ -198,8 +333,8 @@ fn lost_problem(lost: &[String]) -> Option<Problem> {
     let named = lost.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join("; ");
     (!lost.is_empty()).then(|| {
         let message = format!(
-            "the data of {} partition(s) is not where it was ({named}{more}). Put the volume back that the claim of the storage \
-             node had before. If it is gone for good, so is the data: delete the Table and its claims, and make it anew",
+            "the data of {} partition(s) is not where it was ({named}{more}). Put the volumes back that the claims of the storage \
+             nodes had before. If they are gone for good, so is the data: delete the Table and its claims, and make it anew",
             lost.len()
         );
         Problem::stalled("StoreLost", message)

@@ -5,7 +5,8 @@
 //! 3. [`target`]: a settled table whose specification has changed gets another target, in its record;
 //! 4. [`nodes`]: storage nodes and Partition resources as they should be;
 //! 5. [`mirror`]: each partition's state, and its group where it is still to be made;
-//! 6. [`growth`]: volumes that are to be larger; [`rolling`]: pods that are to be made anew;
+//! 6. [`lost`]: volumes that are gone; [`members`]: groups that should have other replicas; [`growth`]: volumes that are to be larger; [`rolling`]: pods that are
+//!    to be made anew;
 //! 7. [`steps`]: the next step from what the record intends to what is there.
 //!
 //! A plan is for one pass: whatever it changes is observed before the next.
@@ -13,6 +14,8 @@
 mod begin;
 mod deletion;
 mod growth;
+mod lost;
+mod members;
 mod mirror;
 mod nodes;
 mod recover;
@@ -41,7 +44,7 @@ use super::apply::Outcome;
 use super::observe::{Kept, Observed, PARTITIONS_MAX};
 use super::scale;
 use super::validate::Valid;
-use crate::nodes::Call;
+use crate::nodes::{Call, NodeName};
 use crate::settings::Settings;
 
 /// How soon a table is looked at again whose nodes are busy.
@@ -82,21 +85,23 @@ pub enum Action {
     DeleteStatefulSet(String),
     /// Remove a claim, and with it its data.
     DeleteClaim(String),
+    /// Remove the claim of a storage node, if it is the one of this uid: its volume is gone.
+    GiveUpClaim(NodeName, String),
     /// Ask for a larger volume.
     GrowClaim(String, Quantity),
     /// Remove the StatefulSet of this name and uid, without its pod.
     ReplaceStatefulSet(String, String),
     /// Replace a storage node's pod, when it is its turn.
     RestartPod {
-        /// The StatefulSet.
-        host: String,
+        /// Which one.
+        node: NodeName,
         /// The pod's uid.
         uid: String,
         /// It serves: somebody will notice.
         serves: bool,
     },
-    /// Tell the storage node of a StatefulSet something.
-    Tell(String, Call),
+    /// Tell a storage node something.
+    Tell(NodeName, Call),
 }
 
 /// What is true of a partition.
@@ -118,6 +123,16 @@ impl Mirror {
     /// Whether it serves.
     pub fn is_ready(&self) -> bool {
         self.status.phase == PartitionPhase::Ready
+    }
+
+    /// Whether all its replicas are there.
+    pub fn is_whole(&self) -> bool {
+        let counted = self
+            .status
+            .replicas
+            .as_ref()
+            .and_then(|replicas| replicas.split_once('/'));
+        self.is_ready() && counted.is_none_or(|(there, wanted)| there == wanted)
     }
 }
 
@@ -230,12 +245,17 @@ impl Plan {
             .is_some_and(|problem| problem.reason == NAME_TAKEN)
     }
 
+    /// Something was told to nodes, and what comes of it is seen by asking them.
+    fn tells(&self) -> bool {
+        self.actions.iter().any(|action| matches!(action, Action::Tell(..)))
+    }
+
     /// When the table is looked at again, unless something happens before.
     pub fn look_again(&self, outcome: &Outcome) -> Duration {
-        let unwell = self.mirrors.iter().any(|mirror| !mirror.is_ready());
+        let unwell = self.mirrors.iter().any(|mirror| !mirror.is_whole());
         if outcome.refused_by_api.is_some() || outcome.growth_refused.is_some() {
             STALLED
-        } else if self.note.is_some() || outcome.refused_by_node.is_some() {
+        } else if self.note.is_some() || outcome.refused_by_node.is_some() || self.tells() {
             BUSY
         } else if self.waiting.is_some()
             || self.beside.is_some()
@@ -319,15 +339,24 @@ fn keep(
         Err(problem) => Some(problem),
     };
     let nodes = nodes::plan(observed, record, settings);
-    let seen = mirror::plan(observed, record);
+    let seen = mirror::plan(observed, record, &nodes.changed());
     problem = problem.or(seen.lost);
     let steps = steps::plan(observed, record, &seen.missing);
-    let (growth, rolling) = (growth::plan(observed), rolling::plan(observed));
+    let members = members::plan(observed, record, &seen.missing);
+    let (growth, lost, rolling) = (
+        growth::plan(observed),
+        lost::plan(observed, record),
+        rolling::plan(observed, record),
+    );
     let mut actions = growth.actions;
     actions.extend(nodes.actions);
     actions.extend(seen.actions);
+    actions.extend(lost.actions);
+    actions.extend(members.actions);
     actions.extend(rolling.actions);
     let beside = growth.waiting.map(|words| ("GrowingVolumes", words));
+    let beside = beside.or(lost.waiting.map(|words| ("VolumeLost", words)));
+    let beside = beside.or(members.waiting.map(|words| ("ChangingReplicas", words)));
     let beside = beside.or(rolling.waiting.map(|words| ("RollingUpdate", words)));
     let waiting = nodes.waiting.or(steps.waiting);
     if waiting.is_none() {
@@ -341,6 +370,7 @@ fn keep(
         problem,
         waiting,
         beside,
+        news: lost.news,
         follows: scale::follows(&observed.table),
         ..Plan::default()
     }

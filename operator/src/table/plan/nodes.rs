@@ -1,5 +1,7 @@
 //! Storage nodes and Partition resources as they should be.
 
+use std::collections::BTreeSet;
+
 use partita_model::table::record::Record;
 use partita_planning::requests;
 
@@ -8,6 +10,7 @@ use crate::settings::Settings;
 use crate::table::children::node::{StorageNode, storage as volume};
 use crate::table::children::{difference, is_ours, partition, pieces};
 use crate::table::observe::Observed;
+use crate::table::replicas;
 
 /// What is to be done about them.
 #[derive(Debug, Default)]
@@ -16,6 +19,17 @@ pub struct Nodes {
     pub actions: Vec<Action>,
     /// What is in the way.
     pub waiting: Option<String>,
+}
+
+impl Nodes {
+    /// The Partitions that are about to be changed.
+    pub fn changed(&self) -> BTreeSet<String> {
+        let names = self.actions.iter().filter_map(|action| match action {
+            Action::ApplyPartition(partition) => partition.metadata.name.clone(),
+            _ => None,
+        });
+        names.collect()
+    }
 }
 
 /// Of a table whose partitions are known.
@@ -28,7 +42,12 @@ pub fn plan(observed: &Observed, record: &Record, settings: &Settings) -> Nodes 
             nodes.waiting.get_or_insert_with(|| left_over(&piece.name));
             continue;
         }
-        let desired = difference::marked(partition::partition(&observed.table, record, &piece));
+        let desired = difference::marked(partition::partition(
+            &observed.table,
+            record,
+            &piece,
+            observed.replicas(),
+        ));
         if difference::differs(&desired, there) {
             nodes.actions.push(Action::ApplyPartition(Box::new(desired)));
         }
@@ -53,6 +72,7 @@ fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, s
         table_name: &record.spec.name,
         seed: record.seed,
         place,
+        replicas: observed.replicas(),
         requests: settings
             .planning
             .formula
@@ -75,6 +95,18 @@ fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, s
         return;
     }
 
+    // Claims are of data that is there: its replicas come back before anything is decided about them.
+    let retained = observed
+        .claims
+        .iter()
+        .filter(|claim| claim.table == record.id && claim.place == Some(place));
+    let retained = retained
+        .filter_map(|claim| claim.ordinal.map(|ordinal| ordinal + 1))
+        .max();
+    node.replicas = match (set, retained) {
+        (None, Some(retained)) => retained.max(node.replicas),
+        _ => replicas::pods(observed, record, &name),
+    };
     if let Some((size, class)) = set.and_then(volume) {
         // A template of claims cannot be changed: see plan::growth.
         (node.storage_size, node.storage_class) = (size, class);

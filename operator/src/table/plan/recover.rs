@@ -5,7 +5,10 @@
 //! 2. when all of them have answered, [`Record::recover`] finds ranges and schema;
 //! 3. what follows from it is written; from then on it is a table like any other.
 
+use std::collections::BTreeMap;
+
 use partita_crds::names;
+use partita_model::admin::GroupState;
 use partita_model::key::KeyBytes;
 use partita_model::partition::{GroupId, PartitionDescriptor};
 use partita_model::schema::TableId;
@@ -13,6 +16,7 @@ use partita_model::table::record::{Circumstances, PartitionRecord, Record};
 
 use super::nodes::{self, Nodes};
 use super::{Action, Plan, Problem};
+use crate::nodes::NodeName;
 use crate::settings::Settings;
 use crate::table::children::{difference, partition, pieces};
 use crate::table::observe::{Claim, Node, Observed};
@@ -71,7 +75,7 @@ pub fn partitions(observed: &Observed, record: &Record, settings: &Settings, at:
     {
         Ok(found) => {
             let wanted = pieces(&found).into_iter().map(|piece| {
-                let desired = partition::partition(&observed.table, record, &piece);
+                let desired = partition::partition(&observed.table, record, &piece, observed.replicas());
                 (piece.name, difference::marked(desired))
             });
             let actions = wanted.filter(|(name, desired)| {
@@ -96,32 +100,33 @@ pub fn partitions(observed: &Observed, record: &Record, settings: &Settings, at:
 }
 
 /// What all storage nodes of a table know, or the plan of a pass that makes (or waits for) them. `sketch` gets as many
-/// partitions as there are nodes: units are shared among them.
+/// partitions as there are StatefulSets: units are shared among them.
 fn known(observed: &Observed, sketch: &mut Record, settings: &Settings) -> Result<Vec<PartitionDescriptor>, Box<Plan>> {
     let claims: Vec<&Claim> = observed
         .claims
         .iter()
         .filter(|claim| claim.table == sketch.id)
         .collect();
+    let mut places: Vec<usize> = claims.iter().filter_map(|claim| claim.place).collect();
+    places.sort_unstable();
+    places.dedup();
     let nobody = PartitionRecord {
         group: GroupId(0),
         start: KeyBytes::default(),
     };
-    sketch.partitions = vec![nobody; claims.len()];
+    sketch.partitions = vec![nobody; places.len()];
     if let Some(seed) = claims.iter().find_map(|claim| claim.seed) {
         sketch.seed = seed;
     }
-    let mut places: Vec<usize> = claims.iter().filter_map(|claim| claim.place).collect();
-    places.sort_unstable();
-    places.dedup();
     let Nodes { actions, waiting } = nodes::storage(observed, sketch, &places, settings);
     let prefix = names::prefix(&sketch.spec.name, sketch.id);
-    let silent = places.iter().map(|place| names::partition(&prefix, *place));
-    let silent = silent
-        .into_iter()
-        .find(|name| !matches!(observed.nodes.get(name), Some(Node::Store(_))));
+    let mut with_data = claims.iter().filter_map(|claim| {
+        let host = names::partition(&prefix, claim.place?);
+        Some(NodeName::new(&host, claim.ordinal?))
+    });
+    let silent = with_data.find(|name| !matches!(observed.nodes.get(name), Some(Node::Store(_))));
     let waiting =
-        waiting.or_else(|| silent.map(|name| format!("waiting for the storage node {name}-0, to see what it holds")));
+        waiting.or_else(|| silent.map(|name| format!("waiting for the storage node {name}, to see what it holds")));
     if waiting.is_some() || !actions.is_empty() {
         return Err(Box::new(Plan {
             actions,
@@ -130,23 +135,38 @@ fn known(observed: &Observed, sketch: &mut Record, settings: &Settings) -> Resul
             ..Plan::default()
         }));
     }
+    Ok(groups(observed))
+}
+
+/// Every group once, as the replica describes it that knows its latest range (of these, the leader).
+fn groups(observed: &Observed) -> Vec<PartitionDescriptor> {
     let stores = observed.nodes.values().filter_map(|node| match node {
         Node::Store(store) => Some(store),
         Node::Silent => None,
     });
-    let groups = stores.flat_map(|store| &store.groups);
-    Ok(groups.map(|group| group.descriptor.clone()).collect())
+    let mut known: BTreeMap<GroupId, &GroupState> = BTreeMap::new();
+    for group in stores.flat_map(|store| &store.groups) {
+        let rank = |group: &GroupState| {
+            let descriptor = &group.descriptor;
+            (descriptor.range_epoch, group.leader, group.term, group.schema_version())
+        };
+        let best = known.entry(group.descriptor.group).or_insert(group);
+        if rank(group) > rank(best) {
+            *best = group;
+        }
+    }
+    known.into_values().map(|group| group.descriptor.clone()).collect()
 }
 
 /// Checks that every group is where its name says.
 fn placed(observed: &Observed, record: Record) -> Result<Record, String> {
     let misplaced = pieces(&record)
         .into_iter()
-        .find(|piece| observed.group(&piece.host, piece.descriptor.group).is_none());
+        .find(|piece| !observed.holds(&piece.host, piece.descriptor.group));
     match misplaced {
         None => Ok(record),
         Some(piece) => Err(format!(
-            "the partition {} should be in the store of {}-0, and is in another one",
+            "the partition {} should be in the stores of {}, and is in another one",
             piece.name, piece.host
         )),
     }

@@ -1,10 +1,20 @@
-//! Pods that were made from an older template are restarted, so many groups at a time ([`crate::rolling`]). A pod that does not
-//! serve has nothing to lose: it is replaced at once.
+//! Pods that were made from an older template are restarted, so many groups at a time ([`crate::rolling`]), and one replica of a
+//! group after the other: followers before leaders, each once all of the group's replicas have caught up. A leader that is
+//! stopped hands over. A pod that does not serve has nothing to lose: it is replaced at once, also one that
+//! found no place when the next one asks for less.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use partita_model::table::record::Record;
 
 use super::Action;
-use crate::table::children::is_ours;
+use crate::nodes::NodeName;
+use crate::table::children::growth::is_less;
 use crate::table::children::node::made_from;
+use crate::table::children::{Piece, is_ours, pieces};
 use crate::table::observe::Observed;
+use crate::table::pods::{StoragePod, requests};
+use crate::table::replicas::Replicas;
 
 /// What is to be done about pods.
 #[derive(Debug, Default)]
@@ -16,27 +26,87 @@ pub struct Rolling {
 }
 
 /// Plans the restarts of a table's pods.
-pub fn plan(observed: &Observed) -> Rolling {
+pub fn plan(observed: &Observed, record: &Record) -> Rolling {
     let mut rolling = Rolling::default();
-    for (name, set) in &observed.stateful_sets {
-        let Some(pod) = observed.storage_pods.get(name) else {
-            continue;
-        };
+    let all = pieces(record);
+    for (host, set) in &observed.stateful_sets {
         // The controller makes the next pod from what it has seen.
         let seen = set.status.as_ref().and_then(|status| status.observed_generation) >= set.metadata.generation;
-        if !seen || !is_ours(&observed.table, &set.metadata) || pod.made_from.as_ref() == made_from(set) {
+        if !seen || !is_ours(&observed.table, &set.metadata) {
             continue;
         }
-        if !pod.leaving {
-            rolling.actions.push(Action::RestartPod {
-                host: name.clone(),
-                uid: pod.uid.clone(),
-                serves: pod.ready,
-            });
-        }
-        rolling.waiting.get_or_insert_with(|| {
-            "restarting storage nodes that run with an older image or settings, a few groups at a time".to_owned()
-        });
+        let here: Vec<&Piece> = all.iter().filter(|piece| piece.host == *host).collect();
+        of_set(&mut rolling, observed, host, set, &here);
     }
     rolling
+}
+
+fn of_set(rolling: &mut Rolling, observed: &Observed, host: &str, set: &StatefulSet, here: &[&Piece]) {
+    let pods = observed.storage_pods.iter().filter(|(node, _)| node.host == host);
+    let outdated = pods.filter(|(_, pod)| pod.made_from.as_ref() != made_from(set) || asks_too_much(pod, set));
+    let outdated: Vec<(&NodeName, &StoragePod)> = outdated.collect();
+    if outdated.is_empty() {
+        return;
+    }
+    let restart = |node: &NodeName, pod: &StoragePod| Action::RestartPod {
+        node: node.clone(),
+        uid: pod.uid.clone(),
+        serves: pod.ready,
+    };
+    let away = outdated.iter().filter(|(_, pod)| !pod.ready && !pod.leaving);
+    rolling.actions.extend(away.map(|(node, pod)| restart(node, pod)));
+    let words = match is_whole(observed, host, here) {
+        Ok(()) => {
+            let next = outdated.iter().filter(|(_, pod)| pod.ready);
+            let next = next.min_by_key(|(node, _)| leads(observed, node, here));
+            rolling.actions.extend(next.map(|(node, pod)| restart(node, pod)));
+            "restarting storage nodes that run with an older image or settings, a few groups at a time".to_owned()
+        }
+        Err(missing) => {
+            format!("storage nodes run with an older image or settings; before the next restart: {missing}")
+        }
+    };
+    rolling.waiting.get_or_insert(words);
+}
+
+/// Whether a pod found no place, and the next one would ask for less.
+fn asks_too_much(pod: &StoragePod, set: &StatefulSet) -> bool {
+    let next = requests(set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()));
+    let less = |(kind, asked): (&String, &Quantity)| next.get(kind).is_some_and(|next| is_less(next, asked));
+    pod.unplaced && pod.requests.iter().any(less)
+}
+
+/// Whether every pod serves and all replicas have caught up, so that one of them may be away; else what is missing. Where there
+/// is one replica, there is nothing to wait for.
+fn is_whole(observed: &Observed, host: &str, here: &[&Piece]) -> Result<(), String> {
+    if observed.pods_of(host) <= 1 {
+        return Ok(());
+    }
+    for ordinal in 0..observed.pods_of(host) {
+        let node = NodeName::new(host, ordinal);
+        let pod = observed.storage_pods.get(&node);
+        if pod.is_none_or(|pod| !pod.ready) {
+            let why = observed
+                .trouble(&node)
+                .map(|why| format!(": {why}"))
+                .unwrap_or_default();
+            return Err(format!("waiting for {node} to be ready{why}"));
+        }
+    }
+    for piece in here {
+        let replicas = Replicas::of(observed, piece);
+        if replicas.is_none_or(|replicas| !replicas.is_whole()) {
+            return Err(format!("waiting for the replicas of {} to catch up", piece.name));
+        }
+    }
+    Ok(())
+}
+
+/// How many groups a node leads.
+fn leads(observed: &Observed, node: &NodeName, here: &[&Piece]) -> usize {
+    let led = here.iter().filter(|piece| {
+        let replicas = Replicas::of(observed, piece);
+        replicas.is_some_and(|replicas| replicas.leader().is_some_and(|leader| leader.name == node))
+    });
+    led.count()
 }

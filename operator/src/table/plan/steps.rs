@@ -1,4 +1,5 @@
-//! The next step from what a record intends to what is there. Each can be repeated.
+//! The next step from what a record intends to what is there. Each can be repeated. What a group is told is told to its leader;
+//! if another one leads by then, the next pass knows.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,9 +10,10 @@ use partita_model::table::TimeToLiveStatus;
 use partita_model::table::record::{IndexRecord, Record, Step};
 
 use super::{Action, Note};
-use crate::nodes::Call;
+use crate::nodes::{Call, NodeName};
 use crate::table::children::{Piece, pieces};
 use crate::table::observe::{Node, Observed};
+use crate::table::replicas::Replicas;
 
 /// What is to be done for a step.
 #[derive(Debug, Default)]
@@ -48,6 +50,7 @@ pub fn plan(observed: &Observed, record: &Record, missing: &BTreeSet<String>) ->
         Ok(actions) => actions,
         Err(reason) => return Steps::wait(reason),
     };
+    let tell = |piece: &Piece, call: Call| leader(observed, piece).map(|node| Action::Tell(node, call));
     let done = |actions: Vec<Action>, note: Note| Steps {
         actions: schema.iter().cloned().chain(actions).collect(),
         note: Some(note),
@@ -65,15 +68,21 @@ pub fn plan(observed: &Observed, record: &Record, missing: &BTreeSet<String>) ->
         },
         Step::BuildIndex(name) => match record.index(&name) {
             Some(index) => {
-                let copy = |piece: Piece| Action::Tell(piece.host, Call::Backfill(piece.descriptor.group, index.id));
-                done(of_table(record).map(copy).collect(), Note::IndexBuilt(name))
+                let copy = |piece: Piece| tell(&piece, Call::Backfill(piece.descriptor.group, index.id));
+                match of_table(record).map(copy).collect() {
+                    Ok(actions) => done(actions, Note::IndexBuilt(name)),
+                    Err(reason) => Steps::wait(reason),
+                }
             }
             None => Steps::default(),
         },
         Step::SwitchTimeToLive => {
             let on = record.time_to_live == TimeToLiveStatus::Enabling;
-            let walk = |piece: Piece| Action::Tell(piece.host, Call::Expiry(piece.descriptor.group, on));
-            done(of_table(record).map(walk).collect(), Note::TimeToLiveSwitched(on))
+            let walk = |piece: Piece| tell(&piece, Call::Expiry(piece.descriptor.group, on));
+            match of_table(record).map(walk).collect() {
+                Ok(actions) => done(actions, Note::TimeToLiveSwitched(on)),
+                Err(reason) => Steps::wait(reason),
+            }
         }
         // It is the Table's deletion that deletes a table.
         Step::Delete => Steps::default(),
@@ -83,8 +92,23 @@ pub fn plan(observed: &Observed, record: &Record, missing: &BTreeSet<String>) ->
 /// What keeps a partition's storage node from running, as far as its pod tells.
 fn trouble(observed: &Observed, record: &Record, partition: &str) -> String {
     let piece = pieces(record).into_iter().find(|piece| piece.name == partition);
-    let why = piece.and_then(|piece| observed.trouble(&piece.host));
+    let replicas = piece.as_ref().and_then(|piece| Replicas::of(observed, piece));
+    let why = replicas.and_then(|replicas| replicas.silent().find_map(|node| observed.trouble(node)));
     why.map(|why| format!(": {why}")).unwrap_or_default()
+}
+
+/// Who leads a partition's group; else what is waited for.
+fn leader(observed: &Observed, piece: &Piece) -> Result<NodeName, String> {
+    let replicas = Replicas::of(observed, piece);
+    let leader = replicas
+        .as_ref()
+        .and_then(|replicas| Some(replicas.leader()?.name.clone()));
+    leader.ok_or_else(
+        || match replicas.as_ref().and_then(|replicas| replicas.silent().next()) {
+            Some(silent) => format!("waiting for the storage node {silent}"),
+            None => format!("waiting for {} to have a leader", piece.name),
+        },
+    )
 }
 
 fn of_table(record: &Record) -> impl Iterator<Item = Piece> {
@@ -96,14 +120,18 @@ fn schema_known(observed: &Observed, record: &Record) -> Result<Vec<Action>, Str
     let schema: Arc<TableSchema> = Arc::new(record.schema());
     let mut actions = Vec::new();
     for piece in of_table(record) {
-        match observed.nodes.get(&piece.host) {
-            Some(Node::Store(_)) => {}
-            Some(Node::Silent) | None => return Err(format!("waiting for the storage node {}-0", piece.host)),
-        }
-        let known = observed.group(&piece.host, piece.descriptor.group);
-        if known.is_some_and(|group| group.schema_version() < Some(schema.version)) {
-            let call = Call::SetSchema(piece.descriptor.group, Arc::clone(&schema));
-            actions.push(Action::Tell(piece.host, call));
+        let Some(replicas) = Replicas::of(observed, &piece) else {
+            return Err(format!("waiting for the storage nodes of {}", piece.name));
+        };
+        match replicas.leader() {
+            Some(leader) if leader.group.schema_version() < Some(schema.version) => {
+                let call = Call::SetSchema(piece.descriptor.group, Arc::clone(&schema));
+                actions.push(Action::Tell(leader.name.clone(), call));
+            }
+            Some(_) => {}
+            // It is being made, and knows the schema.
+            None if !observed.holds(&piece.host, piece.descriptor.group) && replicas.silent().next().is_none() => {}
+            None => return Err(leader(observed, &piece).err().unwrap_or_default()),
         }
     }
     Ok(actions)
@@ -116,16 +144,16 @@ fn removal(observed: &Observed, record: &Record, index: &IndexRecord) -> Result<
         PartitionKind::Table(_) => false,
     };
     let mut actions = Vec::new();
-    for (host, node) in &observed.nodes {
+    for (name, node) in &observed.nodes {
         let Node::Store(store) = node else {
-            return Err(format!("waiting for the storage node {host}-0"));
+            return Err(format!("waiting for the storage node {name}"));
         };
         let groups = store.groups.iter().filter(|group| of_index(&group.descriptor.kind));
         let groups: Vec<GroupId> = groups.map(|group| group.descriptor.group).collect();
         actions.extend(
             groups
                 .into_iter()
-                .map(|group| Action::Tell(host.clone(), Call::Remove(group))),
+                .map(|group| Action::Tell(name.clone(), Call::Remove(group))),
         );
     }
     let number = Some(i32::from(index.id.0));

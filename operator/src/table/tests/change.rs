@@ -172,9 +172,9 @@ async fn what_cannot_be_is_told_and_the_table_stays() {
     type Change = fn(&mut Value);
     let wrong: [(Change, &str, &str); 5] = [
         (
-            |spec| spec["replicas"] = json!(3),
-            "ReplicasNotSupported",
-            "spec.replicas: 3 copies",
+            |spec| spec["replicas"] = json!(2),
+            "InvalidSpec",
+            "spec.replicas: 2 is not 1, 3 or 5",
         ),
         (
             |spec| spec["keySchema"][0]["attributeName"] = json!("status"),
@@ -216,10 +216,10 @@ async fn what_cannot_be_is_told_and_the_table_stays() {
 #[tokio::test]
 async fn a_wrong_table_does_not_begin() {
     let mut new = table(1000, 1000);
-    new["spec"]["replicas"] = json!(5);
+    new["spec"]["replicas"] = json!(4);
     let mut world = World::with(new);
     world.settle().await;
-    assert_eq!(world.condition("Stalled").1, "ReplicasNotSupported");
+    assert_eq!(world.condition("Stalled").1, "InvalidSpec");
     assert_eq!(world.cluster.names("statefulsets"), Vec::<String>::new());
     edit(&world, |spec| spec["replicas"] = json!(1));
     world.settle().await;

@@ -248,8 +248,9 @@ async fn a_protected_or_paused_table_is_not_deleted() {
 async fn a_replaced_store_is_a_loss_and_nothing_is_made_in_it() {
     let mut world = ready().await;
     let node = world.cluster.names("statefulsets")[3].clone();
+    let pod = format!("{node}-0");
     let mut before = None;
-    world.nodes.store_of(&node, |store| {
+    world.nodes.store_of(&pod, |store| {
         before = Some(store.clone());
         store.uuid = "another".into();
         store.groups.clear();
@@ -270,9 +271,9 @@ async fn a_replaced_store_is_a_loss_and_nothing_is_made_in_it() {
     );
     world
         .nodes
-        .store_of(&node, |store| assert!(store.groups.is_empty(), "never anew"));
+        .store_of(&pod, |store| assert!(store.groups.is_empty(), "never anew"));
     // Its volume is put back.
-    world.nodes.store_of(&node, |store| *store = before.unwrap());
+    world.nodes.store_of(&pod, |store| *store = before.unwrap());
     world.settle().await;
     assert!(world.condition("Ready").0 && !world.condition("Stalled").0);
 }

@@ -124,7 +124,7 @@ async fn a_node_that_is_late_holds_up_the_table_but_not_the_others() {
         world.pass_of("orders").await.unwrap();
     }
     let late = world.cluster.names("statefulsets")[2].clone();
-    world.nodes.silence(&[&late]);
+    world.nodes.silence(&[&format!("{late}-0")]);
     world.settle().await;
     assert_eq!(world.nodes.made().len(), 5);
     let (holds, reason, message) = world.condition("Reconciling");
@@ -143,7 +143,7 @@ async fn a_node_that_goes_and_comes_back_is_noticed() {
     let mut world = ready().await;
     world.cluster.take_events();
     let node = world.cluster.names("statefulsets")[0].clone();
-    world.nodes.silence(&[&node]);
+    world.nodes.silence(&[&format!("{node}-0")]);
     world.cluster.edit("statefulsets", NAMESPACE, &node, |_| {});
     world.later(6 * 60 * 1000);
     world.settle().await;

@@ -4,4 +4,5 @@ mod change;
 mod data;
 mod life;
 mod nodes;
+mod replicas;
 mod scale;

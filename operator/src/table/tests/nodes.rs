@@ -59,7 +59,7 @@ async fn a_new_image_reaches_one_pod_after_the_other() {
     // It does not come back: nobody else is touched.
     world.cluster.set_pod(
         NAMESPACE,
-        &first,
+        &format!("{first}-0"),
         json!({"conditions": [{"type": "Ready", "status": NOT_READY}]}),
     );
     for _ in 0..3 {
@@ -68,7 +68,7 @@ async fn a_new_image_reaches_one_pod_after_the_other() {
     assert_eq!(uids(&world, "pods").iter().filter(|uid| !old.contains(uid)).count(), 1);
     let words = world.condition("Reconciling").2;
     assert!(
-        words.ends_with(&format!("waiting for shop/{first}-0 to be ready again")),
+        words.ends_with(&format!("waiting for shop/{first} to be ready again")),
         "{words}"
     );
     // Not even by another operator.
@@ -77,7 +77,7 @@ async fn a_new_image_reaches_one_pod_after_the_other() {
     assert_eq!(uids(&world, "pods").iter().filter(|uid| !old.contains(uid)).count(), 1);
     world.cluster.set_pod(
         NAMESPACE,
-        &first,
+        &format!("{first}-0"),
         json!({"conditions": [{"type": "Ready", "status": "True"}]}),
     );
     world.settle().await;
@@ -93,7 +93,7 @@ async fn a_pod_that_does_not_serve_is_replaced_at_once() {
     for host in world.cluster.names("statefulsets") {
         world.cluster.set_pod(
             NAMESPACE,
-            &host,
+            &format!("{host}-0"),
             json!({"conditions": [{"type": "Ready", "status": NOT_READY}]}),
         );
     }
@@ -197,11 +197,11 @@ async fn a_volume_that_may_not_grow_holds_nothing_else_up() {
 async fn what_keeps_a_node_away_is_said_and_after_a_while_insisted_on() {
     let mut world = ready().await;
     let host = world.cluster.names("statefulsets")[1].clone();
-    world.nodes.silence(&[&host]);
+    world.nodes.silence(&[&format!("{host}-0")]);
     let no_room = "0/3 nodes are available: 3 Insufficient memory.";
     world.cluster.set_pod(
         NAMESPACE,
-        &host,
+        &format!("{host}-0"),
         json!({"conditions": [
             {"type": "Ready", "status": NOT_READY},
             {"type": "PodScheduled", "status": "False", "message": no_room}]}),
@@ -228,9 +228,35 @@ async fn what_keeps_a_node_away_is_said_and_after_a_while_insisted_on() {
     world.nodes.silence(&[]);
     world.cluster.set_pod(
         NAMESPACE,
-        &host,
+        &format!("{host}-0"),
         json!({"conditions": [{"type": "Ready", "status": "True"}]}),
     );
     world.settle().await;
     assert!(world.condition("Ready").0 && !world.condition("Stalled").0);
+}
+
+#[tokio::test]
+async fn a_pod_without_a_place_is_made_anew_when_the_next_one_asks_for_less() {
+    let mut huge = table(1000, 1000);
+    huge["spec"]["scheduling"] = json!({"cpu": "1000"});
+    let mut world = World::with(huge);
+    for _ in 0..4 {
+        world.pass_of("orders").await.unwrap();
+    }
+    let pod = world.cluster.names("pods")[0].clone();
+    world.nodes.silence(&[&pod]);
+    let no_place = json!({"conditions": [
+        {"type": "Ready", "status": NOT_READY},
+        {"type": "PodScheduled", "status": "False", "message": "3 Insufficient cpu."}]});
+    world.cluster.set_pod(NAMESPACE, &pod, no_place);
+    let before = uids(&world, "pods");
+    world.settle().await;
+    assert_eq!(uids(&world, "pods"), before);
+    edit(&world, |spec| spec["scheduling"] = Value::Null);
+    world.pass_of("orders").await.unwrap();
+    world.pass_of("orders").await.unwrap();
+    assert_ne!(uids(&world, "pods"), before);
+    world.nodes.silence(&[]);
+    world.settle().await;
+    assert!(world.condition("Ready").0);
 }

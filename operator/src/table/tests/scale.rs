@@ -35,7 +35,7 @@ async fn minute(world: &mut World, writes: u64, index_writes: u64) {
             continue;
         };
         let index = schema.global[0].id;
-        let node = world.cluster.names("statefulsets").remove(0);
+        let node = world.cluster.names("pods").remove(0);
         world.nodes.store_of(&node, |store| {
             let state = store
                 .groups

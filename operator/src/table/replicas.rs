@@ -1,0 +1,163 @@
+//! A partition's replicas, as the storage nodes of its StatefulSet describe them. Pure.
+//!
+//! What counts is what the leader says of the members: of two that claim to lead, the later term counts. Stores are known by
+//! their UUIDs: a pod is only where a store is at the moment.
+
+use partita_model::admin::{GroupState, MemberRole, MemberState, StoreState};
+use partita_model::table::record::Record;
+
+use super::children::{Piece, pieces};
+use super::observe::{Node, Observed};
+use crate::nodes::NodeName;
+
+/// A replica that lacks no more than so many of the committed entries has caught up: under load a few are always on their way.
+const CAUGHT_UP_ENTRIES: u64 = 1000;
+
+/// The storage node in one pod.
+#[derive(Debug, Clone)]
+pub struct Seat<'a> {
+    /// Which one.
+    pub name: NodeName,
+    /// Its store; `None` when it does not answer.
+    pub store: Option<&'a StoreState>,
+    /// The partition's group in it.
+    pub group: Option<&'a GroupState>,
+}
+
+/// The leader of a group.
+#[derive(Debug, Clone)]
+pub struct Leader<'a> {
+    /// Where it is.
+    pub name: &'a NodeName,
+    /// What it says.
+    pub group: &'a GroupState,
+}
+
+/// See the module's header.
+#[derive(Debug, Clone)]
+pub struct Replicas<'a> {
+    /// Every pod of the StatefulSet, in their order.
+    pub seats: Vec<Seat<'a>>,
+    /// How many replicas there should be.
+    pub wanted: usize,
+}
+
+impl<'a> Replicas<'a> {
+    /// Of a partition; `None` when its nodes were not asked.
+    pub fn of(observed: &'a Observed, piece: &Piece) -> Option<Self> {
+        let seats = observed.nodes.iter().filter(|(name, _)| name.host == piece.host);
+        let seats: Vec<Seat<'a>> = seats
+            .map(|(name, node)| {
+                let store = match node {
+                    Node::Store(store) => Some(store),
+                    Node::Silent => None,
+                };
+                let groups = store.iter().flat_map(|store| &store.groups);
+                let mut ours = groups.filter(|state| state.descriptor.group == piece.descriptor.group);
+                Seat {
+                    name: name.clone(),
+                    store,
+                    group: ours.next(),
+                }
+            })
+            .collect();
+        (!seats.is_empty()).then_some(Self {
+            seats,
+            wanted: observed.replicas(),
+        })
+    }
+
+    /// Who leads.
+    pub fn leader(&self) -> Option<Leader<'_>> {
+        let leading = self.seats.iter().filter_map(|seat| {
+            let group = seat.group.filter(|group| group.leader)?;
+            Some(Leader {
+                name: &seat.name,
+                group,
+            })
+        });
+        leading.max_by_key(|leader| leader.group.term)
+    }
+
+    /// Where a store is.
+    pub fn seat_of(&self, store: &str) -> Option<&Seat<'a>> {
+        let holds = |seat: &&Seat<'_>| seat.store.is_some_and(|found| found.uuid == store);
+        self.seats.iter().find(holds)
+    }
+
+    /// Those that do not answer.
+    pub fn silent(&self) -> impl Iterator<Item = &NodeName> {
+        let silent = self.seats.iter().filter(|seat| seat.store.is_none());
+        silent.map(|seat| &seat.name)
+    }
+
+    /// Voters that are there, follow the leader and have caught up (the leader among them).
+    pub fn caught_up(&self) -> usize {
+        let Some(leader) = self.leader() else { return 0 };
+        let members = leader.group.replication.members.iter();
+        let voters = members.filter(|member| member.role == MemberRole::Voter);
+        voters.filter(|voter| self.is_caught_up(&leader, voter)).count()
+    }
+
+    /// Whether a member is there, follows the leader and has caught up.
+    pub fn is_caught_up(&self, leader: &Leader<'_>, member: &MemberState) -> bool {
+        let group = self.seat_of(&member.store).and_then(|seat| seat.group);
+        let follows = group.is_some_and(|group| {
+            let own = &group.replication;
+            own.replica == member.replica && own.leader == Some(leader.group.replication.replica)
+        });
+        let has = member.matched.unwrap_or(0).saturating_add(CAUGHT_UP_ENTRIES);
+        follows && has >= leader.group.replication.committed
+    }
+
+    /// Whether there are exactly the replicas that there should be, in the first pods, and all of them have caught up.
+    pub fn is_whole(&self) -> bool {
+        let Some(leader) = self.leader() else { return false };
+        let replication = &leader.group.replication;
+        let in_place = |member: &MemberState| {
+            let seat = self.seat_of(&member.store);
+            seat.is_some_and(|seat| seat.name.ordinal < self.wanted)
+        };
+        !replication.joint
+            && replication.members.len() == self.wanted
+            && replication.members.iter().all(in_place)
+            && self.caught_up() == self.wanted
+    }
+
+    /// Which of the pods the members need, as a number of pods; `None` when nobody says who the members are.
+    fn needed(&self) -> Option<usize> {
+        let leader = self.leader()?;
+        let ordinals = leader.group.replication.members.iter().map(|member| {
+            let seat = self.seat_of(&member.store);
+            // One that is nowhere to be seen may be in any of them.
+            seat.map_or(self.seats.len(), |seat| seat.name.ordinal + 1)
+        });
+        // What was removed is destroyed before its pod goes.
+        let left = self.seats.iter().filter(|seat| seat.group.is_some());
+        ordinals.chain(left.map(|seat| seat.name.ordinal + 1)).max()
+    }
+}
+
+/// How many pods a StatefulSet is to have: as many as there should be replicas, or as many as still hold some.
+pub fn pods(observed: &Observed, record: &Record, host: &str) -> usize {
+    let here: Vec<Piece> = pieces(record).into_iter().filter(|piece| piece.host == host).collect();
+    let wanted = observed.replicas();
+    if !observed.stateful_sets.contains_key(host) {
+        let voters = here.iter().map(|piece| {
+            let status = observed
+                .partitions
+                .get(&piece.name)
+                .and_then(|known| known.status.as_ref());
+            status.map_or(0, |status| status.stores.len())
+        });
+        return voters.fold(wanted, usize::max);
+    }
+    let there = observed.pods_of(host);
+    if there <= wanted {
+        return wanted;
+    }
+    let needed = here
+        .iter()
+        .map(|piece| Replicas::of(observed, piece).and_then(|replicas| replicas.needed()));
+    needed.fold(wanted, |most, needed| most.max(needed.unwrap_or(there)))
+}
