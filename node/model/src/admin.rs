@@ -17,6 +17,7 @@
 //! | `PUT /groups/{id}/merges/{merge}` | [`Merge`] | [`MergeMade`]: at the absorber's leader, once for each merge's UUID; the last 64 are remembered |
 //! | `PUT /groups/{id}/refusals/{merge}` | [`Merge`] | [`MergeMade`]: at the absorber's leader. Gives the merge up, unless it was made |
 //! | `PUT /groups/{id}/thaws/{merge}` | [`Thaw`] | [`GroupState`]: at the source's leader. It goes on, if the absorber's leader said that the merge is refused |
+//! | `POST /groups/{id}/digest` | [`DigestOrder`] | [`DigestState`]: of the rows that this replica has; to be compared with others' |
 //! | `PUT /peers` | a list of [`StoreAddress`] | the same of all stores that are known: where to look for those that are not where they said |
 //! | `PUT /drain`, `DELETE /drain` | | [`Drain`]: this store leads nothing while others can, until it restarts or this is taken back |
 //! | `DELETE /groups/{id}` | | nothing, also when it is gone |
@@ -31,6 +32,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hexadecimal;
 use crate::key::KeyBytes;
 use crate::partition::{GroupId, PartitionDescriptor};
 use crate::schema::{IndexId, SchemaVersion};
@@ -399,6 +401,89 @@ pub struct Thaw {
     pub absorber: GroupId,
     /// What its leader answered.
     pub merge: MergeDone,
+}
+
+/// Which rows are to be digested.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DigestOrder {
+    /// Which kind of rows.
+    pub subject: DigestSubject,
+    /// Only items (or an index's rows) from this key on that are looked at.
+    #[serde(default)]
+    pub from: KeyBytes,
+    /// And before this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<KeyBytes>,
+    /// Where rows are counted: of what items call for in an index, by the index's keys.
+    pub pieces: DigestRange,
+    /// Not before this entry of the log is applied.
+    #[serde(default)]
+    pub after: u64,
+    /// Name the rows one by one, if they are no more than this.
+    #[serde(default)]
+    pub keys_max: u32,
+}
+
+/// Keys, divided by their hashes into pieces of the same width.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DigestRange {
+    /// The first one.
+    #[serde(default)]
+    pub from: KeyBytes,
+    /// The first one behind them; absent for the end of all keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<KeyBytes>,
+    /// How many pieces.
+    pub count: u32,
+}
+
+/// Kinds of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DigestSubject {
+    /// All that replicas have in common: items or an index's rows, with their times, and rows of local indexes.
+    Replica,
+    /// A global index's rows, whatever their times.
+    IndexRows,
+    /// The rows that a table's items call for in this global index, whatever their times.
+    CalledFor(IndexId),
+}
+
+/// Digests of rows, as of one log entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DigestState {
+    /// The last entry applied.
+    pub applied: u64,
+    /// The range epoch.
+    pub range_epoch: u64,
+    /// Each piece.
+    pub pieces: Vec<PieceState>,
+    /// The rows, in no order; absent if there are more than was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Vec<RowState>>,
+}
+
+/// One piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PieceState {
+    /// Rows in it.
+    pub rows: u64,
+    /// The sum of their checksums, without what is above 64 bits.
+    #[serde(with = "hexadecimal::id")]
+    pub sum: u64,
+}
+
+/// One row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowState {
+    /// Its key.
+    pub key: KeyBytes,
+    /// Its checksum.
+    #[serde(with = "hexadecimal::id")]
+    pub sum: u64,
 }
 
 /// Who is to lead.

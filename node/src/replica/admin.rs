@@ -4,6 +4,7 @@
 //! 2. What is asked for is compared with what is there: done already, to be done, or not possible (409).
 //! 3. It is done, and the state that results is answered.
 
+mod digest;
 mod members;
 mod merge;
 mod problem;
@@ -17,7 +18,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use partita_model::admin::ProblemCode;
 use partita_model::hexadecimal;
 use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
@@ -59,6 +60,7 @@ pub fn router(admin: Arc<Admin<Node>>) -> axum::Router {
         .route("/groups/{id}/merges/{merge}", put(merge::put_merge))
         .route("/groups/{id}/refusals/{merge}", put(merge::put_refusal))
         .route("/groups/{id}/thaws/{merge}", put(merge::put_thaw))
+        .route("/groups/{id}/digest", post(digest::post_digest))
         .route("/peers", put(members::put_peers))
         .route("/drain", put(members::put_drain).delete(members::delete_drain))
         .route("/groups/{id}/schema", put(put_schema))

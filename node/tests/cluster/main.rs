@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod command;
 mod failover;
+mod local;
 mod members;
 mod merge_calls;
 #[path = "../replica/node.rs"]
@@ -17,6 +19,7 @@ mod router;
 mod shared;
 mod split;
 mod split_calls;
+mod split_units;
 #[path = "../replica/table.rs"]
 #[allow(dead_code)]
 mod table;

@@ -13,6 +13,7 @@
 
 pub mod apply;
 pub mod children;
+pub mod claims;
 pub mod lost;
 pub mod observe;
 pub mod patience;

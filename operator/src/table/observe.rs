@@ -15,8 +15,6 @@ use futures::future::join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::runtime::reflector::Store;
 use kube::{Api, Resource, ResourceExt};
@@ -34,6 +32,7 @@ pub use partita_planning::PARTITIONS_MAX;
 
 use super::Context;
 use super::children::{growth, pieces, prefix, selector};
+use super::claims::{self, Claim};
 use super::lost::{self, Gone};
 use super::pods::{self, StoragePod};
 use crate::nodes::NodeName;
@@ -102,36 +101,6 @@ pub enum Node {
     Silent,
     /// Its store.
     Store(StoreState),
-}
-
-/// A claim of a storage node.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Claim {
-    /// Its name.
-    pub name: String,
-    /// The table's id.
-    pub table: TableId,
-    /// The table's name.
-    pub table_name: Option<String>,
-    /// The seed of the table's hash.
-    pub seed: Option<u64>,
-    /// Which of the table's partitions.
-    pub place: Option<usize>,
-    /// Which of the partition's storage nodes.
-    pub ordinal: Option<usize>,
-    /// The volume, where it is about to grow.
-    pub volume: Option<Volume>,
-}
-
-/// The size of a claim's volume.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Volume {
-    /// As the claim asks for it.
-    pub asked: Quantity,
-    /// As it is.
-    pub capacity: Option<Quantity>,
-    /// What keeps it from growing, in the cluster's words.
-    pub waits: Option<String>,
 }
 
 impl Observed {
@@ -359,7 +328,7 @@ fn rival(table: &Table, known: &Store<Table>) -> Option<String> {
 /// Lists what must not be known from yesterday.
 async fn list(context: &Context, observed: &mut Observed) -> Result<(), kube::Error> {
     let namespace = &observed.namespace;
-    let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), namespace);
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), namespace);
     let own = selector(
         observed
             .record()
@@ -373,17 +342,17 @@ async fn list(context: &Context, observed: &mut Observed) -> Result<(), kube::Er
                 .await?
                 .items
                 .len();
-            observed.claims = all_claims(&claims, &own).await?;
+            observed.claims = claims::all(&api, &own).await?;
         }
     } else if observed.rival.is_some() || observed.table.spec.paused {
         // Nothing will be decided.
     } else if observed.kept == Kept::Nothing {
-        observed.claims = all_claims(&claims, names::TABLE_ID).await?;
+        observed.claims = claims::all(&api, names::TABLE_ID).await?;
     } else if observed.uncovered.is_some() {
-        observed.claims = all_claims(&claims, &own).await?;
+        observed.claims = claims::all(&api, &own).await?;
     } else if growth::is_asked_for(observed) {
-        let found = claims.list(&ListParams::default().labels(&own)).await?;
-        observed.claims = found.items.iter().filter_map(claim_with_volume).collect();
+        let found = api.list(&ListParams::default().labels(&own)).await?;
+        observed.claims = found.items.iter().filter_map(claims::with_volume).collect();
     }
     Ok(())
 }
@@ -430,49 +399,6 @@ pub fn is_serving(set: &StatefulSet) -> bool {
     let ready = set.status.as_ref().and_then(|status| status.ready_replicas);
     let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     wanted > 0 && ready.unwrap_or(0) >= wanted
-}
-
-async fn all_claims(api: &Api<PersistentVolumeClaim>, selector: &str) -> Result<Vec<Claim>, kube::Error> {
-    let found = api.list_metadata(&ListParams::default().labels(selector)).await?;
-    // A claim that is being deleted holds nothing back.
-    let there = found
-        .items
-        .into_iter()
-        .filter(|claim| claim.metadata.deletion_timestamp.is_none());
-    Ok(there.filter_map(|found| claim(&found.metadata)).collect())
-}
-
-fn claim(metadata: &ObjectMeta) -> Option<Claim> {
-    let label = |key| metadata.labels.as_ref()?.get(key);
-    let annotation = |key| metadata.annotations.as_ref()?.get(key);
-    Some(Claim {
-        name: metadata.name.clone()?,
-        table: TableId(parse_id(label(names::TABLE_ID)?)?),
-        table_name: annotation(names::TABLE_NAME).cloned(),
-        seed: annotation(names::SEED).and_then(|seed| parse_id(seed)),
-        place: label(names::PARTITION).and_then(|place| place.parse().ok()),
-        ordinal: metadata
-            .name
-            .as_ref()?
-            .rsplit_once('-')
-            .and_then(|(_, ordinal)| ordinal.parse().ok()),
-        volume: None,
-    })
-}
-
-fn claim_with_volume(found: &PersistentVolumeClaim) -> Option<Claim> {
-    let (spec, status) = (found.spec.as_ref()?, found.status.as_ref());
-    let conditions = status.and_then(|status| status.conditions.as_ref());
-    let said = conditions.and_then(|all| all.iter().find_map(|condition| condition.message.clone()));
-    let volume = Volume {
-        asked: spec.resources.as_ref()?.requests.as_ref()?.get("storage")?.clone(),
-        capacity: status.and_then(|status| status.capacity.as_ref()?.get("storage").cloned()),
-        waits: said.filter(|message| !message.is_empty()),
-    };
-    Some(Claim {
-        volume: Some(volume),
-        ..claim(&found.metadata)?
-    })
 }
 
 /// Asks the storage nodes, all at once.

@@ -162,7 +162,7 @@ struct Expressions {
 fn older(input: &QueryInput, operator: Option<legacy::ConditionalOperator>) -> Result<Expressions, ApiError> {
     let projection = expressions::attributes_to_get(&input.attributes_to_get)?;
     let filter = expressions::filter(&input.query_filter, operator)?;
-    let key_condition = match &input.key_conditions {
+    let key_condition = match input.key_conditions.as_ref().filter(|map| !map.is_empty()) {
         Some(conditions) => Some(legacy::key_conditions(&expressions::comparisons(conditions)?)?),
         None => None,
     };

@@ -88,10 +88,19 @@ pub async fn handle<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Answer {
         .await?
         .updated(&update)?;
     let ceilings = update.on_demand;
+    let created: Vec<String> = update.global.iter().filter_map(created_index).collect();
     let table = call.backend.update_table(call.account, name, update).await?;
     let mut shown = description::table(call, &table);
     description::show_removed_ceilings(&mut shown, ceilings);
+    description::show_created_indexes(&mut shown, &created);
     answer(&json!({"TableDescription": shown}))
+}
+
+fn created_index(change: &GlobalIndexUpdate) -> Option<String> {
+    match change {
+        GlobalIndexUpdate::Create(index) => Some(index.name.clone()),
+        GlobalIndexUpdate::Update { .. } | GlobalIndexUpdate::Delete(_) => None,
+    }
 }
 
 fn parse(input: UpdateTableInput) -> Result<(String, TableUpdate), ApiError> {

@@ -19,7 +19,8 @@ use super::{Action, Plan, Problem};
 use crate::nodes::NodeName;
 use crate::settings::Settings;
 use crate::table::children::{difference, partition, pieces};
-use crate::table::observe::{Claim, Node, Observed};
+use crate::table::claims::Claim;
+use crate::table::observe::{Node, Observed};
 use crate::table::validate::Valid;
 
 /// The record of a table of which nothing is kept but its data.

@@ -251,6 +251,16 @@ pub fn show_removed_ceilings(shown: &mut Value, update: Option<OnDemandThroughpu
     }
 }
 
+/// UpdateTable's answer shows an index that it has just made as not backfilling yet.
+pub fn show_created_indexes(shown: &mut Value, names: &[String]) {
+    let indexes = shown.get_mut("GlobalSecondaryIndexes").and_then(Value::as_array_mut);
+    for index in indexes.into_iter().flatten() {
+        if index["IndexStatus"] == "CREATING" && names.iter().any(|name| index["IndexName"] == **name) {
+            index["Backfilling"] = json!(false);
+        }
+    }
+}
+
 fn ceiling_members(ceilings: OnDemandThroughput) -> [(&'static str, Option<u64>); 2] {
     [
         ("MaxReadRequestUnits", ceilings.read_max),
