@@ -122,7 +122,7 @@ mod tests {
         });
         let found = said(None, &wrong);
         assert!(
-            found[0].contains("spec.attributeDefinitions") && found.len() == 1,
+            found[0].contains("spec.keySchema") && found.len() == 1,
             "{found:?}"
         );
         let old = table(1, |_| ());
