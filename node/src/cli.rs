@@ -399,7 +399,7 @@ pub struct AdminCall {
     pub nodes: Vec<String>,
 
     /// Columns for people, or JSON
-    #[arg(long, value_enum, default_value_t = Output::Table)]
+    #[arg(long, value_enum, default_value_t = Output::Table, global = true)]
     pub output: Output,
 
     /// What to do.
@@ -515,6 +515,14 @@ pub enum AdminCommand {
         /// The group
         #[arg(value_parser = group_id)]
         group: GroupId,
+    },
+    /// Compares the replicas of a table's groups with each other, and its global indexes with the table
+    ///
+    /// Reads everything and changes nothing; the table may be written to meanwhile. Ends with 1 if anything differs, or could
+    /// not be compared.
+    Verify {
+        /// The table: its name, or its id (16 hexadecimal digits)
+        table: String,
     },
     /// Lets a store give away what it leads, until it restarts or undrain is called
     Drain {

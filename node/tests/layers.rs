@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("partita-planning", &["partita-crds", "partita-model"]),
     (
         "partita-operator",
-        &["partita-crds", "partita-model", "partita-planning"],
+        &["partita-crds", "partita-model", "partita-planning", "partita-tls"],
     ),
     (
         "partita",

@@ -80,6 +80,20 @@ pub struct Options {
     )]
     pub admin_listen: SocketAddr,
 
+    /// Name of the webhook's Service, Secret and ValidatingWebhookConfiguration: it answers what a change of a Table does to the
+    /// cluster. Without it there is no webhook
+    #[arg(long, value_name = "NAME", env = "PARTITA_WEBHOOK")]
+    pub webhook: Option<String>,
+
+    /// Address of the webhook
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "PARTITA_WEBHOOK_LISTEN",
+        default_value = "0.0.0.0:8443"
+    )]
+    pub webhook_listen: SocketAddr,
+
     /// Format of the log (on standard error), also of the storage nodes'
     #[arg(long, value_enum, env = "PARTITA_LOG_FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

@@ -4,7 +4,8 @@
 //! 2. [`lease`]: of several operators one is active, the others wait, ready to take over;
 //! 3. [`controller`] watches Tables and what belongs to them, and reconciles each ([`table`]), also with the storage nodes'
 //!    admin API ([`nodes`]);
-//! 4. told to stop, it finishes what it is in the middle of and gives the Lease up. If it loses the Lease, it ends at once.
+//! 4. [`webhook`]: every operator answers what a change of a Table would do; the active one keeps its certificates;
+//! 5. told to stop, it finishes what it is in the middle of and gives the Lease up. If it loses the Lease, it ends at once.
 
 mod admin;
 mod cli;
@@ -15,6 +16,7 @@ mod nodes;
 mod rolling;
 mod settings;
 mod table;
+mod webhook;
 
 #[cfg(test)]
 mod testing;
@@ -43,6 +45,7 @@ use rolling::Turns;
 use settings::Settings;
 use table::patience::Patience;
 use table::{Context, Known};
+use webhook::certificates::Keeper;
 
 /// How long what was begun may take once the process is told to stop: a pass is short, only its calls to nodes may hang.
 const STOP_MAX: Duration = Duration::from_secs(15);
@@ -80,11 +83,16 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         identity = options.identity,
         "started"
     );
+    let webhook = webhook::start(options, &client, &metrics).await?;
     let leadership = tokio::select! {
         leadership = lease::acquire(client.clone(), &options.namespace, &options.identity, TIMING, || admin.set_ready(true)) => leadership,
         () = told(stop.clone()) => return Ok(()),
     };
     metrics.leader.set(1);
+    // It ends with the process, whichever way that ends.
+    if let Some(place) = webhook {
+        tokio::spawn(Keeper::new(&client, place).keep());
+    }
     lead(options, client, metrics, leadership, stop, &admin).await
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// Bounds of a reconcile's duration, in seconds: from one that finds nothing to do to one that waits for nodes.
 const DURATION_BOUNDS_S: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0];
@@ -20,6 +20,10 @@ pub struct Metrics {
     pub leader: IntGauge,
     /// Conditions of each Table: 1 is true.
     conditions: IntGaugeVec,
+    /// Tables that the webhook was asked about, by outcome.
+    pub webhook_reviews: IntCounterVec,
+    /// When the webhook's certificate ends, in seconds since 1970; 0 before there is one.
+    pub webhook_certificate_expiry: IntGauge,
 }
 
 impl Metrics {
@@ -43,12 +47,25 @@ impl Metrics {
                 ),
                 &["namespace", "table", "condition"],
             )?,
+            webhook_reviews: IntCounterVec::new(
+                Opts::new(
+                    "partita_operator_webhook_reviews_total",
+                    "Tables that the webhook was asked about: warned (there was something to say) or silent",
+                ),
+                &["outcome"],
+            )?,
+            webhook_certificate_expiry: IntGauge::new(
+                "partita_operator_webhook_certificate_expiry_timestamp_seconds",
+                "When the webhook's certificate ends, 0 before there is one",
+            )?,
         };
         registry.register(Box::new(metrics.reconciles.clone()))?;
         registry.register(Box::new(metrics.errors.clone()))?;
         registry.register(Box::new(metrics.durations.clone()))?;
         registry.register(Box::new(metrics.leader.clone()))?;
         registry.register(Box::new(metrics.conditions.clone()))?;
+        registry.register(Box::new(metrics.webhook_reviews.clone()))?;
+        registry.register(Box::new(metrics.webhook_certificate_expiry.clone()))?;
         Ok(metrics)
     }
 

@@ -39,13 +39,15 @@ def test_services_lead_to_ports_of_routers(manifests):
     routers = component(manifests, "router")
     ports = {port["name"]: port["containerPort"] for port in routers["spec"]["template"]["spec"]["containers"][0]["ports"]}
     for service in of_kind(manifests, "Service"):
+        if service["metadata"]["name"].endswith("-webhook"):
+            continue
         assert selected(manifests, service["spec"]["selector"]) == [routers]
         for port in service["spec"]["ports"]:
             assert ports[port["targetPort"]] == port["port"]
 
 
 def test_the_operator_knows_the_routers_service(manifests):
-    service, = (service for service in of_kind(manifests, "Service") if service["spec"]["type"] == "ClusterIP")
+    service, = (service for service in of_kind(manifests, "Service") if service["metadata"]["name"].endswith("-routers"))
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
     assert flags(component(manifests, "operator"))["--router-directory"] == f"http://{name}.{namespace}.svc:8001"
     assert 8001 in [port["port"] for port in service["spec"]["ports"]]
@@ -55,7 +57,7 @@ def test_clients_outside_reach_the_api_and_nothing_else():
     services = of_kind(documents(rendered("--set", "routers.service.type=LoadBalancer")), "Service")
     outside = [service for service in services if service["spec"]["type"] != "ClusterIP"]
     assert [[port["port"] for port in service["spec"]["ports"]] for service in outside] == [[8000]]
-    assert len(services) == 2
+    assert len(services) == 3
 
 
 def test_storage_nodes_run_the_same_image(manifests):
@@ -94,6 +96,36 @@ def test_an_autoscaler_has_bounds_that_fit():
     assert process.returncode != 0 and "minReplicas (11) is above maxReplicas (10)" in process.stderr
 
 
+def test_the_webhook_is_found_trusted_and_in_nobodys_way():
+    manifests = documents(rendered())
+    operator = component(manifests, "operator")
+    name = flags(operator)["--webhook"]
+    configuration = named(manifests, "ValidatingWebhookConfiguration", name)
+    webhook, = configuration["webhooks"]
+    assert (webhook["sideEffects"], webhook["failurePolicy"], webhook["timeoutSeconds"]) == ("None", "Ignore", 2)
+    place = webhook["clientConfig"]["service"]
+    service = named(manifests, "Service", place["name"])
+    assert place["name"] == name and service["metadata"]["namespace"] == place["namespace"]
+    assert selected(manifests, service["spec"]["selector"]) == [operator]
+    port, = service["spec"]["ports"]
+    container = operator["spec"]["template"]["spec"]["containers"][0]
+    assert port["port"] == place["port"]
+    assert port["targetPort"] in [port["name"] for port in container["ports"]]
+    assert "caBundle" not in webhook["clientConfig"], "an upgrade must not take away what the operator has written"
+    account = operator["spec"]["template"]["spec"]["serviceAccountName"]
+    for kind, resource in ("ClusterRole", "validatingwebhookconfigurations"), ("Role", "secrets"):
+        rules = [rule for rule in named(manifests, kind, account)["rules"] if resource in rule["resources"]]
+        assert all(rule.get("resourceNames") == [name] for rule in rules if rule["verbs"] != ["create"])
+    routers = component(manifests, "router")["spec"]["template"]["spec"]["serviceAccountName"]
+    conditions = " ".join(condition["expression"] for condition in webhook["matchConditions"])
+    assert f"system:serviceaccount:{place['namespace']}:{routers}\"" in conditions
+
+
+def test_without_the_webhook_nothing_of_it_is_there():
+    manifests = documents(rendered("--set", "operator.webhook.enabled=false"))
+    assert "webhook" not in str(manifests).lower().replace("partita_", "")
+
+
 def test_podmonitors_find_pods(manifests):
     for monitor in of_kind(manifests, "PodMonitor"):
         endpoint, = monitor["spec"]["podMetricsEndpoints"]
@@ -124,7 +156,7 @@ def test_podmonitors_are_there_when_the_cluster_knows_them(enabled, known, count
 def test_names(release, values, beginning):
     manifests = documents(rendered("--set", "crds.install=false", "--set", "routers.service.type=NodePort", *values, release=release))
     names = {manifest["metadata"]["name"] for manifest in manifests}
-    assert names == {f"{beginning}-{suffix}" for suffix in ("operator", "routers", "routers-external")}
+    assert names == {f"{beginning}-{suffix}" for suffix in ("operator", "operator-webhook", "routers", "routers-external")}
     assert max(map(len, names)) <= 63
 
 

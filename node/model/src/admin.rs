@@ -13,6 +13,7 @@
 //! | `PUT /groups/{id}/leader` | [`Leader`] | [`GroupState`]: at the leader, once the replica has taken over |
 //! | `GET /groups/{id}/split-point` | | [`SplitPoint`]: where half of the bytes are on either side, at the leader |
 //! | `PUT /groups/{id}/splits/{split}` | [`Split`] | [`SplitMade`]: at the leader, once for each split's UUID; the last 32 are remembered |
+//! | `POST /groups/{id}/digest` | [`DigestOrder`] | [`DigestState`]: of the rows that this replica has; to be compared with others' |
 //! | `PUT /peers` | a list of [`StoreAddress`] | the same of all stores that are known: where to look for those that are not where they said |
 //! | `PUT /drain`, `DELETE /drain` | | [`Drain`]: this store leads nothing while others can, until it restarts or this is taken back |
 //! | `DELETE /groups/{id}` | | nothing, also when it is gone |
@@ -27,6 +28,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hexadecimal;
 use crate::key::KeyBytes;
 use crate::partition::{GroupId, PartitionDescriptor};
 use crate::schema::{IndexId, SchemaVersion};
@@ -307,6 +309,89 @@ pub struct SplitPoint {
     pub bytes: u64,
     /// The range epoch it was looked for in.
     pub range_epoch: u64,
+}
+
+/// Which rows are to be digested.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DigestOrder {
+    /// Which kind of rows.
+    pub subject: DigestSubject,
+    /// Only items (or an index's rows) from this key on that are looked at.
+    #[serde(default)]
+    pub from: KeyBytes,
+    /// And before this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<KeyBytes>,
+    /// Where rows are counted: of what items call for in an index, by the index's keys.
+    pub pieces: DigestRange,
+    /// Not before this entry of the log is applied.
+    #[serde(default)]
+    pub after: u64,
+    /// Name the rows one by one, if they are no more than this.
+    #[serde(default)]
+    pub keys_max: u32,
+}
+
+/// Keys, divided by their hashes into pieces of the same width.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DigestRange {
+    /// The first one.
+    #[serde(default)]
+    pub from: KeyBytes,
+    /// The first one behind them; absent for the end of all keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<KeyBytes>,
+    /// How many pieces.
+    pub count: u32,
+}
+
+/// Kinds of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DigestSubject {
+    /// All that replicas have in common: items or an index's rows, with their times, and rows of local indexes.
+    Replica,
+    /// A global index's rows, whatever their times.
+    IndexRows,
+    /// The rows that a table's items call for in this global index, whatever their times.
+    CalledFor(IndexId),
+}
+
+/// Digests of rows, as of one log entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DigestState {
+    /// The last entry applied.
+    pub applied: u64,
+    /// The range epoch.
+    pub range_epoch: u64,
+    /// Each piece.
+    pub pieces: Vec<PieceState>,
+    /// The rows, in no order; absent if there are more than was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Vec<RowState>>,
+}
+
+/// One piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PieceState {
+    /// Rows in it.
+    pub rows: u64,
+    /// The sum of their checksums, without what is above 64 bits.
+    #[serde(with = "hexadecimal::id")]
+    pub sum: u64,
+}
+
+/// One row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowState {
+    /// Its key.
+    pub key: KeyBytes,
+    /// Its checksum.
+    #[serde(with = "hexadecimal::id")]
+    pub sum: u64,
 }
 
 /// Who is to lead.

@@ -32,6 +32,7 @@ pub mod clock;
 mod codec;
 pub mod command;
 pub mod descriptor;
+pub mod digest;
 pub mod effect;
 pub mod error;
 pub mod evaluator;

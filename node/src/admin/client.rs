@@ -76,6 +76,12 @@ impl AdminClient {
         self.call(Method::PUT, path, body.into()).await
     }
 
+    /// Asks a question that has a body.
+    pub async fn ask<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CallFailed> {
+        let body = serde_json::to_vec(body).map_err(|error| CallFailed::Silent(error.into()))?;
+        self.call(Method::POST, path, body.into()).await
+    }
+
     /// Removes.
     pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallFailed> {
         self.call(Method::DELETE, path, Bytes::new()).await

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::bail;
 use partita_model::admin::{Changed, Drain, GroupState, MemberRole, SplitMade, SplitPoint, StoreState};
 use partita_model::partition::{PartitionDescriptor, PartitionKind};
 use partita_model::schema::TableId;
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::fleet::{Fleet, Group};
 use super::shown;
+use super::verify::{Check, Verdict};
 use crate::cli::Output;
 
 /// Digits of a key's bytes that a column shows.
@@ -207,12 +209,57 @@ impl Printer {
         self.print(&[], &json!(drain))
     }
 
+    /// What a verification found; an error unless everything is the same.
+    pub fn checks(&self, table: &str, checks: &[Check]) -> anyhow::Result<()> {
+        let verdict = checks.iter().map(Check::verdict).max().unwrap_or(Verdict::Equal);
+        let mut rows = vec![row(["COMPARED", "OF", "ROWS", "VERDICT"])];
+        rows.extend(checks.iter().map(|check| {
+            let compared = check
+                .outcome
+                .as_ref()
+                .map_or("?".to_owned(), |outcome| outcome.rows.to_string());
+            row([&check.what, &check.sides, &compared, check.verdict().word()])
+        }));
+        let all: Vec<Value> = checks.iter().map(Check::json).collect();
+        let all = json!({"table": table, "verdict": verdict.word(), "checks": all});
+        self.print(&rows, &all)?;
+        if self.output == Output::Table {
+            checks.iter().for_each(tell);
+        }
+        match verdict {
+            Verdict::Equal if self.output == Output::Table => println!("{table}: nothing differs"),
+            Verdict::Equal => {}
+            Verdict::Unknown => bail!("{table}: not everything could be compared"),
+            Verdict::Differs => bail!("{table}: there are differences"),
+        }
+        Ok(())
+    }
+
     fn print(&self, rows: &[Vec<String>], value: &Value) -> anyhow::Result<()> {
         match self.output {
             Output::Json => println!("{}", serde_json::to_string_pretty(value)?),
             Output::Table => print!("{}", columns(rows)),
         }
         Ok(())
+    }
+}
+
+/// What a check found, line by line.
+fn tell(check: &Check) {
+    let what = &check.what;
+    match &check.outcome {
+        Err(reason) => println!("{what}: {reason}"),
+        Ok(outcome) => {
+            for (key, told) in &outcome.differences {
+                println!("{what}: {} {told}", hex::encode(&key.0));
+            }
+            if outcome.more {
+                println!("{what}: and more");
+            }
+            if outcome.undecided > 0 {
+                println!("{what}: some keys were written to all the time; verify again when there is less load");
+            }
+        }
     }
 }
 

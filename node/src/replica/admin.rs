@@ -4,6 +4,7 @@
 //! 2. What is asked for is compared with what is there: done already, to be done, or not possible (409).
 //! 3. It is done, and the state that results is answered.
 
+mod digest;
 mod members;
 mod problem;
 mod split;
@@ -16,7 +17,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use partita_model::admin::ProblemCode;
 use partita_model::hexadecimal;
 use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
@@ -54,6 +55,7 @@ pub fn router(admin: Arc<Admin<Node>>) -> axum::Router {
         .route("/groups/{id}/leader", put(members::put_leader))
         .route("/groups/{id}/split-point", get(split::split_point))
         .route("/groups/{id}/splits/{split}", put(split::put_split))
+        .route("/groups/{id}/digest", post(digest::post_digest))
         .route("/peers", put(members::put_peers))
         .route("/drain", put(members::put_drain).delete(members::delete_drain))
         .route("/groups/{id}/schema", put(put_schema))

@@ -95,6 +95,13 @@ impl Jobs {
         shown
     }
 
+    /// Whether a walk over a partition is under way: it would not go on with what a split takes away.
+    pub fn is_walking(&self, group: GroupId) -> bool {
+        let jobs = self.jobs.lock();
+        let mut walks = jobs.iter().filter(|((walked, _), _)| *walked == group);
+        walks.any(|(_, job)| !job.state.lock().done && !job.walking.is_finished())
+    }
+
     /// Ends and forgets what was walked over a partition.
     pub fn forget(&self, group: GroupId) {
         self.jobs.lock().retain(|(walked, _), job| {

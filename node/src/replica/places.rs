@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
 use partita_model::request::Refusal;
 use partita_model::schema::TableId;
 use partita_partition::command::{Command, CommandReply, Delivered, IndexBatch};
 use partita_replication::{Group, Store};
-use partita_transport::{AddressBook, CallError, Client, Peer, Reason};
+use partita_transport::{AddressBook, Answer, CallError, Client, Operation, Peer, Reason};
 use tokio::sync::watch;
 
 use super::service::{known, table_of};
@@ -20,6 +21,9 @@ use crate::directory::{Entry, Listing};
 use crate::replicas::{Neighbours, Replicas, Watched, is_unknown_there};
 use crate::routing::{Dated, Directory};
 use crate::serving::delivery::{IndexTarget, Undelivered};
+
+/// How long a store may take to say what it has: it does so from memory.
+const ASK_MAX: Duration = Duration::from_secs(1);
 
 /// Where all partitions are, and how to get there.
 struct Places {
@@ -33,6 +37,8 @@ struct Places {
 /// A partition: its replica in this store, if that leads, or wherever another one does.
 #[derive(Clone)]
 pub struct Place {
+    /// The table that it is of, or whose index it is of.
+    table: TableId,
     replicas: Arc<Replicas>,
     /// The epoch of the range as a store said it; zero for what the directory says.
     range_epoch: u64,
@@ -77,13 +83,13 @@ impl Place {
         if moved {
             let leader = self.replicas.leader();
             let answer = ask(leader.clone()).await;
-            return answer.map_err(|error| {
-                self.learn(&leader, &error);
-                failed(&leader, error)
-            });
+            if let Err(error) = &answer {
+                self.learn(&leader, error).await;
+            }
+            return answer.map_err(|error| failed(&leader, error));
         }
         if let Some(error) = &error {
-            self.learn(&leader, error);
+            self.learn(&leader, error).await;
         }
         if error.as_ref().is_some_and(is_unknown_there) {
             self.replicas.pass_on(&leader);
@@ -96,10 +102,18 @@ impl Place {
 }
 
 impl Place {
-    /// What a store that refuses says of the partitions it has.
-    fn learn(&self, peer: &Peer, error: &CallError) {
-        if let (CallError::Refused(refused), Some(places)) = (error, self.places.upgrade()) {
-            places.learn(Some(peer), &refused.known);
+    /// What a store that refuses says of the partitions it has; one that does not have this one is asked.
+    async fn learn(&self, peer: &Peer, error: &CallError) {
+        let (CallError::Refused(refused), Some(places)) = (error, self.places.upgrade()) else {
+            return;
+        };
+        if !is_unknown_there(error) {
+            return places.learn(Some(peer), &refused.known);
+        }
+        // It is answered whatever the group.
+        let asked = peer.call_within(GroupId(0), Operation::Describe(self.table), ASK_MAX);
+        if let Ok(Answer::Describe(known)) = asked.await {
+            places.learn(Some(peer), &known);
         }
     }
 
@@ -115,12 +129,13 @@ impl Place {
 impl Places {
     /// As the directory has it.
     fn listed(&self, entry: &Entry, group: GroupId, host: &str) -> Place {
-        self.place(group, host, &entry.addresses(group), 0)
+        self.place(entry.record.id, group, host, &entry.addresses(group), 0)
     }
 
-    fn place(&self, group: GroupId, first: &str, addresses: &[String], range_epoch: u64) -> Place {
+    fn place(&self, table: TableId, group: GroupId, first: &str, addresses: &[String], range_epoch: u64) -> Place {
         let replicas = Replicas::new(group, &self.client, &self.neighbours, first, addresses);
         Place {
+            table,
             replicas: Arc::new(replicas),
             range_epoch,
             store: Arc::clone(&self.store),
@@ -144,7 +159,7 @@ impl Places {
             let peers: Vec<String> = before.all().iter().map(|peer| peer.address().to_owned()).collect();
             let leader = before.leader();
             let first = node.unwrap_or(&leader).address();
-            let place = self.place(descriptor.group, first, &peers, descriptor.range_epoch);
+            let place = self.place(table, descriptor.group, first, &peers, descriptor.range_epoch);
             if self.routes.learn(table, index, descriptor, &place) {
                 tracing::info!(
                     group = format!("{:016x}", descriptor.group.0),

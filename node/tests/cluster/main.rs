@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod command;
 mod failover;
+mod local;
 mod members;
 #[path = "../replica/node.rs"]
 #[allow(dead_code)] // The replica's own tests use the rest.
@@ -16,6 +18,7 @@ mod router;
 mod shared;
 mod split;
 mod split_calls;
+mod split_units;
 #[path = "../replica/table.rs"]
 #[allow(dead_code)]
 mod table;

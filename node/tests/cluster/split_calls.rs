@@ -256,3 +256,30 @@ async fn a_table_with_local_indexes_is_not_cut_inside_an_item_collection() {
     let made = trio.nodes[leader].put(&split(trio.group(), 1), &at_key(&hex_of(&collection), 0xc1));
     assert_eq!(made["split"]["key"], hex_of(&collection));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_digest_that_makes_no_sense_is_refused() {
+    let trio = Trio::start().await;
+    let node = &trio.nodes["first"];
+    let digest = format!("{}/digest", path(trio.group()));
+    let good = json!({"subject": "replica", "pieces": {"count": 4}});
+    let answer = node.expect(200, "POST", &digest, &good.to_string());
+    assert_eq!(answer["pieces"].as_array().unwrap().len(), 4, "{answer}");
+    let with = |field: &str, value: Value| {
+        let mut body = good.clone();
+        body[field] = value;
+        body.to_string()
+    };
+    for (body, status, reason) in [
+        (with("pieces", json!({"count": 0})), 400, "0 pieces"),
+        (with("pieces", json!({"count": 5000})), 400, "5000 pieces"),
+        (with("keysMax", json!(100_000)), 400, "keysMax 100000"),
+        (with("subject", json!("items")), 400, "unknown variant `items`"),
+        (with("from", json!("x")), 400, "Odd number of digits"),
+        (with("subject", json!({"calledFor": 9})), 409, "schema"),
+    ] {
+        let told = node.expect(status, "POST", &digest, &body);
+        assert!(told["message"].as_str().unwrap().contains(reason), "{body}: {told}");
+    }
+    node.expect(404, "POST", "/groups/00000000000000ff/digest", &good.to_string());
+}

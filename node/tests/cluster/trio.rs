@@ -25,6 +25,8 @@ pub struct Trio {
     pub record: Record,
     /// Those that run, by name.
     pub nodes: BTreeMap<&'static str, Node>,
+    /// What they are started with.
+    arguments: &'static [&'static str],
 }
 
 /// What became of a write.
@@ -43,15 +45,21 @@ impl Trio {
 
     /// With this table; leaders are spread over the nodes.
     pub async fn with(spec: TableSpec) -> Self {
+        Self::of(record(spec), &UNLIMITED).await
+    }
+
+    /// With this table, and nodes that have these arguments.
+    pub async fn of(record: Record, arguments: &'static [&'static str]) -> Self {
         let cluster = Cluster::new();
         let nodes = NAMES
             .iter()
-            .map(|name| (*name, cluster.start_with(name, &UNLIMITED)))
+            .map(|name| (*name, cluster.start_with(name, arguments)))
             .collect();
         let trio = Self {
             cluster,
-            record: record(spec),
+            record,
             nodes,
+            arguments,
         };
         for (descriptor, first) in trio.partitions().iter().zip(0..) {
             let body = trio.birth(descriptor, first);
@@ -177,7 +185,7 @@ impl Trio {
 
     /// The same, at this address.
     pub fn restart_at(&mut self, name: &'static str, address: &str) {
-        let node = self.cluster.start_at(name, address, &UNLIMITED);
+        let node = self.cluster.start_at(name, address, self.arguments);
         self.nodes.insert(name, node);
     }
 }

@@ -388,7 +388,7 @@ impl<S: Storage> Group<S> {
     }
 
     /// Whether a snapshot is coming.
-    pub(crate) fn is_receiving(&self) -> bool {
+    pub fn is_receiving(&self) -> bool {
         self.receiving.load(Ordering::Acquire)
     }
 

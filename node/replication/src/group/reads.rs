@@ -17,6 +17,7 @@ use partita_model::request::{GetReply, GetRequest, PageReply, PageRequest, Refus
 use partita_partition::change::ChangeRecord;
 use partita_partition::command::Delivered;
 use partita_partition::descriptor::{GroupId, ItemTime};
+use partita_partition::digest::{self, Asked, Digest};
 use partita_partition::error::PartitionError;
 use partita_partition::reader::PartitionReader;
 use partita_partition::split::Lineage;
@@ -165,6 +166,12 @@ impl<S: Storage> Group<S> {
     /// The same as this replica has applied it, whoever leads.
     pub fn lineage_here(&self) -> Result<Lineage, PartitionError> {
         self.reader.lineage()
+    }
+
+    /// Digests of rows as this replica has applied them, whoever leads. Reads them all.
+    pub async fn digest(&self, asked: Asked) -> Result<Digest, Refusal> {
+        self.pooled(move |reader| digest::digest(&reader.storage().pin(), &reader.descriptor(), &asked))
+            .await
     }
 
     /// Items whose time to live has run out, with their key attributes.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use futures::future::join_all;
-use partita_model::admin::{Split, SplitMade, SplitPlace, SplitPoint};
+use partita_model::admin::{ProblemCode, Split, SplitMade, SplitPlace, SplitPoint};
 use partita_model::partition::GroupId;
 use partita_model::request::Refusal;
 use partita_partition::split::{SplitAt, SplitDone};
@@ -67,6 +67,13 @@ pub async fn put_split(
         ));
     }
     check_leads(&node, &group)?;
+    let is_made = group
+        .lineage_here()
+        .is_ok_and(|known| known.split(id.as_u128()).is_some());
+    if !is_made && node.jobs.is_walking(group.id()) {
+        let reason = "expiry rows of the partition's items are being made (or dropped): ask again when that is done";
+        return Err(Problem::conflict(reason.to_owned()).with(ProblemCode::Busy));
+    }
     let request = SplitRequest {
         id,
         at: match at {
