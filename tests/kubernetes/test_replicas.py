@@ -184,6 +184,8 @@ def test_a_node_burns_down_with_its_disks(place):
         whole(kubectl)
         finished(checker)
     finally:
+        # Its Node object is a new one, with another network for pods than the one that the machine leads there: a kept cluster
+        # is not one to go on with after this.
         session.own.node(number).plug_in()
         wait_for("the node being back", lambda: (session.kubectl.condition("node", f"node{number}", "Ready") or {}).get(
             "status") == "True", 120)
