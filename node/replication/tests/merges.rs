@@ -80,9 +80,13 @@ async fn split(store: &Stored) {
         child: CHILD,
     };
     store.split(PARENT, request).await.unwrap();
-    let child = store.group(CHILD).unwrap();
-    let mut leads = child.leadership();
-    leads.wait_for(|now| now.serving > 0).await.unwrap();
+    leads(store, CHILD).await;
+}
+
+/// A split's child is elected while the split is answered.
+async fn leads(store: &Stored, group: GroupId) {
+    let mut leadership = store.group(group).unwrap().leadership();
+    leadership.wait_for(|now| now.serving > 0).await.unwrap();
 }
 
 /// A table in two partitions.
@@ -275,6 +279,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
             child: far,
         };
         store.split(CHILD, cut).await.unwrap();
+        leads(&store, far).await;
         let distant = store.freeze(to(PARENT, far)).await;
         assert_eq!(distant, Err(MergeError::Fault(MergeFault::NotNeighbours(PARENT, far))));
         // Frozen while they were neighbours, merged when they are not any more: refused for good.
@@ -285,6 +290,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
             child: GroupId(103),
         };
         store.split(PARENT, between).await.unwrap();
+        leads(&store, GroupId(103)).await;
         let done = store.merge(request(7)).await.unwrap();
         assert_eq!(done.outcome, MergeOutcome::Refused);
         store.thaw(request(7), &done).await.unwrap();
