@@ -510,6 +510,21 @@ pub enum AdminCommand {
         #[arg(long, value_name = "UUID")]
         id: Option<uuid::Uuid>,
     },
+    /// Makes a group and its neighbour one again: the group has the keys of both, the neighbour is gone
+    ///
+    /// Both have their replicas on the same stores. The neighbour answers nobody from when it is told to stand still until it
+    /// is decided, which takes about as long as two writes; what cannot be merged goes on as before.
+    Merge {
+        /// The group that stays
+        #[arg(value_parser = group_id)]
+        group: GroupId,
+        /// The group that goes: the one in front of it or behind it. By default the one behind it
+        #[arg(long, value_name = "GROUP", value_parser = group_id)]
+        source: Option<GroupId>,
+        /// Carry the order out once for this id
+        #[arg(long, value_name = "UUID")]
+        id: Option<uuid::Uuid>,
+    },
     /// Where split would cut a group, and what is behind that
     SplitPoint {
         /// The group

@@ -2,7 +2,7 @@
 //!
 //! 1. Ask every node of `--nodes` what it has ([`fleet`]); one that does not answer is said to be silent.
 //! 2. A question is answered from that; an order goes to the node that it is for, which is found among them: the leader of the
-//!    group, or the store that is named ([`members`], [`split`]). [`verify`] asks many questions.
+//!    group, or the store that is named ([`members`], [`split`], [`merge`]). [`verify`] asks many questions.
 //! 3. Print what was found or what came of it: columns for people, or JSON ([`print`]).
 //!
 //! Every order has an id (`--id`), which is drawn and printed when it is not given: with the same id it is carried out once,
@@ -10,6 +10,8 @@
 
 mod fleet;
 mod members;
+mod merge;
+mod order;
 mod print;
 mod split;
 mod verify;
@@ -67,11 +69,14 @@ async fn run_in(call: AdminCall) -> anyhow::Result<()> {
                 expected_epoch,
                 id: id.unwrap_or_else(fresh),
             };
-            split::split(&call.nodes, fleet, &printer, order).await
+            split::split(&call.nodes, &fleet, &printer, order).await
         }
         AdminCommand::Verify { table } => {
             let checks = verify::verify(&fleet, &table).await?;
             printer.checks(&table, &checks)
+        }
+        AdminCommand::Merge { group, source, id } => {
+            merge::merge(&call.nodes, &fleet, &printer, group, source, id.unwrap_or_else(fresh)).await
         }
         AdminCommand::SplitPoint { group } => split::point(&fleet, &printer, group).await,
         AdminCommand::Drain { store } => members::drain(&fleet, &printer, &store, true).await,

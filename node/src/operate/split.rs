@@ -1,14 +1,13 @@
 //! A split that is ordered from a shell.
 //!
 //! 1. The place is found: the middle by bytes, or a key, which is made of the key attributes by the partition's own schema.
-//! 2. The leader is ordered to split, with an id. Where it is not certain what came of that, or another one leads meanwhile, the
-//!    nodes are asked again who leads, and that one is given the same order: it is carried out once.
+//! 2. The leader is ordered to split, with an id: it is carried out once ([`super::order`]).
 //! 3. Once the child has a leader, both halves are printed.
 
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use partita_model::admin::{ProblemCode, Split, SplitMade, SplitPlace, SplitPoint};
+use partita_model::admin::{Split, SplitMade, SplitPlace, SplitPoint};
 use partita_model::item::Item;
 use partita_model::key::{KeyBytes, collection, component};
 use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
@@ -18,14 +17,12 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::fleet::Fleet;
+use super::order::{RETRY, carry_out};
 use super::print::Printer;
 use super::shown;
-use crate::admin::client::CallFailed;
 
 /// How long a split may take, with the elections that come in between.
 const SPLIT_MAX: Duration = Duration::from_secs(30);
-/// Between two attempts, and between two looks at the child.
-const RETRY: Duration = Duration::from_millis(200);
 
 /// What is ordered.
 pub struct Order {
@@ -79,7 +76,7 @@ pub async fn point(fleet: &Fleet, printer: &Printer, group: GroupId) -> anyhow::
 }
 
 /// Cuts a partition in two.
-pub async fn split(nodes: &[String], fleet: Fleet, printer: &Printer, order: Order) -> anyhow::Result<()> {
+pub async fn split(nodes: &[String], fleet: &Fleet, printer: &Printer, order: Order) -> anyhow::Result<()> {
     let Order { group, id, .. } = order;
     let descriptor = &fleet.group(group)?.state.descriptor;
     let body = Split {
@@ -98,7 +95,7 @@ pub async fn split(nodes: &[String], fleet: Fleet, printer: &Printer, order: Ord
         shown(body.child)
     );
     let deadline = Instant::now() + SPLIT_MAX;
-    let made = carry_out(nodes, fleet, group, id, &body, deadline).await?;
+    let made: SplitMade = carry_out(nodes, group, &path(group, id), &body, deadline).await?;
     eprintln!(
         "cut in front of {} in range epoch {}",
         hex::encode(&made.split.key.0),
@@ -108,43 +105,8 @@ pub async fn split(nodes: &[String], fleet: Fleet, printer: &Printer, order: Ord
     printer.split(&made)
 }
 
-/// Gives the order until it is certain what came of it.
-async fn carry_out(
-    nodes: &[String],
-    mut fleet: Fleet,
-    group: GroupId,
-    id: Uuid,
-    body: &Split,
-    deadline: Instant,
-) -> anyhow::Result<SplitMade> {
-    loop {
-        let why = match fleet.leader(group) {
-            Err(error) => error,
-            Ok(leader) => match leader.node.admin.put(&path(group, id), body).await {
-                Ok(made) => return Ok(made),
-                Err(CallFailed::Refused(problem)) if !passes(problem.code) => bail!("{}", problem.message),
-                Err(error) => error.into(),
-            },
-        };
-        if Instant::now() > deadline {
-            return Err(why).with_context(|| format!("not split within {SPLIT_MAX:?}; --id {id} goes on with it"));
-        }
-        eprintln!("{why:#}: asking again");
-        sleep(RETRY).await;
-        fleet = Fleet::ask(nodes).await?;
-    }
-}
-
 fn path(group: GroupId, id: Uuid) -> String {
     format!("/groups/{}/splits/{id}", shown(group))
-}
-
-/// Whether a refusal may be over soon, or leaves open what came of it.
-fn passes(code: Option<ProblemCode>) -> bool {
-    matches!(
-        code,
-        Some(ProblemCode::NotLeader | ProblemCode::Busy | ProblemCode::UnknownFate)
-    )
 }
 
 /// Waits until the child has a leader, so that what is printed is what serves.

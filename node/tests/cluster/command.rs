@@ -10,7 +10,7 @@ use partita_partition::storage::rocks::{RocksSettings, RocksStorage};
 use partita_partition::storage::{Batch, Family, Storage};
 use serde_json::Value;
 
-use super::routed::{Writers, indexed, serves};
+use super::routed::{Writers, index_equals_table, indexed, nothing_is_lost, serves};
 use super::router::Router;
 use super::shared::until;
 use super::table::{get, spec, thing};
@@ -42,6 +42,65 @@ fn fails(trio: &Trio, arguments: &[&str], reason: &str) {
     let output = admin(trio, arguments);
     let (_, err) = printed(&output);
     assert!(!output.status.success() && err.contains(reason), "{arguments:?}: {err}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_split_is_merged_from_a_shell_while_clients_go_on() {
+    let trio = Trio::with(spec(1, true, false)).await;
+    let router = Router::start(&trio.cluster, &[]);
+    serves(&router);
+    for number in 0..40 {
+        router.put(&format!("thing-{number}"), "red");
+    }
+    let writers = Writers::start(&router.endpoint(), 3);
+    let group = format!("{:016x}", trio.group().0);
+    let made = told(&trio, &["split", &group]);
+    let child = made["split"]["child"].as_str().unwrap();
+    let id = "00000000-0000-0000-0000-000000000001";
+    let (_, err) = printed(&admin(&trio, &["merge", &group, "--id", id]));
+    for step in [&format!("group {child} stands still"), "merged in range epoch 3"] {
+        assert!(err.contains(step), "{err}");
+    }
+    // With the same id it is told what came of it.
+    let merged = told(&trio, &["merge", &group, "--id", id]);
+    assert_eq!(merged["descriptor"]["end"], Value::Null);
+    assert_eq!(merged["lineage"]["merges"][0]["source"], child);
+    let written = writers.finish();
+    nothing_is_lost(&router, &written);
+    index_equals_table(&router);
+    fails(&trio, &["merge", &group], "no group is behind it");
+    fails(&trio, &["merge", &group, "--source", child], "has group");
+    fails(&trio, &["merge", &group, "--source", "x"], "16 hexadecimal digits");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_merged_goes_on_as_before() {
+    let mut trio = Trio::start().await;
+    for number in 0..40 {
+        trio.put(&format!("thing-{number}"), "red").await;
+    }
+    let group = format!("{:016x}", trio.group().0);
+    let made = told(&trio, &["split", &group]);
+    let child = made["split"]["child"].as_str().unwrap();
+    let away = trio.nodes.keys().next().copied().unwrap();
+    trio.nodes.remove(away).unwrap().kill();
+    fails(&trio, &["merge", &group], "not merged, and both groups go on as before");
+    let groups = told(&trio, &["groups"]);
+    let groups = groups.as_array().unwrap();
+    assert_eq!(groups.len(), 2, "{groups:?}");
+    assert!(
+        groups.iter().all(|group| group["lineage"]["frozen"].is_null()),
+        "{groups:?}"
+    );
+    // When all of its voters are there again, it can be merged.
+    trio.restart(away);
+    until("all of its replicas to stand still", || {
+        admin(&trio, &["merge", &group, "--source", child])
+            .status
+            .success()
+            .then_some(())
+    });
+    assert_eq!(told(&trio, &["groups"]).as_array().unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

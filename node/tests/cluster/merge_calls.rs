@@ -52,12 +52,13 @@ async fn write(trio: &Trio, pk: &str, colour: &str) -> Outcome {
                 match node.peer().write(group, request).await {
                     Ok(_) => return Some(Outcome::Acknowledged),
                     Err(CallError::Lost(_)) => return Some(Outcome::Unknown),
-                    Err(CallError::Refused(refused)) => match refused.reason {
-                        Reason::Refusal(Refusal::UnknownFate) => return Some(Outcome::Unknown),
-                        // Not there, or not yet.
-                        _ => {}
-                    },
-                    Err(CallError::NotSent(_)) => {}
+                    Err(CallError::Refused(refused))
+                        if matches!(refused.reason, Reason::Refusal(Refusal::UnknownFate)) =>
+                    {
+                        return Some(Outcome::Unknown);
+                    }
+                    // Not there, or not yet.
+                    Err(CallError::Refused(_) | CallError::NotSent(_)) => {}
                 }
             }
         }
