@@ -124,7 +124,8 @@ mod tests {
         assert!(found[0].contains("spec.keySchema") && found.len() == 1, "{found:?}");
         let old = table(1, |_| ());
         let rekeyed = table(1, |table| {
-            table["spec"]["keySchema"][0]["attributeName"] = json!("status")
+            table["spec"]["attributeDefinitions"][0]["attributeName"] = json!("other");
+            table["spec"]["keySchema"][0]["attributeName"] = json!("other");
         });
         let found = said(Some(&old), &rekeyed);
         assert!(found[0].contains("will refuse this: spec.keySchema"), "{found:?}");
