@@ -22,5 +22,5 @@ def eventually(session, expression, condition=lambda samples: samples, seconds=6
     def met():
         samples = query(session, expression)
         assert condition(samples), samples
-        return samples
-    return wait_for(f"data for {expression}", met, seconds)
+        return True   # samples may be the empty list that is waited for
+    wait_for(f"data for {expression}", met, seconds)
