@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -86,14 +87,32 @@ impl Engine for Rocks {
         let Self { storage, folder, path } = self;
         let number: u32 = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
         let copy = folder.path().join((number + 1).to_string());
-        std::fs::create_dir(&copy).unwrap();
-        for entry in std::fs::read_dir(&path).unwrap() {
-            let entry = entry.unwrap();
-            std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
-        }
+        while !copied_whole(&path, &copy) {}
         drop(storage);
         Self::open(folder, copy)
     }
+}
+
+/// Copies a folder's files; whether they stayed the same files meanwhile. A store that is open removes obsolete ones when it
+/// pleases, and a copy of some from before and some from after is what no crash leaves.
+fn copied_whole(from: &Path, to: &Path) -> bool {
+    let names = || -> BTreeSet<_> {
+        std::fs::read_dir(from)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect()
+    };
+    let _ = std::fs::remove_dir_all(to);
+    std::fs::create_dir(to).unwrap();
+    let before = names();
+    let all = before
+        .iter()
+        .all(|name| match std::fs::copy(from.join(name), to.join(name)) {
+            Ok(_) => true,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+            Err(error) => panic!("{}: {error}", name.display()),
+        });
+    all && names() == before
 }
 
 /// A partition and its log.
