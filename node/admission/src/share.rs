@@ -30,6 +30,8 @@ pub const GRANT_VALID_MS: u64 = 2_000;
 const AHEAD_MS: u64 = 5 * REPORT_EVERY_MS;
 /// Without a grant a part of the units is used second by second: nothing is saved up.
 const FALLBACK_BURST_MS: u64 = 1_000;
+/// Of what nobody wants, one of so many parts comes with a grant: whose load goes up suddenly finds it there.
+const SPARE_PART: u64 = 8;
 /// For so long may somebody who had nothing to do use units before the first grant: the way to the grantor and back, and a report
 /// that gets lost. What is used is owed, so the rate holds.
 const WAKING_MS: u64 = 250;
@@ -159,7 +161,9 @@ impl Allowance {
     /// The answer to a report that was made at `reported_ms`. What was used meanwhile is not reported yet, and taken off.
     pub fn granted(&mut self, report: Report, grant: Grant, reported_ms: u64) {
         self.used = self.used.saturating_sub(report.used.0);
-        self.left = i64::try_from(grant.0.0)
+        // More than this cannot be used before the next grant, and could only be forgotten.
+        let usable = self.most.0.saturating_mul(AHEAD_MS).div_ceil(1000).max(WANTED_LEAST);
+        self.left = i64::try_from(grant.0.0.min(usable))
             .unwrap_or(i64::MAX)
             .saturating_sub_unsigned(self.used);
         self.refused = false;
@@ -235,7 +239,10 @@ impl Grantor {
             .unwrap_or_default();
         let shares = divide(HalfUnits(there), HalfUnits(u64::MAX), &wanted, false);
         let share = shares.get(place).copied().unwrap_or_default();
-        share.min(HalfUnits(there.saturating_sub(with_others)))
+        let free = there.saturating_sub(with_others);
+        // Where much is saved up nobody has to say first that it wants more.
+        let spare = free.saturating_sub(share.0) / SPARE_PART;
+        HalfUnits(share.0.min(free) + spare)
     }
 }
 

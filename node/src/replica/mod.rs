@@ -99,6 +99,7 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
         places: Arc::clone(&places),
         client: client.clone(),
         book: Arc::clone(&book),
+        running: shares::Running::default(),
     };
     shares.start(takeovers);
     let every = Duration::from_millis(options.storage.expiry_interval_ms);

@@ -7,13 +7,17 @@
 //! 3. Once a second: where the buckets of the tables stand that are granted here, to the followers of their first partitions.
 //! 4. A new leader of a first partition asks the others where the buckets stood.
 //!
-//! A call that fails is made again in the next round. While nobody answers, each store has its even part.
+//! A call that fails is made again in the next round; one that takes longer than a round holds up no other table's. While nobody
+//! answers, each store has its even part.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream;
+use parking_lot::Mutex;
 use partita_admission::share::REPORT_EVERY_MS;
 use partita_model::capacity::{UnitsAnswer, UnitsCall, UnitsLevel};
 use partita_model::partition::GroupId;
@@ -57,6 +61,17 @@ pub struct Shares {
     pub client: Client,
     /// Where those are.
     pub book: Arc<AddressBook>,
+    /// What is being said.
+    pub running: Running,
+}
+
+/// Calls that have not been answered.
+#[derive(Default)]
+pub struct Running {
+    /// Reports, by table.
+    reports: Mutex<HashSet<TableId>>,
+    /// Where buckets stand.
+    news: AtomicBool,
 }
 
 impl Shares {
@@ -79,11 +94,15 @@ impl Shares {
             let mut round = 0_u32;
             while quiet <= ROUNDS_PER_NEWS {
                 quiet += 1;
-                if self.report().await {
+                if self.report() {
                     quiet = 0;
                 }
-                if round % ROUNDS_PER_NEWS == ROUNDS_PER_NEWS - 1 {
-                    self.tell().await;
+                if round % ROUNDS_PER_NEWS == ROUNDS_PER_NEWS - 1 && !self.running.news.swap(true, Ordering::AcqRel) {
+                    let shares = Arc::clone(&self);
+                    tokio::spawn(async move {
+                        shares.tell().await;
+                        shares.running.news.store(false, Ordering::Release);
+                    });
                 }
                 round = round.wrapping_add(1);
                 tokio::time::sleep(Duration::from_millis(REPORT_EVERY_MS)).await;
@@ -91,25 +110,32 @@ impl Shares {
         }
     }
 
-    /// Reports to all grantors; whether there was anything.
-    async fn report(&self) -> bool {
+    /// Reports to all grantors that have answered the last time; whether there was anything.
+    fn report(self: &Arc<Self>) -> bool {
         let all = self.admission.reports();
         let any = !all.is_empty();
-        let calls = stream::iter(all).map(|reports| self.report_one(reports));
-        calls.buffer_unordered(CALLS_MAX).collect::<()>().await;
+        for reports in all {
+            if self.running.reports.lock().insert(reports.table) {
+                let shares = Arc::clone(self);
+                tokio::spawn(async move {
+                    shares.report_one(&reports).await;
+                    shares.running.reports.lock().remove(&reports.table);
+                });
+            }
+        }
         any
     }
 
-    async fn report_one(&self, reports: Reports) {
+    async fn report_one(&self, reports: &Reports) {
         let Some(route) = self.places.route(reports.table) else {
             return;
         };
         let Some(first) = route.table.leaders().next() else {
             return;
         };
-        let call = self.admission.call(&reports);
+        let call = self.admission.call(reports);
         match first.units(reports.table, call, ANSWER_MAX).await {
-            Ok(UnitsAnswer::Grants(grants)) => self.admission.granted(&reports, &grants),
+            Ok(UnitsAnswer::Grants(grants)) => self.admission.granted(reports, &grants),
             Ok(UnitsAnswer::Heard | UnitsAnswer::Levels(_)) => {}
             Err(error) => tracing::debug!(table = reports.table.0, %error, "no units were granted"),
         }
