@@ -39,10 +39,12 @@ mod update_item;
 mod update_table;
 mod update_time_to_live;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use partita_model::capacity::HalfUnits;
 use partita_model::error::{ApiError, ErrorCode};
+use partita_model::message;
 use partita_model::schema::TableSchema;
 
 use crate::auth::Permission;
@@ -176,7 +178,49 @@ operations! {
     UpdateTimeToLive => update_time_to_live::handle, Tables;
 }
 
-/// What `X-Amz-Target` got when it named no operation of ours.
-pub fn unknown_operation() -> ApiError {
-    ApiError::new(ErrorCode::UnknownOperation, "")
+/// Operations of the API that are not here: who calls one is told that it is not the name that is wrong.
+const NOT_HERE: &[&str] = &[
+    "BatchExecuteStatement",
+    "CancelBulkOperation",
+    "CreateBackup",
+    "CreateGlobalTable",
+    "DeleteBackup",
+    "DeleteResourcePolicy",
+    "DescribeBackup",
+    "DescribeBulkOperation",
+    "DescribeExport",
+    "DescribeGlobalTable",
+    "DescribeGlobalTableSettings",
+    "DescribeImport",
+    "DescribeTableReplicaAutoScaling",
+    "DisableKinesisStreamingDestination",
+    "EnableKinesisStreamingDestination",
+    "ExecuteStatement",
+    "ExecuteTransaction",
+    "ExportTableToPointInTime",
+    "ImportTable",
+    "ListBulkOperations",
+    "PutResourcePolicy",
+    "RestoreTableFromBackup",
+    "RestoreTableToPointInTime",
+    "SearchVectors",
+    "StartBulkPutItems",
+    "TransactGetItems",
+    "TransactWriteItems",
+    "UpdateContinuousBackups",
+    "UpdateContributorInsights",
+    "UpdateGlobalTable",
+    "UpdateGlobalTableSettings",
+    "UpdateKinesisStreamingDestination",
+    "UpdateTableReplicaAutoScaling",
+];
+
+/// What `X-Amz-Target` got when it named no operation of ours. DynamoDB says nothing about a name that is none.
+pub fn unknown_operation(target: Option<&str>) -> ApiError {
+    let name = target.and_then(|target| target.strip_prefix(TARGET_PREFIX));
+    let text = match name.filter(|name| NOT_HERE.contains(name)) {
+        Some(name) => message::operation_not_here(name).into(),
+        None => Cow::Borrowed(""),
+    };
+    ApiError::new(ErrorCode::UnknownOperation, text)
 }
