@@ -236,7 +236,8 @@ fn without_a_grantor_everybody_has_an_even_part_whatever_it_had_before() {
     world.spend_burst();
     world.run(&[0, 9000, 0], 60_000);
     world.depose();
-    world.run(&[0, 9000, 0], 3000);
+    // The last grant runs out; and what was used while a new one was waited for is paid back.
+    world.run(&[0, 9000, 0], 15_000);
     assert_near(world.run(&[0, 9000, 0], 60_000)[1], 300 * 60);
 }
 
