@@ -50,6 +50,8 @@ pub struct Report {
     pub used: HalfUnits,
     /// What it wants per second.
     pub wanted: HalfUnits,
+    /// The same as long as a report is not answered: what was heard already is not charged again.
+    pub number: u64,
 }
 
 /// What it may use from now on until the next grant.
@@ -64,6 +66,8 @@ pub struct Allowance {
     /// What has been used since the last report that was answered.
     used: u64,
     refused: bool,
+    /// Of the report that is made (and made again) next.
+    number: u64,
     reported_ms: u64,
     until_ms: u64,
     /// The even part of the table's units that comes with what is led here.
@@ -83,6 +87,7 @@ impl Allowance {
             left: 0,
             used: 0,
             refused: false,
+            number: now_ms,
             reported_ms: now_ms,
             until_ms: 0,
             part,
@@ -108,7 +113,8 @@ impl Allowance {
             false => {
                 let since_ms = *self.waiting_since_ms.get_or_insert(now_ms);
                 let has_any = self.fallback.as_mut().is_none_or(|bucket| bucket.has_any(now_ms));
-                has_any || now_ms < since_ms + WAKING_MS
+                let waking = now_ms < since_ms + WAKING_MS && self.used < self.most.0.saturating_mul(WAKING_MS) / 1000;
+                has_any || waking
             }
         };
         self.refused |= !admitted;
@@ -155,6 +161,7 @@ impl Allowance {
         Report {
             used: HalfUnits(self.used),
             wanted: HalfUnits(wanted.max(WANTED_LEAST)),
+            number: self.number,
         }
     }
 
@@ -167,6 +174,7 @@ impl Allowance {
             .unwrap_or(i64::MAX)
             .saturating_sub_unsigned(self.used);
         self.refused = false;
+        self.number = self.number.wrapping_add(1);
         self.waiting_since_ms = None;
         self.reported_ms = reported_ms;
         self.until_ms = reported_ms + GRANT_VALID_MS;
@@ -188,6 +196,9 @@ struct Holder {
     wanted: u64,
     granted: u64,
     until_ms: u64,
+    /// The last report, and what it has said to be used.
+    number: u64,
+    used: u64,
 }
 
 /// Who was granted what.
@@ -199,7 +210,9 @@ pub struct Grantor {
 impl Grantor {
     /// Takes what a holder has used, and grants it more.
     pub fn report(&mut self, capacity: &mut Capacity, holder: HolderId, report: Report, now_ms: u64) -> Grant {
-        capacity.charge(report.used, now_ms);
+        let known = self.holders.get(&holder).filter(|known| known.number == report.number);
+        let heard = known.map_or(0, |known| known.used);
+        capacity.charge(HalfUnits(report.used.0.saturating_sub(heard)), now_ms);
         self.holders.retain(|_, holder| now_ms < holder.until_ms);
         if !self.holders.contains_key(&holder) && self.holders.len() >= HOLDERS_MAX {
             return Grant(HalfUnits(0));
@@ -208,6 +221,8 @@ impl Grantor {
             wanted: report.wanted.0.min(WANTED_MOST),
             granted: 0,
             until_ms: now_ms + GRANT_VALID_MS,
+            number: report.number,
+            used: report.used.0,
         };
         self.holders.insert(holder, own);
         let granted = self.share(capacity, holder, now_ms);

@@ -129,6 +129,29 @@ fn reports_that_get_lost_cost_no_more_than_themselves() {
 }
 
 #[test]
+fn a_report_that_is_made_again_is_paid_once() {
+    let declared = Declared::Provisioned(HalfUnits(200));
+    let mut capacity = Capacity::new(declared, LIMITS, Levels::default(), 0);
+    let (mut grantor, mut holder) = (Grantor::default(), Allowance::new(HalfUnits(100), LIMITS.partition, 0));
+    let full = capacity.available(0).0;
+    assert!(holder.admit(0));
+    holder.charge(HalfUnits(10), 0);
+    // The answer gets lost, and more is used before it is asked again.
+    let lost = holder.report(0);
+    grantor.report(&mut capacity, 1, lost, 0);
+    holder.charge(HalfUnits(5), 0);
+    let again = holder.report(0);
+    let grant = grantor.report(&mut capacity, 1, again, 0);
+    holder.granted(again, grant, 0);
+    assert_eq!(capacity.available(0).0, full - 15);
+    // The next one is another.
+    holder.charge(HalfUnits(7), 0);
+    let next = holder.report(0);
+    grantor.report(&mut capacity, 1, next, 0);
+    assert_eq!(capacity.available(0).0, full - 22);
+}
+
+#[test]
 fn without_a_grantor_everybody_has_an_even_part() {
     let mut world = World::new(900, 3);
     world.heard_of_ten = 0;

@@ -117,6 +117,8 @@ pub struct UnitsReport {
     pub used: HalfUnits,
     /// Wanted per second.
     pub wanted: HalfUnits,
+    /// The same as long as a report is not answered, so that it can be repeated.
+    pub number: u64,
 }
 
 /// The answer: what may be used until the next one.

@@ -58,6 +58,7 @@ impl Admission {
                 units,
                 used: report.used,
                 wanted: report.wanted,
+                number: report.number,
             };
             let reports = table.units().filter_map(|(id, units)| {
                 let report = units.with(|pool| pool.report(now_ms))??;
@@ -93,6 +94,7 @@ impl Admission {
             let report = Report {
                 used: report.used,
                 wanted: report.wanted,
+                number: report.number,
             };
             units.with(|pool| pool.granted(report, Grant(grant.granted), reports.at_ms));
         }
@@ -154,6 +156,7 @@ impl Admission {
                     let said = Report {
                         used: report.used,
                         wanted: report.wanted,
+                        number: report.number,
                     };
                     let grant = units.with(|pool| pool.grant(holder, said, now_ms)).flatten();
                     grants.push(UnitsGrant {

@@ -420,6 +420,7 @@ fn an_answer_of_a_store_that_does_not_grant_is_that_it_does_not_lead() {
             },
             used: HalfUnits(1),
             wanted: HalfUnits(1),
+            number: 1,
         }],
     };
     assert!(world.admission.answer(TABLE, report.clone()).is_ok());

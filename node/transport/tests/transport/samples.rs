@@ -272,6 +272,7 @@ pub fn calls() -> Vec<(&'static str, Operation, Reply)> {
                         units: WRITES_OF_INDEX,
                         used: HalfUnits(5),
                         wanted: HalfUnits(600),
+                        number: 9,
                     }],
                 },
             ),
