@@ -211,6 +211,7 @@ impl Replicas {
     /// Asks these who leads, until most have answered and one of them says that it does; how many have answered.
     async fn search(&self, peers: Vec<Peer>) -> usize {
         let most = peers.len() / 2 + 1;
+        let before = self.known.lock().term;
         let ask = |peer: Peer| async move {
             let answer = peer.leader(self.group, ASK_MAX).await;
             (peer, answer)
@@ -223,7 +224,9 @@ impl Replicas {
             self.add(peer.address());
             answer.members.iter().for_each(|address| self.add(address));
             best = better(best, &peer, &answer);
-            if answered >= most && best.as_ref().is_some_and(|best| best.sure) {
+            // A later term than the last one's is as good as the leader's own word: it may have been elected a moment ago.
+            let enough = |best: &Claim| best.sure || best.term > before;
+            if answered >= most && best.as_ref().is_some_and(enough) {
                 break;
             }
         }

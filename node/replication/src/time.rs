@@ -27,6 +27,10 @@ pub const LEASE_NS: u64 = ELECTION_NS - TICK_NS - DRIFT_NS;
 /// An eventual read is answered by a replica that heard a live leader within this time.
 pub const EVENTUAL_NS: u64 = 1_000_000_000;
 
+/// Whoever asks between two leaders waits for so long at most: a hand-over takes milliseconds, and a router that waits longer
+/// than this (400 ms) begins to suspect that the process is gone.
+pub const HOLD_NS: u64 = ELECTION_NS / 2;
+
 /// The clock of a process.
 pub(crate) fn boot_time() -> Elapsed {
     Arc::new(|| {

@@ -1,6 +1,7 @@
 //! What a router's admin API shows: `/metrics`, `/healthz`, `/readyz`, and `/directory` for other routers and replicas.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use partita_tls::{Current, Https, Mutual, Role};
@@ -17,6 +18,8 @@ pub struct Shown {
     pub directory: Arc<Directory>,
     /// The calls to nodes.
     pub client: Client,
+    /// How often a request has waited before it was sent again.
+    pub pauses: Arc<AtomicU64>,
     /// How many access keys there are; `None` when everybody may call.
     pub keys: Option<Box<dyn Fn() -> usize + Send + Sync>>,
     /// The certificates for nodes and others.
@@ -39,6 +42,13 @@ impl Measured for Shown {
     fn expose(&self, text: &mut String) {
         self.expose_directory(text);
         self.expose_client(text);
+        family(
+            text,
+            "partita_router_pauses_total",
+            "counter",
+            "Times that a request waited before it was sent again: nobody was known to lead its partition, or to have its keys",
+            &[(String::new(), self.pauses.load(Ordering::Relaxed))],
+        );
         let peers = self.tls.as_ref().map(|tls| ("peers", tls.status()));
         let clients = self.https.as_ref().map(|https| ("https", https.status()));
         let certificates: Vec<_> = peers.into_iter().chain(clients).collect();

@@ -4,6 +4,7 @@
 //! a while, by the rules of [`patiently`](Routed::patiently). Everything about tables is [`super::control`]'s.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use partita_gateway::backend::{Account, Backend};
@@ -37,6 +38,8 @@ pub struct Routed {
     pub map: Arc<Map>,
     /// Who makes, changes and removes tables.
     pub control: Control,
+    /// How often a request has waited before it was sent again.
+    pub pauses: Arc<AtomicU64>,
 }
 
 impl Routed {
@@ -71,6 +74,7 @@ impl Routed {
             if Instant::now() + pause >= deadline {
                 return Err(Refusal::NotLeader);
             }
+            self.pauses.fetch_add(1, Ordering::Relaxed);
             sleep(jittered(pause)).await;
             pause = (pause * 2).min(PAUSE_LONGEST);
         }

@@ -82,7 +82,9 @@ async fn run_in(options: Router) -> anyhow::Result<()> {
     map.take(&directory.current());
     tokio::spawn(Arc::clone(&map).follow(directory.subscribe()));
     tokio::spawn(Arc::clone(&map).refresh());
+    let pauses = Arc::default();
     admin.serves(Arc::new(Shown {
+        pauses: Arc::clone(&pauses),
         directory: Arc::clone(&directory),
         client: client.clone(),
         keys: auth.counted(),
@@ -99,7 +101,7 @@ async fn run_in(options: Router) -> anyhow::Result<()> {
         tables,
         client,
     };
-    let backend = Arc::new(Routed { map, control });
+    let backend = Arc::new(Routed { map, control, pauses });
     let app =
         App::new(backend, &options.endpoint.region, auth.into_auth(), metrics, limits).secured(tls::secure(https));
     tracing::info!(%listen, admin = %admin_listen, "ready");

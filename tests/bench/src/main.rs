@@ -3,12 +3,15 @@
 //! 1. [`rounds`] starts every server, fills it, and in each round measures every workload on each of them in turn;
 //! 2. [`load`] makes the load, [`work`] says what the requests are, [`ceilings`] measures disk and RocksDB alone;
 //! 3. [`replicated`] is the same behind a router with three replicas, with etcd beside it, and leaders that go away;
-//! 4. [`report`] prints medians, and the ratios that the project promises with "met" or "MISSED" beside each.
+//! 4. [`report`] prints medians, and the ratios that the project promises with "met" or "MISSED" beside each;
+//! 5. [`alone`] is one workload against a server that runs already, for a profiler: `partita-bench fill|get|put|add|query|
+//!    batch|scan ADDRESS`, with the same settings.
 //!
 //! `BENCH_ROUNDS` (5), `BENCH_SECONDS` (2, of each measurement), `BENCH_KEYS` (100000; 10000 to 1000000),
 //! `BENCH_CONNECTIONS` (64), `BENCH_OUTAGES` (50 leaders killed, as many hand-overs), `BENCH_ETCD` (folder of etcd's programs), `BENCH_FOLDER` (a temporary folder: put it on the disk that counts), `BENCH_JUDGE` (1: a missed promise fails the
 //! process), `PARTITA_BIN`.
 
+mod alone;
 mod ceilings;
 mod load;
 mod null;
@@ -40,6 +43,7 @@ fn main() -> Result<ExitCode> {
             tokio::runtime::Runtime::new()?.block_on(peers::serve_dynoxide(&PathBuf::from(folder)))?;
             Ok(ExitCode::SUCCESS)
         }
+        [workload, address] => alone::run(workload, address.parse()?, &rounds::Settings::from_environment()?),
         other => bail!("unknown arguments {other:?}"),
     }
 }

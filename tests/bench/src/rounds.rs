@@ -35,9 +35,9 @@ const WARM_UP_SHARE: f64 = 0.1;
 /// What `BENCH_*` say.
 pub struct Settings {
     rounds: usize,
-    seconds: f64,
-    keys: usize,
-    connections: usize,
+    pub(crate) seconds: f64,
+    pub(crate) keys: usize,
+    pub(crate) connections: usize,
     folder: Option<PathBuf>,
     outages: usize,
     etcd: Option<PathBuf>,
@@ -66,10 +66,10 @@ impl Settings {
 }
 
 /// A server with its tables filled.
-struct Subject {
-    series: &'static str,
-    address: SocketAddr,
-    kinds: &'static [Kind],
+pub(crate) struct Subject {
+    pub(crate) series: &'static str,
+    pub(crate) address: SocketAddr,
+    pub(crate) kinds: &'static [Kind],
 }
 
 /// Runs it all; fails the process when a promise is missed.
@@ -233,7 +233,7 @@ fn made(folder: &Path, name: &str) -> Result<PathBuf> {
 }
 
 /// Makes and fills both tables; the cluster has one, which its manifest declares.
-fn fill(subject: &Subject, settings: &Settings) -> Result<()> {
+pub(crate) fn fill(subject: &Subject, settings: &Settings) -> Result<()> {
     let mut connection = Connection::open(subject.address)?;
     let declared = subject.series == Series::REPLICATED;
     let tables = [(TABLE, false, Kind::Load), (RANGE_TABLE, true, Kind::LoadRange)];

@@ -90,7 +90,9 @@ class Checker:
         try:
             answer = getattr(self.client, method)(TableName=self.table, **parameters)
         except Exception as error:   # whatever goes wrong on the way: it is counted by its name, and nothing is repeated
-            code = getattr(error, "response", {}).get("Error", {}).get("Code") or type(error).__name__
+            # Errors of the connection have a response too, which is None.
+            response = getattr(error, "response", None) or {}
+            code = response.get("Error", {}).get("Code") or type(error).__name__
             with self.lock:
                 self.counts["failed"] += 1
                 self.errors[f"{method}: {code}"] += 1

@@ -5,12 +5,16 @@
 //!    unknown fate;
 //! 2. [`verify`] holds what the server has after a restart against the model: items, LSI at once, GSI in the end;
 //! 3. [`disk`] takes what was not synced, with the interposer's help;
-//! 4. [`scenarios`] put these together, one file each.
+//! 4. [`cluster`] is three replicas and a router, [`proxy`] their network, [`history`] what clients saw of them, for a checker;
+//! 5. [`scenarios`] put these together, one file each.
 //!
 //! `partita-torture [ROUNDS] [SCENARIO...]`; the seed of a failure is printed, and `TORTURE_SEED` runs it again.
 
+mod cluster;
 mod disk;
+mod history;
 mod model;
+mod proxy;
 mod scenarios;
 mod storm;
 mod verify;

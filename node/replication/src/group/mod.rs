@@ -253,11 +253,14 @@ impl<S: Storage> Group<S> {
             };
             match self.evaluate(&request, tier) {
                 Step::Answer(answer) => return answer,
-                Step::Wait(waiting, answer) => {
-                    waiting.await?;
-                    return answer;
-                }
-                Step::Confirm(term, waiting, answer) => return self.confirmed(term, waiting, answer).await,
+                Step::Wait(waiting, answer) => match waiting.await {
+                    Ok(()) => return answer,
+                    Err(refusal) => self.between_leaders(refusal).await?,
+                },
+                Step::Confirm(term, waiting, answer) => match self.confirmed(term, waiting).await {
+                    Ok(()) => return answer,
+                    Err(refusal) => self.between_leaders(refusal).await?,
+                },
                 Step::Full(waiting) => drop(waiting.await),
                 Step::NotCached => {
                     request = Box::pin(self.warm(request)).await?;
@@ -278,7 +281,10 @@ impl<S: Storage> Group<S> {
                     waiting.await?;
                     return answer;
                 }
-                Step::Confirm(term, waiting, answer) => return self.confirmed(term, waiting, answer).await,
+                Step::Confirm(term, waiting, answer) => {
+                    self.confirmed(term, waiting).await?;
+                    return answer;
+                }
                 Step::Full(waiting) => {
                     drop(waiting.await);
                     step = self.evaluate_command(&command, Tier::BlockCacheOnly);
@@ -330,7 +336,10 @@ impl<S: Storage> Group<S> {
         let now_ms = (self.core.now_ms)();
         let mut replica = self.replica.lock();
         if let Some(refusal) = replica.refusal() {
-            return Step::Answer(Err(refusal));
+            return match replica.awaited().filter(|_| refusal == Refusal::NotLeader) {
+                Some(waiting) => Step::Full(waiting),
+                None => Step::Answer(Err(refusal)),
+            };
         }
         if let Some(waiting) = replica.full().or_else(|| replica.held(concerns)) {
             return Step::Full(waiting);
@@ -355,19 +364,26 @@ impl<S: Storage> Group<S> {
     }
 
     /// An answer without an effect, once it is certain that it was right.
-    async fn confirmed<T>(
-        &self,
-        term: u64,
-        waiting: Option<Waiting>,
-        answer: Result<T, Refusal>,
-    ) -> Result<T, Refusal> {
+    async fn confirmed(&self, term: u64, waiting: Option<Waiting>) -> Result<(), Refusal> {
         if let Some(waiting) = waiting {
             waiting.await?;
         }
         if !self.holds(term) && !planted::has(Bug::RefuseWithoutLease) {
             Box::pin(self.confirm(term)).await?;
         }
-        answer
+        Ok(())
+    }
+
+    /// What was refused because nobody leads here is worth asking again between two leaders, once this has returned; any other
+    /// refusal is given back.
+    async fn between_leaders(&self, refusal: Refusal) -> Result<(), Refusal> {
+        if refusal != Refusal::NotLeader {
+            return Err(refusal);
+        }
+        let waiting = self.replica.lock().awaited().ok_or(refusal)?;
+        // Whatever it says, the next attempt tells.
+        drop(waiting.await);
+        Ok(())
     }
 
     async fn warm(&self, request: WriteRequest) -> Result<WriteRequest, Refusal> {

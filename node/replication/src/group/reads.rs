@@ -6,7 +6,8 @@
 //! 3. While a split is on its way, a strong read about keys behind the cut waits for it: the child may be born (and write)
 //!    elsewhere before the cut is applied here. So does any read while the partition is about to be frozen for a merge; from
 //!    then on nothing is read from it at all. A read under which the range changed is made again.
-//! 4. An eventual read: also at a follower that heard a live leader lately and has applied what that had committed.
+//! 4. Where nobody leads for a moment, who may not be answered waits for the next leader to be known (`crate::replica`'s hold).
+//! 5. An eventual read: also at a follower that heard a live leader lately and has applied what that had committed.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -31,9 +32,18 @@ use crate::time::EVENTUAL_NS;
 impl<S: Storage> Group<S> {
     /// One item: on the calling thread when memory is enough.
     pub async fn get(&self, request: GetRequest) -> Result<GetReply, Refusal> {
+        loop {
+            match self.get_once(&request).await {
+                Err(refusal) => self.between_leaders(refusal).await?,
+                reply => return reply,
+            }
+        }
+    }
+
+    async fn get_once(&self, request: &GetRequest) -> Result<GetReply, Refusal> {
         let strong = request.consistent;
         let Ok(term) = self.serving_term() else {
-            return self.eventually(strong, self.get_here(request)).await;
+            return self.eventually(strong, self.get_here(request.clone())).await;
         };
         let confirmed = strong && !self.holds(term);
         if confirmed {
@@ -75,9 +85,18 @@ impl<S: Storage> Group<S> {
 
     /// One page of items or index rows: on the calling thread when memory is enough.
     pub async fn page(&self, request: PageRequest) -> Result<PageReply, Refusal> {
+        loop {
+            match self.page_once(&request).await {
+                Err(refusal) => self.between_leaders(refusal).await?,
+                reply => return reply,
+            }
+        }
+    }
+
+    async fn page_once(&self, request: &PageRequest) -> Result<PageReply, Refusal> {
         let strong = request.consistent;
         let Ok(term) = self.serving_term() else {
-            return self.eventually(strong, self.page_here(request)).await;
+            return self.eventually(strong, self.page_here(request.clone())).await;
         };
         let confirmed = strong && !self.holds(term);
         if confirmed {

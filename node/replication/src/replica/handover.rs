@@ -1,6 +1,7 @@
 //! Handing the leadership over, without anybody noticing but by the time it takes.
 //!
-//! 1. From the moment at which it is wanted nothing new is evaluated: whoever asks is told to ask again, which is safe.
+//! 1. From the moment at which it is wanted nothing new is evaluated: whoever asks waits until the next leader is known
+//!    ([`super::hold`]).
 //! 2. What is in flight is applied and answered. If it were still in the log only, its callers could not be told what became
 //!    of it: the new leader has it, and this replica no longer hears of it.
 //! 3. Then the other one is asked to take over ([`Replica::advance_hand_over`]).
@@ -58,7 +59,10 @@ impl<S: Storage> Replica<S> {
             Some(under_way) if under_way.to == to => {}
             // There is no calling it back: it may be about to win its election.
             Some(under_way) if under_way.asked => return Err(Refusal::NotLeader.into()),
-            _ if to == self.id => self.handing_over = None,
+            _ if to == self.id => {
+                self.handing_over = None;
+                self.release_held();
+            }
             _ => self.begin_hand_over(to, now),
         }
         Ok(())
@@ -72,6 +76,7 @@ impl<S: Storage> Replica<S> {
             asked: false,
             until,
         });
+        self.hold_for_successor(now);
         self.advance_hand_over();
     }
 
@@ -93,6 +98,8 @@ impl<S: Storage> Replica<S> {
     pub(super) fn end_failed_hand_over(&mut self, now: u64) {
         let transferring = self.driver.is_transferring();
         let failed = |one: &HandOver| if one.asked { !transferring } else { now >= one.until };
-        self.handing_over.take_if(|one| failed(one));
+        if self.handing_over.take_if(|one| failed(one)).is_some() {
+            self.release_held();
+        }
     }
 }

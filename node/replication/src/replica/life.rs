@@ -124,6 +124,7 @@ impl<S: Storage> Replica<S> {
         self.driver.tick(now);
         self.notice();
         self.end_failed_hand_over(now);
+        self.expire_hold(now);
         self.resend_chunks(now);
         self.rest_if_idle(now);
     }

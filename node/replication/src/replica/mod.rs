@@ -7,10 +7,11 @@
 //! 5. What comes from outside, other replicas' letters and the time, goes to raft-rs in [`life`]; whatever changed the
 //!    role by that ends in [`Replica::notice`].
 //! 6. Reads without a lease wait in [`reads`]; changes of members are in [`change`], snapshots in [`snapshots`],
-//!    handing over the leadership in [`handover`].
+//!    handing over the leadership in [`handover`]; those who come between two leaders wait in [`hold`].
 
 mod change;
 mod handover;
+mod hold;
 mod life;
 mod reads;
 mod snapshots;
@@ -39,6 +40,7 @@ use crate::log::{LogChange, Truncated};
 use crate::members::{Members, ReplicaId};
 use crate::planted::{self, Bug};
 use crate::replica::handover::HandOver;
+use crate::replica::hold::Hold;
 use crate::replica::life::{Heard, Post};
 use crate::replica::reads::Reads;
 use crate::replica::snapshots::{Receiving, Sending};
@@ -160,6 +162,8 @@ pub(crate) struct Replica<S: Storage> {
     refusing: Option<Refusal>,
     /// The leadership is on its way to another replica.
     handing_over: Option<HandOver>,
+    /// Those who come between two leaders.
+    hold: Option<Hold>,
     /// Nothing more is proposed or applied.
     ended: bool,
     truncate_to: Option<Truncated>,
@@ -229,6 +233,7 @@ impl<S: Storage> Replica<S> {
             serving: false,
             refusing: None,
             handing_over: None,
+            hold: None,
             ended: false,
             truncate_to: None,
             marks: VecDeque::from([parts.log_bytes]),
@@ -466,22 +471,26 @@ impl<S: Storage> Replica<S> {
         self.lose(&refusal);
         self.sending.clear();
         self.refuse(refusal);
+        self.release_held();
     }
 
     /// Role or term may have changed: what follows from that.
     pub(crate) fn notice(&mut self) {
+        self.note_successor();
         let role = (self.driver.term(), self.driver.is_leader());
         if role == self.role {
             return;
         }
         if self.role.1 {
             self.lose(&Refusal::NotLeader);
+            self.stop_holding_for_service();
         }
         self.role = role;
         self.handing_over = None;
         self.lease.begin();
         if role.1 {
             self.lease.renew(&self.members, self.id);
+            self.hold_until_serving();
             if planted::has(Bug::ServeBeforeOwnTerm) {
                 self.evaluator.reset();
                 self.serving = true;

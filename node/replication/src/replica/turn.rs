@@ -330,6 +330,7 @@ impl<S: Storage> Replica<S> {
                 self.evaluator.reset();
             }
             self.serving = true;
+            self.release_held();
         }
         self.leave_joint()?;
         self.advance_hand_over();

@@ -1,6 +1,7 @@
 //! One file each. A scenario ends with nothing, with the reason why it was skipped, or with an error.
 
 pub mod corruption;
+pub mod faults;
 pub mod full_disk;
 pub mod interposer;
 pub mod kill;
@@ -28,4 +29,5 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("startup", startup::run),
     ("full-disk", full_disk::run),
     ("corruption", corruption::run),
+    ("faults", faults::run),
 ];

@@ -1,0 +1,276 @@
+//! What those see who ask between two leaders. Every step of three stores is taken by hand, and their clocks stand still unless
+//! they are moved: what happens does not depend on how fast it does.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use common::{descriptor, put, read, write};
+use parking_lot::Mutex;
+use partita_model::request::{Refusal, WriteReply};
+use partita_partition::descriptor::GroupId;
+use partita_partition::storage::memory::MemoryStorage;
+use partita_replication::log::memory::MemoryLog;
+use partita_replication::time::{ELECTION_NS, HOLD_NS, TICK_NS};
+use partita_replication::{Group, Peers, Store, StoreOptions};
+use uuid::Uuid;
+
+const GROUP: GroupId = GroupId(1);
+
+type Sent = Arc<Mutex<Vec<(Uuid, Uuid, Bytes)>>>;
+
+struct Wire {
+    from: Uuid,
+    sent: Sent,
+}
+
+impl Peers for Wire {
+    fn send(&self, to: Uuid, frames: Bytes) {
+        self.sent.lock().push((self.from, to, frames));
+    }
+}
+
+struct Trio {
+    stores: Vec<Arc<Store<MemoryStorage>>>,
+    sent: Sent,
+    clock: Arc<AtomicU64>,
+    /// Letters to this one are lost.
+    deaf: Option<usize>,
+}
+
+impl Trio {
+    /// The first one leads.
+    fn start() -> Self {
+        let sent = Sent::default();
+        let clock = Arc::new(AtomicU64::new(1_000_000_000));
+        let open = |number: u128| {
+            let (from, sent, clock) = (Uuid::from_u128(number), Arc::clone(&sent), Arc::clone(&clock));
+            let options = StoreOptions {
+                peers: Some(Arc::new(Wire { from, sent })),
+                elapsed: Arc::new(move || clock.load(Ordering::SeqCst)),
+                uuid: from,
+                seed: number as u64,
+                by_hand: true,
+                on_fatal: Arc::new(|reason| panic!("{reason}")),
+                ..StoreOptions::default()
+            };
+            Store::with_engines(Arc::default(), Arc::<MemoryLog>::default() as _, options).unwrap()
+        };
+        let stores: Vec<_> = (1..=3).map(open).collect();
+        let uuids: Vec<_> = stores.iter().map(|store| store.uuid()).collect();
+        let deaf = None;
+        let mut trio = Self {
+            stores,
+            sent,
+            clock,
+            deaf,
+        };
+        for store in &trio.stores {
+            store.bootstrap_among(descriptor(GROUP.0), &uuids).unwrap();
+        }
+        while trio.step() {}
+        assert!(trio.group(0).is_serving());
+        trio
+    }
+
+    fn group(&self, place: usize) -> Arc<Group<MemoryStorage>> {
+        self.stores[place].group(GROUP).unwrap()
+    }
+
+    fn replica(&self, place: usize) -> u64 {
+        self.group(place).stats().replica
+    }
+
+    /// One letter is delivered, or one store takes one turn; false when nothing is left to do.
+    fn step(&mut self) -> bool {
+        let letter = {
+            let mut sent = self.sent.lock();
+            (!sent.is_empty()).then(|| sent.remove(0))
+        };
+        if let Some((from, to, frames)) = letter {
+            let place = self.stores.iter().position(|store| store.uuid() == to).unwrap();
+            if self.deaf != Some(place) {
+                self.stores[place].receive(from, &frames).unwrap();
+            }
+            return true;
+        }
+        for store in &self.stores {
+            if let Some(gathered) = store.gather() {
+                let synced = store.sync(gathered).unwrap();
+                assert!(store.apply(synced));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Time passes, tick by tick.
+    fn pass(&mut self, time: u64) {
+        for _ in 0..time / TICK_NS {
+            self.clock.fetch_add(TICK_NS, Ordering::SeqCst);
+            self.stores.iter().for_each(|store| store.tick());
+            while self.step() {}
+        }
+    }
+}
+
+/// Somebody's question, under way.
+struct Asked<T>(Pin<Box<dyn Future<Output = T>>>);
+
+impl<T> Asked<T> {
+    fn new(question: impl Future<Output = T> + 'static) -> Self {
+        Self(Box::pin(question))
+    }
+
+    /// The answer, if it is there.
+    fn answer(&mut self) -> Option<T> {
+        match self.0.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => Some(answer),
+            Poll::Pending => None,
+        }
+    }
+}
+
+fn writing(group: Arc<Group<MemoryStorage>>, id: &'static str) -> Asked<Result<WriteReply, Refusal>> {
+    Asked::new(async move { write(&group, id, "x").await })
+}
+
+#[test]
+fn nobody_is_sent_away_before_it_is_known_where_to_and_nobody_in_vain() {
+    let mut trio = Trio::start();
+    let (old, new) = (trio.group(0), trio.group(1));
+    // In flight when the hand-over begins, and another one that comes right behind it.
+    let mut before = writing(Arc::clone(&old), "before");
+    assert!(before.answer().is_none());
+    old.transfer_leadership(trio.replica(1)).unwrap();
+    let mut meanwhile = writing(Arc::clone(&old), "meanwhile");
+    // One that comes to the new leader as soon as it is one, and one more with each step until it serves.
+    let mut early: Vec<Asked<Result<(), Refusal>>> = Vec::new();
+    let (mut written, mut sent_away) = (false, false);
+    loop {
+        let more = trio.step();
+        if !written && let Some(answer) = before.answer() {
+            answer.unwrap();
+            written = true;
+        }
+        if !sent_away && let Some(answer) = meanwhile.answer() {
+            assert_eq!(answer.unwrap_err(), Refusal::NotLeader);
+            assert_eq!(
+                old.leadership().borrow().leader,
+                trio.replica(1),
+                "sent away, and nobody knows where to"
+            );
+            sent_away = true;
+        }
+        if new.stats().leader && !new.is_serving() {
+            let (writer, reader) = (Arc::clone(&new), Arc::clone(&new));
+            early.push(Asked::new(async move { write(&writer, "early", "x").await.map(drop) }));
+            early.push(Asked::new(async move {
+                assert_eq!(read(&reader, "before").await.as_deref(), Some("x"));
+                Ok(())
+            }));
+            assert!(
+                early.iter_mut().all(|one| one.answer().is_none()),
+                "the new leader does not serve yet"
+            );
+        }
+        if !more {
+            break;
+        }
+    }
+    assert!(
+        written && sent_away && !early.is_empty(),
+        "{written} {sent_away} {}",
+        early.len()
+    );
+    assert!(new.is_serving());
+    let mut answers: Vec<_> = early.iter_mut().map(Asked::answer).collect();
+    while trio.step() {}
+    for (answer, asked) in answers.iter_mut().zip(&mut early) {
+        let answer = answer.take().or_else(|| asked.answer());
+        answer
+            .expect("the new leader answers what it held")
+            .expect("and refuses none of it");
+    }
+}
+
+#[test]
+fn a_read_that_the_hand_over_overtakes_is_sent_to_the_new_leader() {
+    let mut trio = Trio::start();
+    let old = trio.group(0);
+    old.transfer_leadership(trio.replica(2)).unwrap();
+    // The lease is given up with the first step, so this one asks the voters, and is overtaken by the election.
+    trio.step();
+    let reader = Arc::clone(&old);
+    let request = put(GROUP.0, "thing", "x");
+    let mut reading = Asked::new(async move {
+        let get = partita_model::request::GetRequest {
+            table: request.table,
+            schema_version: request.schema_version,
+            key: request.key,
+            consistent: true,
+            projection: None,
+        };
+        reader.get(get).await
+    });
+    loop {
+        match reading.answer() {
+            Some(Err(refusal)) => {
+                assert_eq!(refusal, Refusal::NotLeader);
+                assert_eq!(old.leadership().borrow().leader, trio.replica(2));
+                break;
+            }
+            // It was quick enough.
+            Some(Ok(reply)) => break assert!(reply.item.is_none()),
+            None => assert!(trio.step(), "nothing goes on, and the read is not answered"),
+        }
+    }
+}
+
+#[test]
+fn a_hand_over_to_nobody_holds_for_a_moment_only() {
+    let mut trio = Trio::start();
+    let group = trio.group(0);
+    trio.deaf = Some(1);
+    group.transfer_leadership(trio.replica(1)).unwrap();
+    let mut held = writing(Arc::clone(&group), "held");
+    while trio.step() {}
+    assert!(held.answer().is_none());
+    trio.pass(HOLD_NS - TICK_NS);
+    assert!(held.answer().is_none());
+    trio.pass(TICK_NS);
+    assert_eq!(held.answer().unwrap().unwrap_err(), Refusal::NotLeader);
+    assert_eq!(
+        writing(Arc::clone(&group), "more").answer().unwrap().unwrap_err(),
+        Refusal::NotLeader
+    );
+    // It has come to nothing: the same one goes on.
+    trio.pass(2 * ELECTION_NS);
+    let mut after = writing(Arc::clone(&group), "after");
+    assert!(after.answer().is_none());
+    while trio.step() {}
+    after.answer().unwrap().unwrap();
+}
+
+#[test]
+fn a_hand_over_that_is_called_off_releases_those_who_waited() {
+    let mut trio = Trio::start();
+    let group = trio.group(0);
+    let mut before = writing(Arc::clone(&group), "before");
+    assert!(before.answer().is_none());
+    // It waits for what is in flight, so that it can be called off still.
+    group.transfer_leadership(trio.replica(1)).unwrap();
+    let mut held = writing(Arc::clone(&group), "held");
+    assert!(held.answer().is_none());
+    group.transfer_leadership(trio.replica(0)).unwrap();
+    assert!(held.answer().is_none());
+    while trio.step() {}
+    before.answer().unwrap().unwrap();
+    held.answer().unwrap().unwrap();
+    assert!(group.is_serving());
+}
