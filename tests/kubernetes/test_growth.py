@@ -34,12 +34,13 @@ def partitions(kubectl):
     return sorted(kubectl.items("partitions"), key=lambda found: found["spec"].get("start", ""))
 
 
-def settled(kubectl, name, count, replicas, seconds):
+def settled(kubectl, name, counts, replicas, seconds):
     """Waits until a table has so many partitions, each with storage nodes of its own, and nothing more is under way; they hold
     every key once."""
     def there():
         found = partitions(kubectl)
-        assert len(found) == count, [one["metadata"]["name"] for one in found]
+        count = len(found)
+        assert count in counts, [one["metadata"]["name"] for one in found]
         assert len({one["spec"]["host"] for one in found}) == count
         for one in found:
             assert not {"movingTo", "mergingInto"} & set(one["spec"]), one["spec"]
@@ -52,7 +53,7 @@ def settled(kubectl, name, count, replicas, seconds):
         reconciling = kubectl.condition("table", name, "Reconciling")
         assert reconciling["status"] == "False", reconciling
         return True
-    wait_for(f"{count} partitions of {name}", there, seconds)
+    wait_for(f"{counts} partitions of {name}", there, seconds)
     kubectl.ready("table", name)
 
 
@@ -77,12 +78,12 @@ def test_more_units_split_a_table_and_fewer_merge_it(limited, place):
     # The operator is killed in the middle of it: another one goes on.
     wait_for("a second partition", lambda: len(partitions(kubectl)) > 1)
     limited.system("delete", "pods", "-l", "app.kubernetes.io/component=operator", "--grace-period=0", "--force")
-    settled(kubectl, "grow", 3, 3, GROWN_SECONDS)
+    settled(kubectl, "grow", [3], 3, GROWN_SECONDS)
     checker.progress()
     told = reasons(kubectl, "grow")
     assert any("units: 100 RCU and 3000 WCU ask for 3 partitions" in reason for reason in told), told
     place.apply(provisioned("grow", units["fewer"], 3))
-    settled(kubectl, "grow", 1, 3, MERGED_SECONDS)
+    settled(kubectl, "grow", [1], 3, MERGED_SECONDS)
     checker.progress()
     assert any(reason.startswith("Merge: ") for reason in reasons(kubectl, "grow"))
     finished(checker)
@@ -94,7 +95,8 @@ def test_more_bytes_split_a_table(limited, place):
     checker = sdk.check("large", repeats=True)
     for number in range(50):
         sdk("put_item", TableName="large", Item={"pk": {"S": f"large-{number}"}, "text": {"S": "x" * (BYTES // 30)}})
-    settled(place.kubectl, "large", 2, 1, GROWN_SECONDS)
+    # The first split may come before all of it is there, and its halves grow on.
+    settled(place.kubectl, "large", [2, 3, 4], 1, GROWN_SECONDS)
     told = reasons(place.kubectl, "large")
     assert any("size: it holds" in reason for reason in told), told
     finished(checker)
