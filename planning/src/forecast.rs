@@ -188,7 +188,15 @@ fn follow(becomes: &mut Record, is: &Record, bytes: u64, limits: &Limits) -> Opt
         BillingMode::Provisioned => 1,
         BillingMode::PayPerRequest => is.partitions.len() as u64,
     };
-    let asked = becomes.partitions.len() as u64;
+    let asked = by_units(becomes.spec.billing, becomes.spec.throughput, becomes.spec.warm, limits);
+    for (index, spec) in becomes.global.iter_mut().zip(&becomes.spec.global) {
+        let asked = by_units(becomes.spec.billing, spec.throughput, spec.warm, limits);
+        if let Some(some) = index.partitions.first().cloned() {
+            index
+                .partitions
+                .resize(usize::try_from(asked).unwrap_or(usize::MAX), some);
+        }
+    }
     let needed = usize::try_from(by_bytes.max(by_load).max(asked)).unwrap_or(usize::MAX);
     if let Some(some) = becomes.partitions.first().cloned() {
         becomes.partitions.resize(needed, some);
@@ -200,6 +208,15 @@ fn follow(becomes: &mut Record, is: &Record, bytes: u64, limits: &Limits) -> Opt
             amounts::count(by_bytes, "partition")
         )
     })
+}
+
+/// Partitions that declared units ask for, and those that it is kept warm for.
+fn by_units(billing: BillingMode, declared: Throughput, warm: Option<Throughput>, limits: &Limits) -> u64 {
+    let declared = match billing {
+        BillingMode::Provisioned => declared,
+        BillingMode::PayPerRequest => Throughput::default(),
+    };
+    target(declared, 0, limits).max(target(warm.unwrap_or_default(), 0, limits))
 }
 
 /// Bytes between storage nodes: of partitions that move to nodes of their own (or to those that absorb them), and to new replicas.

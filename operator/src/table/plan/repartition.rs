@@ -285,9 +285,17 @@ impl Step<'_> {
             }
             plan.growth.memories.insert(index, memory);
             for decision in decisions {
+                if self.keeps_what_there_is() && matches!(decision.action, repartition::Action::Merge { .. }) {
+                    continue;
+                }
                 self.carry_out(plan, &own, &led, &decision);
             }
         }
+    }
+
+    /// What an on-demand table needs is said by its load alone, which is not measured: it is not merged.
+    fn keeps_what_there_is(&self) -> bool {
+        self.record.spec.billing == BillingMode::PayPerRequest
     }
 
     fn measured(&self, piece: &Piece, state: &GroupState, plan: &Repartition) -> Partition {
@@ -328,7 +336,7 @@ impl Step<'_> {
         let asked = target(measured.units, bytes, &self.limits);
         let due = match measured.partitions.len() as u64 {
             there if there < asked => Some(self.now_ms),
-            there if there > asked => memory.too_many_since_ms().map(|since| {
+            there if there > asked && !self.keeps_what_there_is() => memory.too_many_since_ms().map(|since| {
                 let rested = measured.partitions.iter().map(|partition| partition.changed_ms).max();
                 rested.unwrap_or(since).max(since) + self.limits.cool_down_ms
             }),

@@ -297,6 +297,25 @@ async fn fewer_units_make_fewer_partitions_after_a_while() {
 }
 
 #[tokio::test]
+async fn a_table_that_becomes_on_demand_keeps_its_partitions() {
+    let mut world = ready(2000, 1).await;
+    world.cluster.edit("tables", NAMESPACE, "orders", |table| {
+        let spec = &mut table["spec"];
+        spec["billingMode"] = json!("PAY_PER_REQUEST");
+        spec.as_object_mut().unwrap().remove("provisionedThroughput");
+        spec["globalSecondaryIndexes"][0]
+            .as_object_mut()
+            .unwrap()
+            .remove("provisionedThroughput");
+    });
+    for _ in 0..3 {
+        world.later(COOL_DOWN_MS);
+        world.settle().await;
+    }
+    check(&world, 2, 1);
+}
+
+#[tokio::test]
 async fn killed_at_any_write_partitions_become_fewer_all_the_same() {
     let begin = async || {
         let mut world = ready(2000, 3).await;
