@@ -28,6 +28,10 @@ pub struct Settings {
     pub measure_every: Duration,
     /// What they ask of the cluster, where the Table does not say it.
     pub planning: partita_planning::Settings,
+    /// What they do about requests for which there are no units.
+    pub admission: String,
+    /// For how long unused units are kept, in seconds.
+    pub burst_seconds: u64,
     /// Format of their log.
     pub log_format: String,
     /// What they log.
@@ -62,6 +66,8 @@ impl From<&Options> for Settings {
                 },
                 ..partita_planning::Settings::default()
             },
+            admission: options.admission.name().to_owned(),
+            burst_seconds: options.burst_seconds,
             log_format: options.log_format.name().to_owned(),
             log: options.log.clone(),
         }

@@ -73,6 +73,8 @@ pub fn settings() -> Settings {
         progress_deadline: Duration::from_secs(600),
         measure_every: Duration::from_secs(300),
         planning: partita_planning::Settings::default(),
+        admission: "enforce".into(),
+        burst_seconds: 300,
         log_format: "json".into(),
         log: "info".into(),
     }
