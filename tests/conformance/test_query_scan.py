@@ -197,6 +197,25 @@ def test_bad_queries(api, filled, more, message):
     assert found == message
 
 
+@pytest.mark.parametrize("condition, values, part", [
+    ("pk = :long", {}, "Size of hashkey has exceeded the maximum size limit of2048 bytes"),
+    ("pk = :pk AND sk = :long", {}, "Aggregated size of all range keys has exceeded the size limit of 1024 bytes"),
+    ("pk = :pk AND begins_with(sk, :long)", {}, "Aggregated size of all range keys has exceeded the size limit of 1024 bytes"),
+    ("pk = :pk AND sk BETWEEN :a AND :long", {":a": {"S": "a"}},
+     "Aggregated size of all range keys has exceeded the size limit of 1024 bytes"),
+])
+def test_no_key_is_that_long(api, make_table, condition, values, part):
+    table = make_table({"pk": "S", "sk": "S"}, range_key="sk")
+
+    def query(bytes_):
+        used = {":pk": {"S": "p"}, ":long": {"S": "x" * bytes_}, **values}
+        return {"TableName": table, "KeyConditionExpression": condition,
+                "ExpressionAttributeValues": {name: value for name, value in used.items() if name in condition.replace(",", " ").replace(")", " ").split()}}
+    longest = 2048 if condition.startswith("pk = :long") else 1024
+    assert api.ok("Query", query(longest))["Count"] == 0
+    api.refuses("Query", query(longest + 1), "One or more parameter values were invalid: " + part)
+
+
 BAD_SCANS = [
     ({"Segment": 1}, "The TotalSegments parameter is required but was not present in the request when Segment parameter is present"),
     ({"TotalSegments": 4}, "The Segment parameter is required but was not present in the request when parameter TotalSegments is present"),

@@ -290,7 +290,41 @@ def test_continuous_backups_are_off(api, simple):
                 "TableNotFoundException")
 
 
-@pytest.mark.parametrize("operation", ["DescribeTable", "DeleteTable", "DescribeTimeToLive", "UpdateTable", "UpdateTimeToLive"])
+def test_what_infrastructure_tools_ask(api, make_table):
+    """What is off, or empty, on a table that was just made."""
+    table = make_table({"pk": "S", "g": "S"}, GlobalSecondaryIndexes=[index("ggg", "g")])
+    arn = api.ok("DescribeTable", {"TableName": table})["Table"]["TableArn"]
+    named = {"TableName": table}
+    assert api.ok("DescribeKinesisStreamingDestination", named) == {**named, "KinesisDataStreamDestinations": []}
+    assert api.ok("DescribeContributorInsights", named)["ContributorInsightsStatus"] == "DISABLED"
+    of_index = api.ok("DescribeContributorInsights", {**named, "IndexName": "ggg"})
+    assert (of_index["IndexName"], of_index["ContributorInsightsStatus"]) == ("ggg", "DISABLED")
+    assert api.error("DescribeContributorInsights", {**named, "IndexName": "nope"})[0] == "ResourceNotFoundException"
+    assert api.ok("ListContributorInsights", named)["ContributorInsightsSummaries"] == []
+    assert api.ok("ListBackups", named) == {"BackupSummaries": []}
+    assert api.ok("ListExports", {"TableArn": arn}) == {"ExportSummaries": []}
+    assert api.ok("ListImports", {"TableArn": arn}) == {"ImportSummaryList": []}
+    assert "GlobalTables" in api.ok("ListGlobalTables", {"Limit": 10})
+    name, message = api.error("GetResourcePolicy", {"ResourceArn": arn})
+    assert name == "PolicyNotFoundException" and "policy not found for the provided ResourceArn" in message
+
+
+@pytest.mark.parametrize("operation, body, constraint", [
+    ("ListBackups", {"Limit": 0}, "Value '0' at 'limit' failed to satisfy constraint: Member must have value greater than or equal to 1"),
+    ("ListBackups", {"TableName": "a b"}, "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+"),
+    ("ListExports", {"MaxResults": 26}, "Value '26' at 'maxResults' failed to satisfy constraint: Member must have value less than or equal to 25"),
+    ("ListImports", {"PageSize": 0}, "Value '0' at 'pageSize' failed to satisfy constraint"),
+    ("ListGlobalTables", {"Limit": 0}, "Value '0' at 'limit' failed to satisfy constraint"),
+    ("ListContributorInsights", {"MaxResults": 101}, "Value '101' at 'maxResults' failed to satisfy constraint"),
+    ("DescribeContributorInsights", {}, "Value null at 'tableName' failed to satisfy constraint: Member must not be null"),
+    ("DescribeKinesisStreamingDestination", {}, "Value null at 'tableName' failed to satisfy constraint: Member must not be null"),
+])
+def test_what_they_must_not_ask(api, operation, body, constraint):
+    name, message = api.error(operation, body)
+    assert name == "ValidationException" and constraint in message
+
+
+@pytest.mark.parametrize("operation", ["DescribeKinesisStreamingDestination", "DescribeContributorInsights", "DescribeTable", "DeleteTable", "DescribeTimeToLive", "UpdateTable", "UpdateTimeToLive"])
 def test_tables_that_are_not_there(api, operation):
     more = {"UpdateTable": {"DeletionProtectionEnabled": False},
             "UpdateTimeToLive": {"TimeToLiveSpecification": {"Enabled": True, "AttributeName": "e"}}}.get(operation, {})

@@ -53,6 +53,8 @@ pub enum ErrorCode {
     AccessDenied,
     /// No table of that name, said by the operations on backups.
     TableNotFound,
+    /// No policy is attached to the table.
+    PolicyNotFound,
 }
 
 impl ErrorCode {
@@ -84,6 +86,7 @@ impl ErrorCode {
             Self::UnrecognizedClient => "com.amazon.coral.service#UnrecognizedClientException",
             Self::AccessDenied => "com.amazon.coral.service#AccessDeniedException",
             Self::TableNotFound => "com.amazonaws.dynamodb.v20120810#TableNotFoundException",
+            Self::PolicyNotFound => "com.amazonaws.dynamodb.v20120810#PolicyNotFoundException",
         }
     }
 
@@ -110,7 +113,8 @@ impl ErrorCode {
             | Self::InvalidSignature
             | Self::UnrecognizedClient
             | Self::AccessDenied
-            | Self::TableNotFound => 400,
+            | Self::TableNotFound
+            | Self::PolicyNotFound => 400,
         }
     }
 }

@@ -13,6 +13,11 @@ pub const CONDITION_FAILED: &str = "The conditional request failed";
 /// An item collection of a table with local indexes would grow over its limit.
 pub const COLLECTION_TOO_LARGE: &str = "Item collection size limit of 10 gigabytes exceeded.";
 
+/// An operation that DynamoDB has.
+pub fn operation_not_here(name: &str) -> String {
+    format!("Partita does not have {name} yet")
+}
+
 /// DescribeTable, UpdateTable and DeleteTable on a table that does not exist.
 pub fn table_not_found(name: &str) -> String {
     format!("Requested resource not found: Table: {name} not found")

@@ -227,14 +227,77 @@ fn tables_begun_before_a_kill_are_finished_after_it() {
     let folders = Folders::new();
     for round in 0..3 {
         let partita = folders.start();
-        partita.ok("CreateTable", &create(&format!("things-{round}")));
-        partita.kill();
-        let partita = folders.start();
         let name = format!("things-{round}");
+        let asked = partita.ask("CreateTable", &create(&name));
+        until("the table to be begun", || partita.table(&name));
+        partita.kill();
+        drop(asked);
+        let partita = folders.start();
         partita.active(&name);
         partita.ok("PutItem", &json!({"TableName": name, "Item": thing("a", "red")}));
         partita.kill();
     }
+}
+
+#[test]
+fn what_an_operation_on_tables_has_begun_is_done_when_it_answers() {
+    let folders = Folders::new();
+    let partita = folders.start();
+    // Its answer says how it began.
+    let created = partita.ok("CreateTable", &create("things"));
+    assert_eq!(created["TableDescription"]["TableStatus"], "CREATING");
+    assert_eq!(partita.table("things").unwrap()["TableStatus"], "ACTIVE");
+    let index = json!({
+        "TableName": "things",
+        "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}, {"AttributeName": "colour", "AttributeType": "S"}],
+        "GlobalSecondaryIndexUpdates": [{"Create": {
+            "IndexName": "byColour",
+            "KeySchema": [{"AttributeName": "colour", "KeyType": "HASH"}],
+            "Projection": {"ProjectionType": "ALL"},
+        }}],
+    });
+    let updated = partita.ok("UpdateTable", &index);
+    assert_eq!(
+        updated["TableDescription"]["GlobalSecondaryIndexes"][0]["IndexStatus"],
+        "CREATING"
+    );
+    let table = partita.table("things").unwrap();
+    assert_eq!(table["GlobalSecondaryIndexes"][0]["IndexStatus"], "ACTIVE");
+    let deleted = partita.ok("DeleteTable", &json!({"TableName": "things"}));
+    assert_eq!(deleted["TableDescription"]["TableStatus"], "DELETING");
+    assert_eq!(partita.table("things"), None);
+}
+
+/// Delivery may take longer than a read waits for it, so not every read has to be up to date; where none waits, most are
+/// not, and never so many one after the other.
+#[test]
+fn an_index_has_what_was_written_before_it_is_read() {
+    const IN_A_ROW: u32 = 30;
+    let folders = Folders::new();
+    let partita = folders.start();
+    let mut indexed = create("things");
+    indexed["AttributeDefinitions"] = json!([
+        {"AttributeName": "pk", "AttributeType": "S"}, {"AttributeName": "colour", "AttributeType": "S"},
+    ]);
+    indexed["GlobalSecondaryIndexes"] = json!([{
+        "IndexName": "byColour",
+        "KeySchema": [{"AttributeName": "colour", "KeyType": "HASH"}],
+        "Projection": {"ProjectionType": "ALL"},
+    }]);
+    partita.ok("CreateTable", &indexed);
+    partita.active("things");
+    let (mut number, mut in_a_row) = (0, 0);
+    until("reads of an index to be up to date", || {
+        let colour = format!("colour-{number}");
+        partita.ok("PutItem", &json!({"TableName": "things", "Item": thing("a", &colour)}));
+        in_a_row = if colours(&partita, &colour) == 1 {
+            in_a_row + 1
+        } else {
+            0
+        };
+        number += 1;
+        (in_a_row == IN_A_ROW).then_some(())
+    });
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The standalone role as a process, and what its tests ask of it.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -33,17 +35,27 @@ impl Partita {
 
     /// Calls an operation: status and body.
     pub fn call(&self, operation: &str, body: &Value) -> (u16, Value) {
+        let (status, body) = exchange(&self.0.listen, &self.request(operation, body));
+        (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+    }
+
+    /// Asks for an operation and does not wait for its answer.
+    pub fn ask(&self, operation: &str, body: &Value) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.0.listen).unwrap();
+        stream.write_all(self.request(operation, body).as_bytes()).unwrap();
+        stream
+    }
+
+    fn request(&self, operation: &str, body: &Value) -> String {
         let body = body.to_string();
-        let head = format!(
+        format!(
             "POST / HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nx-amz-target: DynamoDB_20120810.{operation}\r\n\
              content-type: application/x-amz-json-1.0\r\nx-amz-date: 20260101T000000Z\r\n\
              authorization: AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, \
              SignedHeaders=host;x-amz-date, Signature=0000\r\ncontent-length: {}\r\n\r\n{body}",
             self.0.listen,
             body.len()
-        );
-        let (status, body) = exchange(&self.0.listen, &head);
-        (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+        )
     }
 
     /// Calls an operation that must succeed.

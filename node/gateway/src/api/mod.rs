@@ -15,11 +15,19 @@ mod data;
 mod delete_item;
 mod delete_table;
 mod describe_continuous_backups;
+mod describe_contributor_insights;
 mod describe_endpoints;
+mod describe_kinesis_streaming_destination;
 mod describe_limits;
 mod describe_table;
 mod describe_time_to_live;
 mod get_item;
+mod get_resource_policy;
+mod list_backups;
+mod list_contributor_insights;
+mod list_exports;
+mod list_global_tables;
+mod list_imports;
 mod list_tables;
 mod list_tags_of_resource;
 mod put_item;
@@ -31,10 +39,12 @@ mod update_item;
 mod update_table;
 mod update_time_to_live;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use partita_model::capacity::HalfUnits;
 use partita_model::error::{ApiError, ErrorCode};
+use partita_model::message;
 use partita_model::schema::TableSchema;
 
 use crate::auth::Permission;
@@ -148,10 +158,18 @@ operations! {
     CreateTable => create_table::handle, Tables;
     DeleteTable => delete_table::handle, Tables;
     DescribeContinuousBackups => describe_continuous_backups::handle, Data;
+    DescribeContributorInsights => describe_contributor_insights::handle, Data;
     DescribeEndpoints => describe_endpoints::handle, Data;
+    DescribeKinesisStreamingDestination => describe_kinesis_streaming_destination::handle, Data;
     DescribeLimits => describe_limits::handle, Data;
     DescribeTable => describe_table::handle, Data;
     DescribeTimeToLive => describe_time_to_live::handle, Data;
+    GetResourcePolicy => get_resource_policy::handle, Data;
+    ListBackups => list_backups::handle, Data;
+    ListContributorInsights => list_contributor_insights::handle, Data;
+    ListExports => list_exports::handle, Data;
+    ListGlobalTables => list_global_tables::handle, Data;
+    ListImports => list_imports::handle, Data;
     ListTables => list_tables::handle, Data;
     ListTagsOfResource => list_tags_of_resource::handle, Data;
     TagResource => tag_resource::handle, Tables;
@@ -160,7 +178,49 @@ operations! {
     UpdateTimeToLive => update_time_to_live::handle, Tables;
 }
 
-/// What `X-Amz-Target` got when it named no operation of ours.
-pub fn unknown_operation() -> ApiError {
-    ApiError::new(ErrorCode::UnknownOperation, "")
+/// Operations of the API that are not here: who calls one is told that it is not the name that is wrong.
+const NOT_HERE: &[&str] = &[
+    "BatchExecuteStatement",
+    "CancelBulkOperation",
+    "CreateBackup",
+    "CreateGlobalTable",
+    "DeleteBackup",
+    "DeleteResourcePolicy",
+    "DescribeBackup",
+    "DescribeBulkOperation",
+    "DescribeExport",
+    "DescribeGlobalTable",
+    "DescribeGlobalTableSettings",
+    "DescribeImport",
+    "DescribeTableReplicaAutoScaling",
+    "DisableKinesisStreamingDestination",
+    "EnableKinesisStreamingDestination",
+    "ExecuteStatement",
+    "ExecuteTransaction",
+    "ExportTableToPointInTime",
+    "ImportTable",
+    "ListBulkOperations",
+    "PutResourcePolicy",
+    "RestoreTableFromBackup",
+    "RestoreTableToPointInTime",
+    "SearchVectors",
+    "StartBulkPutItems",
+    "TransactGetItems",
+    "TransactWriteItems",
+    "UpdateContinuousBackups",
+    "UpdateContributorInsights",
+    "UpdateGlobalTable",
+    "UpdateGlobalTableSettings",
+    "UpdateKinesisStreamingDestination",
+    "UpdateTableReplicaAutoScaling",
+];
+
+/// What `X-Amz-Target` got when it named no operation of ours. DynamoDB says nothing about a name that is none.
+pub fn unknown_operation(target: Option<&str>) -> ApiError {
+    let name = target.and_then(|target| target.strip_prefix(TARGET_PREFIX));
+    let text = match name.filter(|name| NOT_HERE.contains(name)) {
+        Some(name) => message::operation_not_here(name).into(),
+        None => Cow::Borrowed(""),
+    };
+    ApiError::new(ErrorCode::UnknownOperation, text)
 }

@@ -100,7 +100,7 @@ fn admitted<B>(
     body: &[u8],
     operation: Option<Operation>,
 ) -> Result<(Operation, Identity), ApiError> {
-    let operation = operation.ok_or_else(unknown_operation)?;
+    let operation = operation.ok_or_else(|| unknown_operation(target(&head.headers)))?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
@@ -130,7 +130,11 @@ fn denied(operation: Operation, identity: &Identity) -> ApiError {
 }
 
 fn named_operation(headers: &HeaderMap) -> Option<Operation> {
-    Operation::from_target(headers.get("x-amz-target")?.to_str().ok()?)
+    Operation::from_target(target(headers)?)
+}
+
+fn target(headers: &HeaderMap) -> Option<&str> {
+    headers.get("x-amz-target")?.to_str().ok()
 }
 
 /// The content type of the answer, if the request's is one that DynamoDB takes.

@@ -64,9 +64,16 @@ async fn what_is_no_call_gets_dynamodbs_answers() {
             "{head}"
         );
     }
-    for operation in ["TransactWriteItems", "ExecuteStatement", "CreateBackup", "Nothing", ""] {
+    for operation in ["Nothing", "TransactWriteItem", ""] {
         let answer = server.call(operation, &json!({})).await;
         assert_eq!((answer.status, answer.text()), (400, UNKNOWN), "{operation}");
+    }
+    for operation in ["TransactWriteItems", "ExecuteStatement", "CreateBackup"] {
+        let expected = (
+            "UnknownOperationException".into(),
+            format!("Partita does not have {operation} yet"),
+        );
+        assert_eq!(server.failed(operation, &json!({})).await, expected);
     }
     let json = "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json; charset=utf-8\r\nX-Amz-Target: \
                 DynamoDB_20120810.ListTables\r\nContent-Length: 2\r\n\r\n{}";

@@ -8,8 +8,8 @@ fn table(name: &str) -> Value {
     json!({
         "TableName": name,
         "AttributeDefinitions": [
-            {"AttributeName": "a", "AttributeType": "S"},
             {"AttributeName": "b", "AttributeType": "N"},
+            {"AttributeName": "a", "AttributeType": "S"},
         ],
         "KeySchema": [{"AttributeName": "a", "KeyType": "HASH"}, {"AttributeName": "b", "KeyType": "RANGE"}],
         "ProvisionedThroughput": {"ReadCapacityUnits": 5, "WriteCapacityUnits": 6},

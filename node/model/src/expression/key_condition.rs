@@ -3,7 +3,7 @@
 //! 1. [`KeyCondition::parse`] reads the expression as a condition and keeps what can be a condition on a key: one of
 //!    `= < <= > >= BETWEEN begins_with` for each attribute, joined by `AND`.
 //! 2. [`KeyCondition::resolve`] matches them with a key schema: every hash attribute by `=`, range attributes from
-//!    left to right by `=`, and at most one other condition on the one after those.
+//!    left to right by `=`, and at most one other condition on the one after those; no value is larger than a key can be.
 //!
 //! Source: "Key condition expressions for the Query operation in DynamoDB", Amazon DynamoDB Developer Guide.
 
@@ -12,6 +12,7 @@ use super::lexer::{Comparator, invalid};
 use super::{Kind, Placeholders, condition_parser};
 use crate::error::ApiError;
 use crate::message::{self, expression as text};
+use crate::schema::check::{PARTITION_KEY_BYTES_MAX, SORT_KEY_BYTES_MAX};
 use crate::schema::{KeyAttribute, KeySchema, ScalarType};
 use crate::value::{Value, ValueType};
 
@@ -46,7 +47,7 @@ pub enum RangeCondition {
     BeginsWith(Value),
 }
 
-/// A key condition that fits a key schema: the types are right, the values are not empty.
+/// A key condition that fits a key schema: the types are right, the values are neither empty nor too large.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyQuery {
     /// The values of all hash attributes, in the schema's order.
@@ -112,6 +113,7 @@ impl KeyCondition {
         if resolved < self.tests.len() {
             return Err(self.leftover(keys, range.len(), rest.is_some()));
         }
+        check_sizes(&hash, &range, rest.as_ref())?;
         Ok(KeyQuery { hash, range, rest })
     }
 
@@ -228,6 +230,26 @@ fn checked(attribute: &KeyAttribute, index: Option<&str>, value: &Value) -> Resu
         }));
     }
     Ok(value.clone())
+}
+
+/// Values of several attributes count together, as in keys.
+fn check_sizes(hash: &[Value], fixed: &[Value], rest: Option<&RangeCondition>) -> Result<(), ApiError> {
+    use RangeCondition::{BeginsWith, Between, Greater, GreaterOrEqual, Less, LessOrEqual};
+    let size = |value: &Value| value.as_ref().size();
+    let rest = match rest {
+        None => 0,
+        Some(Less(value) | LessOrEqual(value) | Greater(value) | GreaterOrEqual(value) | BeginsWith(value)) => {
+            size(value)
+        }
+        Some(Between(low, high)) => size(low).max(size(high)),
+    };
+    if hash.iter().map(size).sum::<u64>() > PARTITION_KEY_BYTES_MAX {
+        return Err(ApiError::validation(message::PARTITION_KEY_TOO_LARGE));
+    }
+    if fixed.iter().map(size).sum::<u64>() + rest > SORT_KEY_BYTES_MAX {
+        return Err(ApiError::validation(message::SORT_KEY_TOO_LARGE));
+    }
+    Ok(())
 }
 
 fn check_kind(attribute: &KeyAttribute, value: &Value) -> Result<(), ApiError> {

@@ -112,6 +112,16 @@ pub fn backed_up_table_not_found(name: &str) -> String {
     format!("Table not found: {name}")
 }
 
+/// The policy of a table, of which there is none.
+pub fn policy_not_found(arn: &str) -> String {
+    format!("Resource-based policy not found for the provided ResourceArn: {arn}")
+}
+
+/// What is said of a table's global index, of which there is none.
+pub fn table_index_not_found(table: &str, index: &str) -> String {
+    format!("Requested resource not found: Table: {table}, Index: {index} not found")
+}
+
 /// CreateTable of a name that is taken.
 pub fn table_exists(name: &str) -> String {
     format!("Table already exists: {name}")

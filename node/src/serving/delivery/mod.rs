@@ -4,13 +4,15 @@
 //! 1. [`Deliveries::start`] follows the store: a partition whose schema calls for a worker gets one, and keeps it until
 //!    the schema does not, or the group is gone.
 //! 2. A worker finds the index's partitions in the directory, and reaches each through its [`IndexTarget`].
-//! 3. [`Deliveries::delivered`] waits for it: a backfill's pieces are delivered one by one.
+//! 3. [`Deliveries::delivered`] waits for it: a backfill's pieces are delivered one by one. [`Deliveries::follow_now`] does
+//!    for a moment: in a single process a read of an index finds what was written before it (ADR 24).
 
 mod worker;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use partita_model::request::Refusal;
@@ -22,6 +24,10 @@ use tokio::sync::watch;
 
 use crate::routing::Directory;
 use worker::Worker;
+
+/// How long a read of an index waits for the delivery of what was written before it: the two syncs that it takes, also on
+/// a slow disk, and not the time that a backlog takes.
+const FOLLOW_MAX: Duration = Duration::from_millis(50);
 
 /// A way to one partition of a global index: the group itself, or a connection to its store.
 pub trait IndexTarget: Clone + Send + Sync + 'static {
@@ -150,6 +156,22 @@ impl<T: IndexTarget> Deliveries<T> {
             running.remove(&source.id());
         }
         ended
+    }
+
+    /// Waits until everything that is applied in these sources by now has been delivered; not where nothing is delivered
+    /// at the moment, and not for longer than a moment.
+    pub async fn follow_now(self: &Arc<Self>, sources: impl Iterator<Item = &Arc<Group>>) {
+        let ahead: Vec<_> = sources
+            .filter_map(|source| Some((self.ensure(source)?, source.stats().counters.clock)))
+            .filter(|(progress, time)| progress.borrow().delivered < *time)
+            .collect();
+        let follow = async {
+            for (mut progress, time) in ahead {
+                let there = |progress: &Progress| progress.delivered >= time || progress.waits.is_some();
+                let _ = progress.wait_for(there).await;
+            }
+        };
+        let _ = tokio::time::timeout(FOLLOW_MAX, follow).await;
     }
 
     /// How far behind its source a worker is, in milliseconds; `None` if nothing is delivered from there.

@@ -1,16 +1,23 @@
 //! What the gateway asks for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use partita_gateway::backend::{Account, Backend};
 use partita_model::error::{ApiError, ErrorCode};
 use partita_model::message;
-use partita_model::request::{GetReply, GetRequest, PageReply, PageRequest, Refusal, WriteReply, WriteRequest};
+use partita_model::request::{GetReply, GetRequest, PageReply, PageRequest, Refusal, Target, WriteReply, WriteRequest};
 use partita_model::schema::TableSchema;
 use partita_model::table::record::{Owner, Record};
 use partita_model::table::{Status, TableDescription, TableSpec, TableUpdate};
 
+use super::super::catalog::Table;
 use super::Tables;
+
+/// How long an operation on a table waits for what it has begun (its answer says how that began). A client that looks
+/// right after the answer and finds it unfinished does not look again for 20 seconds: such are the waiters of AWS's SDKs.
+/// What takes longer, an index over many items, say, goes on behind the answer.
+const BEGUN_MAX: Duration = Duration::from_secs(5);
 
 /// The API in front of the tables of this process.
 #[derive(Clone)]
@@ -19,6 +26,13 @@ pub struct Local(pub Arc<Tables>);
 /// DescribeTable and friends on a table that does not exist.
 pub fn not_found(name: &str) -> ApiError {
     ApiError::new(ErrorCode::ResourceNotFound, message::table_not_found(name))
+}
+
+impl Local {
+    /// Gives what was begun about a table the time that it usually takes.
+    async fn begun(&self, table: &Table) {
+        let _ = tokio::time::timeout(BEGUN_MAX, self.0.settle(table)).await;
+    }
 }
 
 impl Backend for Local {
@@ -35,6 +49,9 @@ impl Backend for Local {
     }
 
     async fn page(&self, request: PageRequest) -> Result<PageReply, Refusal> {
+        if let Target::Global(_) = request.target {
+            self.0.indexes_follow(request.table).await;
+        }
         self.0.directory.page(request).await
     }
 
@@ -45,7 +62,9 @@ impl Backend for Local {
             status: Status::Creating,
             ..Record::clone(&table.record())
         };
-        Ok(self.0.describe(&record))
+        let created = self.0.describe(&record);
+        self.begun(&table).await;
+        Ok(created)
     }
 
     async fn describe_table(&self, account: &Account, name: &str) -> Result<TableDescription, ApiError> {
@@ -72,13 +91,17 @@ impl Backend for Local {
         let at = self.0.circumstances();
         let record = self.0.catalog.change(&table, |record| record.update(&update, at))?;
         self.0.carry_out(&table);
-        Ok(self.0.describe(&record))
+        let updated = self.0.describe(&record);
+        self.begun(&table).await;
+        Ok(updated)
     }
 
     async fn delete_table(&self, account: &Account, name: &str) -> Result<TableDescription, ApiError> {
         let table = self.0.changeable(account, name)?;
         let record = self.0.remove(&table)?;
-        Ok(self.0.describe(&record))
+        let deleted = self.0.describe(&record);
+        self.begun(&table).await;
+        Ok(deleted)
     }
 
     async fn update_time_to_live(
@@ -94,6 +117,7 @@ impl Backend for Local {
             .catalog
             .change(&table, |record| record.update_time_to_live(attribute, enabled, at))?;
         self.0.carry_out(&table);
+        self.begun(&table).await;
         Ok(())
     }
 

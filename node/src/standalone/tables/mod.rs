@@ -163,6 +163,14 @@ impl Tables {
         }
     }
 
+    /// Waits a moment for the global indexes of a table to have what was written to it by now.
+    pub async fn indexes_follow(&self, table: TableId) {
+        if let Some(route) = self.directory.route(table) {
+            let sources = route.table.leaders().map(|leader| &leader.group);
+            self.deliveries.follow_now(sources).await;
+        }
+    }
+
     /// How a table is.
     pub fn describe(&self, record: &Record) -> TableDescription {
         let sizes = |group| self.store.group(group).map(|group| serving::sizes(&group));

@@ -268,8 +268,11 @@ fn ceiling_members(ceilings: OnDemandThroughput) -> [(&'static str, Option<u64>)
     ]
 }
 
+/// Sorted by name, as in the sample of the API reference's CreateTable, whose request has another order.
 fn definitions(attributes: &[(String, ScalarType)]) -> Value {
-    let shown = attributes.iter().map(|(name, kind)| {
+    let mut sorted: Vec<_> = attributes.iter().collect();
+    sorted.sort_by(|one, other| one.0.cmp(&other.0));
+    let shown = sorted.into_iter().map(|(name, kind)| {
         let kind = match kind {
             ScalarType::S => "S",
             ScalarType::N => "N",
