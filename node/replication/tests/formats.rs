@@ -98,8 +98,16 @@ fn write_the_folder_of_this_release() {
     });
     drop(store);
     // What a store makes by itself, and what is for people.
-    for name in ["LOCK", "log/LOCK", "state/LOCK", "log/LOG", "state/LOG"] {
-        let _ = fs::remove_file(path.join(name));
+    for folder in ["", "log", "state"] {
+        for entry in fs::read_dir(path.join(folder)).unwrap().map(|entry| entry.unwrap()) {
+            let name = entry.file_name().into_string().unwrap();
+            if ["LOCK", "LOG", "OPTIONS"]
+                .iter()
+                .any(|needless| name.starts_with(needless))
+            {
+                fs::remove_file(entry.path()).unwrap();
+            }
+        }
     }
 }
 
