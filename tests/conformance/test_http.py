@@ -45,6 +45,13 @@ def test_what_is_not_there_yet_says_so(api, operation):
         raise AssertionError(f"{operation} answers a success: {reply.body}")
 
 
+@pytest.mark.parametrize("target", ["DynamoDB_20120810.TransactWriteItems", "DynamoDBStreams_20120810.ListStreams"])
+@pytest.mark.skipif("127.0.0.1" not in __import__("conftest").ENDPOINT, reason="AWS has these")
+def test_who_asks_for_what_is_not_there_yet_is_told(api, target):
+    name = target.split(".")[1]
+    assert api("", {}, target=target).error == ("UnknownOperationException", f"Partita does not have {name} yet")
+
+
 BODIES = [b"", b"{", b"nonsense", b"[]", b'"text"', b"null", b"{}x", b'{"TableName": }', b"\xff\xfe", b'{"TableName": "\xff"}',
           b'{"TableName": 5}', b'{"TableName": ["a"]}', b'{"TableName": {"a": "b"}}', b'{"Limit": "5"}', b'{"TableName": "abc", "Key": []}',
           b'{"TableName": "abc", "Key": {"pk": "a"}}', b'{"TableName": "abc", "Key": {"pk": {"S": 5}}}',

@@ -5,12 +5,10 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Engine, Memory, Rocks};
+use common::{Engine, Memory, Rocks, full_schema, put_numbered};
 use partita_model::key::KeyBytes;
-use partita_model::number::Number;
 use partita_model::request::{Refusal, WriteRequest};
 use partita_model::schema::{IndexProjection, TableSchema};
-use partita_model::value::Value;
 use partita_partition::Partition;
 use partita_partition::change::ChangeRecord;
 use partita_partition::command::{Command, CommandReply, Delivered, IndexBatch, IndexRow, RowChange, Session};
@@ -26,27 +24,11 @@ const RIGHT: GroupId = GroupId(77);
 const ID: u128 = 9;
 
 /// A table with rows in every family.
-fn schema() -> TableSchema {
-    TableSchema {
-        local: vec![common::local(1, "l", IndexProjection::All)],
-        global: vec![common::global(2, "g", IndexProjection::All)],
-        time_to_live: Some("ttl".to_owned()),
-        ..common::schema()
-    }
-}
-
-fn put(number: i64) -> WriteRequest {
-    let (p, s) = (format!("p-{}", number % 7), format!("s-{number}"));
-    let item = common::item(&[("p", &p), ("s", &s), ("l", "local"), ("g", "global")]);
-    let expires = Number::from(1_750_000_000 + number);
-    common::put(&schema(), &common::with(&item, "ttl", &Value::number(expires)))
-}
-
 /// Where the two halves meet.
 fn border() -> KeyBytes {
-    let mut starts: Vec<KeyBytes> = (0..7).map(|number| put(number).key).collect();
+    let mut starts: Vec<KeyBytes> = (0..7).map(|number| put_numbered(number).key).collect();
     starts.sort();
-    let collection = partita_model::key::collection_of(&schema().keys, starts[3].as_bytes()).unwrap();
+    let collection = partita_model::key::collection_of(&full_schema().keys, starts[3].as_bytes()).unwrap();
     KeyBytes(collection.to_vec())
 }
 
@@ -191,12 +173,12 @@ fn without_times(records: &[ChangeRecord]) -> Vec<ChangeRecord> {
 }
 
 fn joined<E: Engine>(absorber: usize) {
-    let mut pair = Pair::<E>::new(&halves(common::descriptor(schema())));
+    let mut pair = Pair::<E>::new(&halves(common::descriptor(full_schema())));
     // The clock of the source is ahead.
     for number in 0..40 {
-        let right = pair.sides[1].reader.descriptor().contains(&put(number).key);
+        let right = pair.sides[1].reader.descriptor().contains(&put_numbered(number).key);
         let ahead = u64::from(usize::from(right) != absorber);
-        pair.write(&put(number), common::NOW_MS + ahead * 5000);
+        pair.write(&put_numbered(number), common::NOW_MS + ahead * 5000);
     }
     let through = pair.changes(absorber)[2].time;
     pair.command(absorber, &Command::TrimChanges { through });
@@ -207,7 +189,7 @@ fn joined<E: Engine>(absorber: usize) {
     pair.absorb(absorber);
 
     let merged = pair.sides[absorber].reader.applied();
-    let whole = common::descriptor(schema());
+    let whole = common::descriptor(full_schema());
     assert_eq!(
         (&merged.descriptor.start, &merged.descriptor.end),
         (&whole.start, &whole.end)
@@ -235,7 +217,7 @@ fn joined<E: Engine>(absorber: usize) {
     assert!(changes[own.len()].time > highest);
     assert_eq!(merged.counters.clock, changes.last().unwrap().time);
     assert_eq!(pair.changes(1 - absorber), []);
-    pair.write(&put(500), common::NOW_MS);
+    pair.write(&put_numbered(500), common::NOW_MS);
     assert!(pair.changes(absorber).last().unwrap().time > merged.counters.clock);
 
     // What came of it is known, and that the source's messages are old.
@@ -275,7 +257,7 @@ fn rocks() {
 
 #[test]
 fn a_freeze_is_for_one_merge_and_is_undone_by_its_id_alone() {
-    let mut pair = Pair::<Memory>::new(&halves(common::descriptor(schema())));
+    let mut pair = Pair::<Memory>::new(&halves(common::descriptor(full_schema())));
     let at = pair.next(1);
     pair.freeze(1);
     let frozen = |pair: &Pair<Memory>| pair.sides[1].reader.applied().frozen;
@@ -298,7 +280,7 @@ fn a_freeze_is_for_one_merge_and_is_undone_by_its_id_alone() {
     pair.step(1, &MergeStep::Everywhere { id: ID });
     assert!(frozen(&pair).unwrap().everywhere);
     // It is stored.
-    let reopened = Partition::open(pair.engine.storage(), schema().id, RIGHT)
+    let reopened = Partition::open(pair.engine.storage(), full_schema().id, RIGHT)
         .unwrap()
         .unwrap();
     assert_eq!(reopened.reader.applied().frozen, frozen(&pair));
@@ -310,7 +292,7 @@ fn a_freeze_is_for_one_merge_and_is_undone_by_its_id_alone() {
     // That id is over.
     pair.freeze(1);
     assert_eq!(frozen(&pair), None);
-    let reopened = Partition::open(pair.engine.storage(), schema().id, RIGHT)
+    let reopened = Partition::open(pair.engine.storage(), full_schema().id, RIGHT)
         .unwrap()
         .unwrap();
     assert_eq!(reopened.reader.applied().frozen, None);
@@ -318,7 +300,7 @@ fn a_freeze_is_for_one_merge_and_is_undone_by_its_id_alone() {
 
 #[test]
 fn the_first_entry_decides_and_other_epochs_are_refused() {
-    let mut pair = Pair::<Memory>::new(&halves(common::descriptor(schema())));
+    let mut pair = Pair::<Memory>::new(&halves(common::descriptor(full_schema())));
     pair.freeze(1);
     assert_eq!(pair.verdict(0, (1, 1)), Verdict::Merged);
     assert_eq!(pair.verdict(0, (2, 1)), Verdict::Refused);
@@ -332,7 +314,7 @@ fn the_first_entry_decides_and_other_epochs_are_refused() {
     assert_eq!(pair.sides[0].reader.lineage().unwrap(), lineage);
 
     // One that stands still itself absorbs nobody.
-    let mut pair = Pair::<Memory>::new(&halves(common::descriptor(schema())));
+    let mut pair = Pair::<Memory>::new(&halves(common::descriptor(full_schema())));
     pair.freeze(1);
     pair.freeze(0);
     assert_eq!(pair.verdict(0, (1, 1)), Verdict::Refused);
@@ -340,7 +322,7 @@ fn the_first_entry_decides_and_other_epochs_are_refused() {
 
 #[test]
 fn a_refused_merge_stays_refused_by_who_absorbs_the_absorber() {
-    let mut pair = Pair::<Memory>::new(&halves(common::descriptor(schema())));
+    let mut pair = Pair::<Memory>::new(&halves(common::descriptor(full_schema())));
     let elsewhere = GroupId(500);
     pair.step(
         1,
@@ -357,7 +339,7 @@ fn a_refused_merge_stays_refused_by_who_absorbs_the_absorber() {
 
 #[test]
 fn what_does_not_fit_says_why() {
-    let [left, right] = halves(common::descriptor(schema()));
+    let [left, right] = halves(common::descriptor(full_schema()));
     assert_eq!(merge::check(&left, &right), Ok(()));
     assert_eq!(merge::check(&right, &left), Ok(()));
     assert_eq!(merge::check(&left, &left), Err(MergeFault::Same(LEFT)));
@@ -372,7 +354,7 @@ fn what_does_not_fit_says_why() {
     };
     assert_eq!(merge::check(&left, &other), Err(MergeFault::OtherTable(LEFT, RIGHT)));
     let with = |change: fn(&mut TableSchema)| {
-        let mut changed = schema();
+        let mut changed = full_schema();
         change(&mut changed);
         halves(common::descriptor(changed))
     };
@@ -391,10 +373,10 @@ fn what_does_not_fit_says_why() {
 #[test]
 fn positions_of_an_index_are_joined() {
     let index = common::global(2, "g", IndexProjection::All);
-    let whole = PartitionDescriptor::whole_index(LEFT, &schema(), index.clone());
+    let whole = PartitionDescriptor::whole_index(LEFT, &full_schema(), index.clone());
     let key = |text: &str| {
         let row = common::item(&[("g", text), ("p", text), ("s", text)]);
-        (schema().global_row(&index, row.as_ref()).unwrap().0, row)
+        (full_schema().global_row(&index, row.as_ref()).unwrap().0, row)
     };
     let [low, high] = {
         let mut keys = [key("one"), key("two")];
@@ -450,7 +432,7 @@ fn positions_of_an_index_are_joined() {
 /// The formats are contracts between versions: these bytes never change, and an older build does not know the operation.
 #[test]
 fn the_formats_are_frozen() {
-    let mut pair = Pair::<Memory>::new(&halves(common::descriptor(schema())));
+    let mut pair = Pair::<Memory>::new(&halves(common::descriptor(full_schema())));
     let step = MergeStep::Freeze { id: 9, absorber: LEFT };
     let effect = pair.sides[1].evaluator.merge_step(&step).unwrap();
     assert_eq!(effect.bytes[..], [1, 0xa0, 4, 1, 0, 9, 3]);
@@ -468,8 +450,11 @@ fn the_formats_are_frozen() {
 /// Whoever asks the absorbed half before the merge, and the absorber after it, is answered.
 #[test]
 fn requests_find_the_merged_partition() {
-    let mut pair = Pair::<Memory>::new(&halves(common::descriptor(schema())));
-    let request = (0..7).map(put).find(|request| request.key >= border()).unwrap();
+    let mut pair = Pair::<Memory>::new(&halves(common::descriptor(full_schema())));
+    let request = (0..7)
+        .map(put_numbered)
+        .find(|request| request.key >= border())
+        .unwrap();
     let wrong = pair.sides[0]
         .evaluator
         .evaluate(&request, common::NOW_MS, Default::default());

@@ -5,12 +5,9 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Engine, Memory, Replica, Rocks};
+use common::{Engine, Memory, Replica, Rocks, full_schema, put_numbered};
 use partita_model::key::{self, KeyBytes};
-use partita_model::number::Number;
-use partita_model::request::{PageRequest, Refusal, Target, WriteRequest};
-use partita_model::schema::{IndexProjection, TableSchema};
-use partita_model::value::Value;
+use partita_model::request::{PageRequest, Refusal, Target};
 use partita_partition::Partition;
 use partita_partition::applier::Birth;
 use partita_partition::descriptor::{GroupId, ItemTime, LogPosition, PartitionDescriptor};
@@ -23,29 +20,13 @@ use partita_partition::verify::verify;
 const CHILD: GroupId = GroupId(77);
 
 /// A table with rows in every family.
-fn schema() -> TableSchema {
-    TableSchema {
-        local: vec![common::local(1, "l", IndexProjection::All)],
-        global: vec![common::global(2, "g", IndexProjection::All)],
-        time_to_live: Some("ttl".to_owned()),
-        ..common::schema()
-    }
-}
-
-fn put(number: i64) -> WriteRequest {
-    let (p, s) = (format!("p-{}", number % 7), format!("s-{number}"));
-    let item = common::item(&[("p", &p), ("s", &s), ("l", "local"), ("g", "global")]);
-    let expires = Number::from(1_750_000_000 + number);
-    common::put(&schema(), &common::with(&item, "ttl", &Value::number(expires)))
-}
-
 /// Counts, writes meanwhile, and splits. What the partition and its child hold is what they count.
 fn cut<E: Engine>(replica: &mut Replica<E>, at: &SplitAt) -> Partition<E::Storage> {
     let storage = replica.engine.as_ref().unwrap().storage();
     // In flight while the tally begins: the view does not have it.
-    replica.propose(&put(500)).unwrap();
+    replica.propose(&put_numbered(500)).unwrap();
     let tally = replica.partition.evaluator.begin_tally();
-    replica.propose(&put(501)).unwrap();
+    replica.propose(&put_numbered(501)).unwrap();
     replica.commit_first(1);
     let view = storage.pin();
     let counted = split::count(&view, &replica.partition.reader.descriptor(), at).unwrap();
@@ -57,10 +38,10 @@ fn cut<E: Engine>(replica: &mut Replica<E>, at: &SplitAt) -> Partition<E::Storag
     let through = replica.partition.evaluator.sequence_at(counted.at.index);
     assert_eq!((counted.at.index, through), (index - 1, 0));
     for number in 502..520 {
-        replica.propose(&put(number)).unwrap();
+        replica.propose(&put_numbered(number)).unwrap();
         replica.commit();
     }
-    replica.propose(&put(520)).unwrap();
+    replica.propose(&put_numbered(520)).unwrap();
     replica.commit();
     let evaluated = replica
         .partition
@@ -94,9 +75,9 @@ fn cut<E: Engine>(replica: &mut Replica<E>, at: &SplitAt) -> Partition<E::Storag
 }
 
 fn filled<E: Engine>() -> Replica<E> {
-    let mut replica: Replica<E> = Replica::new(&common::descriptor(schema()));
+    let mut replica: Replica<E> = Replica::new(&common::descriptor(full_schema()));
     for number in 0..60 {
-        replica.propose(&put(number)).unwrap();
+        replica.propose(&put_numbered(number)).unwrap();
         replica.commit();
     }
     replica
@@ -111,7 +92,7 @@ fn script<E: Engine>() {
     let share = right.counters.bytes * 100 / (left.counters.bytes + right.counters.bytes);
     assert!((25..=75).contains(&share), "{share} of a hundred bytes left");
     // Collections of a table with local indexes stay in one piece.
-    let collection = key::collection_of(&schema().keys, right.descriptor.start.as_bytes());
+    let collection = key::collection_of(&full_schema().keys, right.descriptor.start.as_bytes());
     assert_eq!(collection.unwrap_or_default().len(), right.descriptor.start.0.len());
     assert_eq!((right.descriptor.range_epoch, right.at.index), (2, 1));
     assert_eq!(right.counters.clock, left.counters.clock);
@@ -121,7 +102,7 @@ fn script<E: Engine>() {
     let right_changes = child.reader.changes(ItemTime(0), 1000, usize::MAX).unwrap();
     assert_eq!(left_changes.len() + right_changes.len(), 81);
     let of = |record: &partita_partition::change::ChangeRecord| {
-        key::primary(&schema().keys, schema().seed, record.keys.as_ref()).unwrap()
+        key::primary(&full_schema().keys, full_schema().seed, record.keys.as_ref()).unwrap()
     };
     assert!(
         right_changes
@@ -144,7 +125,7 @@ fn script<E: Engine>() {
 
     // Whoever asks the wrong half is told so.
     for number in 0..60 {
-        let request = put(number);
+        let request = put_numbered(number);
         let (own, other) = if left.descriptor.contains(&request.key) {
             (&mut replica.partition, &mut child)
         } else {
@@ -194,9 +175,9 @@ fn a_split_key_is_checked() {
     let fault = |descriptor: &PartitionDescriptor, at: SplitAt| split::count(&*storage, descriptor, &at).unwrap_err();
     let first = SplitAt::Key(KeyBytes::default());
     assert!(matches!(fault(&described, first), SplitFault::Outside(..)));
-    let item = put(3).key;
+    let item = put_numbered(3).key;
     let inside = fault(&described, SplitAt::Key(item.clone()));
-    let collection = key::collection_of(&schema().keys, item.as_bytes()).unwrap();
+    let collection = key::collection_of(&full_schema().keys, item.as_bytes()).unwrap();
     let begins = KeyBytes(collection.to_vec());
     assert_eq!(inside, SplitFault::InsideCollection(item.clone(), begins.clone()));
     assert!(inside.to_string().contains("inside an item collection"), "{inside}");
@@ -213,18 +194,18 @@ fn a_split_key_is_checked() {
 
 #[test]
 fn what_is_in_one_piece_has_no_middle() {
-    let mut replica: Replica<Memory> = Replica::new(&common::descriptor(schema()));
+    let mut replica: Replica<Memory> = Replica::new(&common::descriptor(full_schema()));
     let storage = replica.engine.as_ref().unwrap().storage();
     let middle =
         |replica: &Replica<Memory>| split::count(&*storage, &replica.partition.reader.descriptor(), &SplitAt::Middle);
     assert_eq!(middle(&replica).unwrap_err(), SplitFault::Indivisible);
     for number in [0, 7, 14, 21] {
         // All of one collection.
-        replica.propose(&put(number)).unwrap();
+        replica.propose(&put_numbered(number)).unwrap();
         replica.commit();
         assert_eq!(middle(&replica).unwrap_err(), SplitFault::Indivisible);
     }
-    replica.propose(&put(1)).unwrap();
+    replica.propose(&put_numbered(1)).unwrap();
     replica.commit();
     assert!(middle(&replica).is_ok());
 }
@@ -237,7 +218,7 @@ fn a_page_beyond_the_cut_is_refused() {
     let page = |range| {
         let request = PageRequest {
             range,
-            ..common::scan(&schema(), Target::Table)
+            ..common::scan(&full_schema(), Target::Table)
         };
         replica.partition.reader.page(&request, Default::default())
     };

@@ -6,11 +6,7 @@ mod common;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use common::{Engine, Memory, Replica, Rocks};
-use partita_model::number::Number;
-use partita_model::request::WriteRequest;
-use partita_model::schema::{IndexProjection, TableSchema};
-use partita_model::value::Value;
+use common::{Engine, Memory, Replica, Rocks, full_schema, put_numbered};
 use partita_partition::Partition;
 use partita_partition::descriptor::{self, GroupId, PartitionDescriptor};
 use partita_partition::row::{self, MetaKind};
@@ -33,35 +29,19 @@ fn rows<S: Storage>(storage: &S) -> Rows {
 }
 
 /// A table with rows in every family.
-fn schema() -> TableSchema {
-    TableSchema {
-        local: vec![common::local(1, "l", IndexProjection::All)],
-        global: vec![common::global(2, "g", IndexProjection::All)],
-        time_to_live: Some("ttl".to_owned()),
-        ..common::schema()
-    }
-}
-
-fn put(number: i64) -> WriteRequest {
-    let (p, s) = (format!("p-{}", number % 3), format!("s-{number}"));
-    let item = common::item(&[("p", &p), ("s", &s), ("l", "local"), ("g", "global")]);
-    let expires = Number::from(1_750_000_000 + number);
-    common::put(&schema(), &common::with(&item, "ttl", &Value::number(expires)))
-}
-
 /// Fills a partition, pins it, changes it, and sends what was pinned to a store that holds other rows of the partition.
 fn script<E: Engine>(bytes_max: usize) {
-    let described = common::descriptor(schema());
+    let described = common::descriptor(full_schema());
     let mut replica: Replica<E> = Replica::new(&described);
     for number in 0..40 {
-        replica.propose(&put(number)).unwrap();
+        replica.propose(&put_numbered(number)).unwrap();
         replica.commit();
     }
     let source = replica.engine.as_ref().unwrap().storage();
     let expected = rows(&*source);
     let pinned = source.pin();
     for number in 20..60 {
-        replica.propose(&put(number)).unwrap();
+        replica.propose(&put_numbered(number)).unwrap();
         replica.commit();
     }
     assert_ne!(rows(&*source), expected);
@@ -113,7 +93,7 @@ fn rocks() {
 #[test]
 fn what_is_no_chunk_is_refused_and_other_groups_rows_stay_behind() {
     let storage = Memory::new().storage();
-    let described = common::descriptor(schema());
+    let described = common::descriptor(full_schema());
     let mut batch = storage.batch();
     assert!(transfer::import(&mut batch, &described, &[]).is_err());
     assert!(transfer::import(&mut batch, &described, &[9]).is_err());

@@ -178,47 +178,60 @@ operations! {
     UpdateTimeToLive => update_time_to_live::handle, Tables;
 }
 
-/// Operations of the API that are not here: who calls one is told that it is not the name that is wrong.
-const NOT_HERE: &[&str] = &[
-    "BatchExecuteStatement",
-    "CancelBulkOperation",
-    "CreateBackup",
-    "CreateGlobalTable",
-    "DeleteBackup",
-    "DeleteResourcePolicy",
-    "DescribeBackup",
-    "DescribeBulkOperation",
-    "DescribeExport",
-    "DescribeGlobalTable",
-    "DescribeGlobalTableSettings",
-    "DescribeImport",
-    "DescribeTableReplicaAutoScaling",
-    "DisableKinesisStreamingDestination",
-    "EnableKinesisStreamingDestination",
-    "ExecuteStatement",
-    "ExecuteTransaction",
-    "ExportTableToPointInTime",
-    "ImportTable",
-    "ListBulkOperations",
-    "PutResourcePolicy",
-    "RestoreTableFromBackup",
-    "RestoreTableToPointInTime",
-    "SearchVectors",
-    "StartBulkPutItems",
-    "TransactGetItems",
-    "TransactWriteItems",
-    "UpdateContinuousBackups",
-    "UpdateContributorInsights",
-    "UpdateGlobalTable",
-    "UpdateGlobalTableSettings",
-    "UpdateKinesisStreamingDestination",
-    "UpdateTableReplicaAutoScaling",
+/// Operations that AWS has and that are not here, by the prefix of their target: who calls one is told that it is not the
+/// name that is wrong.
+const NOT_HERE: &[(&str, &[&str])] = &[
+    (
+        TARGET_PREFIX,
+        &[
+            "BatchExecuteStatement",
+            "CancelBulkOperation",
+            "CreateBackup",
+            "CreateGlobalTable",
+            "DeleteBackup",
+            "DeleteResourcePolicy",
+            "DescribeBackup",
+            "DescribeBulkOperation",
+            "DescribeExport",
+            "DescribeGlobalTable",
+            "DescribeGlobalTableSettings",
+            "DescribeImport",
+            "DescribeTableReplicaAutoScaling",
+            "DisableKinesisStreamingDestination",
+            "EnableKinesisStreamingDestination",
+            "ExecuteStatement",
+            "ExecuteTransaction",
+            "ExportTableToPointInTime",
+            "ImportTable",
+            "ListBulkOperations",
+            "PutResourcePolicy",
+            "RestoreTableFromBackup",
+            "RestoreTableToPointInTime",
+            "SearchVectors",
+            "StartBulkPutItems",
+            "TransactGetItems",
+            "TransactWriteItems",
+            "UpdateContinuousBackups",
+            "UpdateContributorInsights",
+            "UpdateGlobalTable",
+            "UpdateGlobalTableSettings",
+            "UpdateKinesisStreamingDestination",
+            "UpdateTableReplicaAutoScaling",
+        ],
+    ),
+    (
+        "DynamoDBStreams_20120810.",
+        &["DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"],
+    ),
 ];
 
 /// What `X-Amz-Target` got when it named no operation of ours. DynamoDB says nothing about a name that is none.
 pub fn unknown_operation(target: Option<&str>) -> ApiError {
-    let name = target.and_then(|target| target.strip_prefix(TARGET_PREFIX));
-    let text = match name.filter(|name| NOT_HERE.contains(name)) {
+    let named = |(prefix, names): &(&str, &'static [&'static str])| {
+        let name = target?.strip_prefix(prefix)?;
+        names.iter().find(|known| **known == name)
+    };
+    let text = match NOT_HERE.iter().find_map(named) {
         Some(name) => message::operation_not_here(name).into(),
         None => Cow::Borrowed(""),
     };

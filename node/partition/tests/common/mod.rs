@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use partita_model::item::Item;
 use partita_model::key::{self, KeyBytes};
+use partita_model::number::Number;
 use partita_model::request::{Action, GetRequest, Origin, PageReply, PageRequest, ReturnValues, Target, WriteRequest};
 use partita_model::schema::{
     GlobalIndex, IndexId, IndexProjection, KeyAttribute, KeySchema, LocalIndex, ScalarType, SchemaVersion, TableId,
@@ -310,6 +311,24 @@ pub fn with(item: &Item, name: &str, value: &Value) -> Item {
 
 pub fn primary(schema: &TableSchema, item: &Item) -> KeyBytes {
     key::primary(&schema.keys, schema.seed, item.as_ref()).unwrap()
+}
+
+/// A schema with one index of each kind, and a time to live.
+pub fn full_schema() -> TableSchema {
+    TableSchema {
+        local: vec![local(1, "l", IndexProjection::All)],
+        global: vec![global(2, "g", IndexProjection::All)],
+        time_to_live: Some("ttl".to_owned()),
+        ..schema()
+    }
+}
+
+/// Puts an item of that schema, in one of seven collections.
+pub fn put_numbered(number: i64) -> WriteRequest {
+    let (p, s) = (format!("p-{}", number % 7), format!("s-{number}"));
+    let row = item(&[("p", &p), ("s", &s), ("l", "local"), ("g", "global")]);
+    let expires = Number::from(1_750_000_000 + number);
+    put(&full_schema(), &with(&row, "ttl", &Value::number(expires)))
 }
 
 fn request(schema: &TableSchema, key: KeyBytes, action: Action) -> WriteRequest {
