@@ -58,6 +58,15 @@ pub struct Options {
     #[arg(long, value_name = "BASE,RCU,WCU", env = "PARTITA_POD_MEMORY", default_value = requests::MEMORY, value_parser = Rates::memory)]
     pub pod_memory: Rates,
 
+    /// What storage nodes do about requests for which there are no units: enforce (refuse them), shadow (count them) or off
+    #[arg(long, value_enum, value_name = "MODE", env = "PARTITA_ADMISSION", default_value_t = Admission::Enforce)]
+    pub admission: Admission,
+
+    /// For how long a table keeps units that are not used, in seconds
+    #[arg(long, value_name = "S", env = "PARTITA_BURST_SECONDS", default_value_t = 300,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub burst_seconds: u64,
+
     /// How many partitions' storage nodes may be restarting at once when their image or settings have changed
     #[arg(long, value_name = "N", env = "PARTITA_ROLLING_GROUPS_MAX", default_value_t = 1)]
     pub rolling_groups_max: usize,
@@ -115,6 +124,28 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+/// What is done about requests for which there are no units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Admission {
+    /// They are refused, as DynamoDB does.
+    Enforce,
+    /// They are counted, and go ahead.
+    Shadow,
+    /// Nothing.
+    Off,
+}
+
+impl Admission {
+    /// As the flag has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Shadow => "shadow",
+            Self::Off => "off",
+        }
+    }
 }
 
 impl LogFormat {

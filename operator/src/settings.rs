@@ -24,6 +24,10 @@ pub struct Settings {
     pub progress_deadline: Duration,
     /// What they ask of the cluster, where the Table does not say it.
     pub planning: partita_planning::Settings,
+    /// What they do about requests for which there are no units.
+    pub admission: String,
+    /// For how long unused units are kept, in seconds.
+    pub burst_seconds: u64,
     /// Format of their log.
     pub log_format: String,
     /// What they log.
@@ -47,6 +51,8 @@ impl From<&Options> for Settings {
                 storage_size: Quantity(options.storage_size.clone()),
                 ..partita_planning::Settings::default()
             },
+            admission: options.admission.name().to_owned(),
+            burst_seconds: options.burst_seconds,
             log_format: options.log_format.name().to_owned(),
             log: options.log.clone(),
         }

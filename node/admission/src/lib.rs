@@ -7,7 +7,8 @@
 //! 4. A request asks first ([`table::Capacity::admit`]): it needs every balance to be positive. Afterwards it pays what it
 //!    cost ([`table::Capacity::charge`]): the price of an update or a query is known only then. A balance may become
 //!    negative by that; the debt is paid back before anybody is admitted again, so the rate holds in the long run.
-//! 5. Levels are plain data ([`table::Levels`]): a new leader, or a process that has started again, begins with those of
+//! 5. Where partitions live in several processes, one of them grants the others shares ([`share`], [`pool`]).
+//! 6. Levels are plain data ([`table::Levels`]): a new leader, or a process that has started again, begins with those of
 //!    before, without a refill for the time in between, so that nothing of the kind hands out a second burst.
 //!
 //! Beside it, [`hot::HotKeys`] finds the keys that use the most.
@@ -18,5 +19,6 @@
 pub mod bucket;
 pub mod hot;
 pub mod peak;
+pub mod pool;
 pub mod share;
 pub mod table;

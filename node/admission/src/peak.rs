@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use partita_model::capacity::HalfUnits;
+use partita_model::capacity::{HalfUnits, UnitsPeak};
 use serde::{Deserialize, Serialize};
 
 /// The load is averaged over so long: shorter peaks are what burst is for.
@@ -34,6 +34,25 @@ impl Peak {
             recent: VecDeque::with_capacity(STEPS),
             used: 0,
             step_ms: now_ms,
+        }
+    }
+
+    /// One that has been told of.
+    pub fn of(told: UnitsPeak, now_ms: u64) -> Self {
+        let recent = told.recent.len().saturating_sub(STEPS);
+        Self {
+            settled: told.settled,
+            recent: told.recent.into_iter().skip(recent).collect(),
+            used: 0,
+            step_ms: now_ms,
+        }
+    }
+
+    /// To tell of.
+    pub fn told(&self) -> UnitsPeak {
+        UnitsPeak {
+            settled: self.settled,
+            recent: self.recent.iter().copied().collect(),
         }
     }
 

@@ -8,7 +8,11 @@
 //!    there.
 //! 4. A grant expires, so one that got lost takes nothing away for long; at the holder, whose clock counts from before it
 //!    asked, earlier than at the grantor.
-//! 5. Who cannot get a grant uses an even part of the table's units, without burst ([`Allowance::admit`]).
+//! 5. Who wakes up has no grant yet: for a moment it goes ahead ([`Allowance::admit`]) and reports what it owes. Who cannot get a
+//!    grant uses an even part of the table's units from then on, without burst. A process that has only followers, for eventual
+//!    reads, has no part: it goes on.
+//!
+//! [`crate::pool`] is either of them, as leaders change.
 
 use std::collections::BTreeMap;
 
@@ -22,14 +26,22 @@ use crate::table::{Capacity, Declared};
 pub const REPORT_EVERY_MS: u64 = 100;
 /// How long a grant can be used: many reports may be lost before anybody falls back.
 pub const GRANT_VALID_MS: u64 = 2_000;
-/// A holder that has been refused something wants this many times as much as it got.
-const WANTS_MORE: u64 = 4;
 /// A grant is for what is wanted in this time at most, so that little of a burst is tied up with one holder.
 const AHEAD_MS: u64 = 5 * REPORT_EVERY_MS;
 /// Without a grant a part of the units is used second by second: nothing is saved up.
 const FALLBACK_BURST_MS: u64 = 1_000;
-/// The least that is wanted, per second: a holder that wakes up can begin at once.
+/// Of what nobody wants, one of so many parts comes with a grant: whose load goes up suddenly finds it there.
+const SPARE_PART: u64 = 8;
+/// For so long may somebody who had nothing to do use units before the first grant: the way to the grantor and back, and a report
+/// that gets lost. What is used is owed, so the rate holds.
+const WAKING_MS: u64 = 250;
+/// The least that is wanted, per second, whatever a holder's part is.
 const WANTED_LEAST: u64 = 4;
+
+/// More than any process can use in a second: what a peer says is no reason for an overflow.
+const WANTED_MOST: u64 = 1 << 40;
+/// Processes that share a table's units at the same time: more than its partitions have replicas.
+const HOLDERS_MAX: usize = 4096;
 
 /// What a holder says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -54,58 +66,91 @@ pub struct Allowance {
     refused: bool,
     reported_ms: u64,
     until_ms: u64,
-    /// While there is no grant.
-    fallback: Bucket,
+    /// The even part of the table's units that comes with what is led here.
+    part: HalfUnits,
+    /// What can be used here in a second, however much is granted.
+    most: HalfUnits,
+    /// While there is no grant: since when one is waited for.
+    waiting_since_ms: Option<u64>,
+    /// While there is no grant; `None` where nothing is led.
+    fallback: Option<Bucket>,
 }
 
 impl Allowance {
-    /// Of a process that has this part of the table's units, and no grant yet.
-    pub fn new(part: HalfUnits, now_ms: u64) -> Self {
+    /// Of a process that has this part of the table's units, can use so much at most, and has no grant yet.
+    pub fn new(part: HalfUnits, most: HalfUnits, now_ms: u64) -> Self {
         Self {
             left: 0,
             used: 0,
             refused: false,
             reported_ms: now_ms,
             until_ms: 0,
-            fallback: Bucket::full(part, FALLBACK_BURST_MS, now_ms),
+            part,
+            most,
+            waiting_since_ms: None,
+            fallback: fallback(part).map(|part| Bucket::full(part, FALLBACK_BURST_MS, now_ms)),
         }
     }
 
     /// Another part from now on.
-    pub fn set_part(&mut self, part: HalfUnits, now_ms: u64) {
-        self.fallback.set_rate(part, now_ms);
+    pub fn set_part(&mut self, part: HalfUnits, most: HalfUnits, now_ms: u64) {
+        (self.part, self.most) = (part, most);
+        match (&mut self.fallback, fallback(part)) {
+            (Some(bucket), Some(part)) => bucket.set_rate(part, now_ms),
+            (own, part) => *own = part.map(|part| Bucket::at_level(part, FALLBACK_BURST_MS, 0, now_ms)),
+        }
     }
 
     /// Whether a request may go ahead.
     pub fn admit(&mut self, now_ms: u64) -> bool {
-        let admitted = match now_ms < self.until_ms {
+        let admitted = match self.has_grant(now_ms) {
             true => self.left > 0,
-            false => self.fallback.has_any(now_ms),
+            false => {
+                let since_ms = *self.waiting_since_ms.get_or_insert(now_ms);
+                let has_any = self.fallback.as_mut().is_none_or(|bucket| bucket.has_any(now_ms));
+                has_any || now_ms < since_ms + WAKING_MS
+            }
         };
         self.refused |= !admitted;
         admitted
     }
 
     /// Takes what a request cost.
-    pub fn charge(&mut self, cost: HalfUnits) {
+    pub fn charge(&mut self, cost: HalfUnits, now_ms: u64) {
         self.used = self.used.saturating_add(cost.0);
         self.left = self.left.saturating_sub_unsigned(cost.0);
-        self.fallback.take(cost);
+        if !self.has_grant(now_ms)
+            && let Some(bucket) = &mut self.fallback
+        {
+            bucket.take(cost);
+        }
     }
 
-    /// Whether there is anything to report: something was used or refused.
-    pub fn is_active(&self) -> bool {
-        self.used > 0 || self.refused
+    /// What has been used that the grantor has not confirmed.
+    pub fn unreported(&self) -> HalfUnits {
+        HalfUnits(self.used)
+    }
+
+    /// Whether it is time to report: something was used or refused, and not just now.
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        (self.used > 0 || self.refused) && (now_ms >= self.reported_ms + REPORT_EVERY_MS || !self.has_grant(now_ms))
+    }
+
+    /// Whether the last grant still holds.
+    pub(crate) fn has_grant(&self, now_ms: u64) -> bool {
+        now_ms < self.until_ms
     }
 
     /// What to tell the grantor. Asked again, it says it again: with [`Allowance::granted`] it is over.
+    ///
+    /// Who has been refused something wants whatever it can use: wants are only what units are divided by. Who has not wants
+    /// twice as much as it has used, and its part at least, so that nobody who wakes up has to begin small.
     pub fn report(&self, now_ms: u64) -> Report {
-        let elapsed_ms = (now_ms - self.reported_ms).max(REPORT_EVERY_MS);
+        let elapsed_ms = now_ms.saturating_sub(self.reported_ms).max(REPORT_EVERY_MS);
         let rate = self.used.saturating_mul(1000) / elapsed_ms;
-        let wanted = if self.refused {
-            rate.saturating_mul(WANTS_MORE)
-        } else {
-            rate.saturating_mul(2)
+        let wanted = match self.refused {
+            true => self.most.0,
+            false => rate.saturating_mul(2).max(self.part.0).min(self.most.0),
         };
         Report {
             used: HalfUnits(self.used),
@@ -116,13 +161,23 @@ impl Allowance {
     /// The answer to a report that was made at `reported_ms`. What was used meanwhile is not reported yet, and taken off.
     pub fn granted(&mut self, report: Report, grant: Grant, reported_ms: u64) {
         self.used = self.used.saturating_sub(report.used.0);
-        self.left = i64::try_from(grant.0.0)
+        // More than this cannot be used before the next grant, and could only be forgotten.
+        let usable = self.most.0.saturating_mul(AHEAD_MS).div_ceil(1000).max(WANTED_LEAST);
+        self.left = i64::try_from(grant.0.0.min(usable))
             .unwrap_or(i64::MAX)
             .saturating_sub_unsigned(self.used);
         self.refused = false;
+        self.waiting_since_ms = None;
         self.reported_ms = reported_ms;
         self.until_ms = reported_ms + GRANT_VALID_MS;
+        // Should the next grant not come, nothing is owed by what was granted.
+        self.fallback = fallback(self.part).map(|part| Bucket::at_level(part, FALLBACK_BURST_MS, 0, reported_ms));
     }
+}
+
+/// Nobody is held to a part of nothing.
+fn fallback(part: HalfUnits) -> Option<HalfUnits> {
+    (part.0 > 0).then_some(part)
 }
 
 /// A process among those that use a table's units: a number of its own.
@@ -142,20 +197,15 @@ pub struct Grantor {
 }
 
 impl Grantor {
-    /// Takes what a holder has used, and grants it more. `most`: what it can use per second, however much it wants.
-    pub fn report(
-        &mut self,
-        capacity: &mut Capacity,
-        holder: HolderId,
-        report: Report,
-        most: HalfUnits,
-        now_ms: u64,
-    ) -> Grant {
+    /// Takes what a holder has used, and grants it more.
+    pub fn report(&mut self, capacity: &mut Capacity, holder: HolderId, report: Report, now_ms: u64) -> Grant {
         capacity.charge(report.used, now_ms);
         self.holders.retain(|_, holder| now_ms < holder.until_ms);
-        let wanted = report.wanted.0.min(most.0.max(WANTED_LEAST));
+        if !self.holders.contains_key(&holder) && self.holders.len() >= HOLDERS_MAX {
+            return Grant(HalfUnits(0));
+        }
         let own = Holder {
-            wanted,
+            wanted: report.wanted.0.min(WANTED_MOST),
             granted: 0,
             until_ms: now_ms + GRANT_VALID_MS,
         };
@@ -165,6 +215,15 @@ impl Grantor {
             own.granted = granted.0;
         }
         Grant(granted)
+    }
+
+    /// Whether anybody but this holder has been granted something lately.
+    pub fn has_others(&mut self, holder: HolderId, now_ms: u64) -> bool {
+        if self.holders.is_empty() {
+            return false;
+        }
+        self.holders.retain(|_, holder| now_ms < holder.until_ms);
+        self.holders.keys().any(|known| *known != holder)
     }
 
     /// A holder's share of what is there and not with somebody else.
@@ -180,7 +239,10 @@ impl Grantor {
             .unwrap_or_default();
         let shares = divide(HalfUnits(there), HalfUnits(u64::MAX), &wanted, false);
         let share = shares.get(place).copied().unwrap_or_default();
-        share.min(HalfUnits(there.saturating_sub(with_others)))
+        let free = there.saturating_sub(with_others);
+        // Where much is saved up nobody has to say first that it wants more.
+        let spare = free.saturating_sub(share.0) / SPARE_PART;
+        HalfUnits(share.0.min(free) + spare)
     }
 }
 

@@ -1,6 +1,6 @@
 //! One kind of units (reads or writes) of one table or global index.
 
-use partita_model::capacity::{HalfUnits, ThrottleLimit};
+use partita_model::capacity::{HalfUnits, ThrottleLimit, UnitsId, UnitsLevel};
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::Bucket;
@@ -34,7 +34,7 @@ pub enum Declared {
 
 impl Declared {
     /// What it is ready for from the beginning.
-    pub(crate) fn ready(self) -> HalfUnits {
+    pub fn ready(self) -> HalfUnits {
         match self {
             Self::Provisioned(units) | Self::OnDemand { ready: units, .. } => units,
         }
@@ -111,6 +111,35 @@ pub struct Levels {
     pub shared: Option<i64>,
     /// On demand: the loads of before.
     pub peak: Option<Peak>,
+}
+
+impl Levels {
+    /// What somebody tells of.
+    pub fn of(told: UnitsLevel, now_ms: u64) -> Self {
+        Self {
+            shared: Some(told.level),
+            peak: told.peak.map(|peak| Peak::of(peak, now_ms)),
+        }
+    }
+
+    /// To tell of.
+    pub fn told(&self, units: UnitsId, term: u64) -> UnitsLevel {
+        UnitsLevel {
+            units,
+            term,
+            level: self.shared.unwrap_or_default(),
+            peak: self.peak.as_ref().map(Peak::told),
+        }
+    }
+
+    /// Without what was saved up: somebody else may have used it.
+    #[must_use]
+    pub fn without_savings(self) -> Self {
+        Self {
+            shared: Some(self.shared.unwrap_or_default().min(0)),
+            ..self
+        }
+    }
 }
 
 /// What the partitions share.
@@ -225,6 +254,20 @@ impl Capacity {
         })
     }
 
+    /// Where the buckets stand, whatever that is.
+    pub fn state(&mut self, now_ms: u64) -> Levels {
+        Levels {
+            shared: Some(self.shared.level(now_ms)),
+            peak: self.peak.clone(),
+        }
+    }
+
+    /// What it is like from now on, but for what it has taken in the meantime.
+    pub fn resume(&mut self, levels: Levels, taken: HalfUnits, now_ms: u64) {
+        *self = Self::new(self.declared, self.limits, levels, now_ms);
+        self.charge(taken, now_ms);
+    }
+
     /// The units per second that are admitted in the long run.
     pub fn allowed(&self) -> HalfUnits {
         match self.declared {
@@ -236,12 +279,6 @@ impl Capacity {
     /// Fills the bucket: of a table that is new.
     pub fn fill(&mut self, now_ms: u64) {
         self.shared = Bucket::full(self.shared.rate(), self.limits.burst_ms, now_ms);
-    }
-
-    /// Leaves what was saved up behind: somebody else may have used it meanwhile.
-    pub fn leave_savings(&mut self, now_ms: u64) {
-        let saved = self.shared.level(now_ms);
-        self.shared = Bucket::at_level(self.shared.rate(), self.limits.burst_ms, saved.min(0), now_ms);
     }
 
     /// What is there to be used at once, in units; negative while a debt is paid back.

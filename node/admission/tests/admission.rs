@@ -237,15 +237,17 @@ fn parts_of_a_table_never_sum_above_it() {
 
 #[test]
 fn a_leader_that_has_been_away_leaves_its_savings_behind() {
-    let mut table = Table::provisioned(10, 1);
-    table.shared.leave_savings(0);
-    assert!(table.admit(0, 0).is_err());
-    table.shared.charge(units(50), 0);
-    table.shared.leave_savings(0);
-    assert!(table.admit(0, 5000).is_err(), "a debt stays");
-    assert_eq!(table.admit(0, 5001), Ok(()));
-    table.shared.fill(5001);
-    assert_eq!(table.shared.available(5001), units(3000));
+    let declared = Declared::Provisioned(units(10));
+    let full = Capacity::new(declared, WRITES, Levels::default(), 0).state(0);
+    let mut next = Capacity::new(declared, WRITES, full.without_savings(), 0);
+    assert!(next.admit(0).is_err());
+    next.charge(units(50), 0);
+    let indebted = next.state(0).without_savings();
+    let mut next = Capacity::new(declared, WRITES, indebted, 0);
+    assert!(next.admit(5000).is_err(), "a debt stays");
+    assert_eq!(next.admit(5001), Ok(()));
+    next.fill(5001);
+    assert_eq!(next.available(5001), units(3000));
 }
 
 proptest! {

@@ -26,7 +26,7 @@ impl World {
         Self {
             capacity: Capacity::new(declared, LIMITS, Levels::default(), 0),
             grantor: Grantor::default(),
-            holders: vec![Allowance::new(part, 0); holders],
+            holders: vec![Allowance::new(part, LIMITS.partition, 0); holders],
             now_ms: 0,
             heard_of_ten: 10,
             reports: 0,
@@ -47,13 +47,13 @@ impl World {
                 let due = per_second[place] * (step + 1) / 1000 - per_second[place] * step / 1000;
                 for _ in 0..due {
                     if holder.admit(self.now_ms) {
-                        holder.charge(HalfUnits(2));
+                        holder.charge(HalfUnits(2), self.now_ms);
                         admitted[place] += 1;
                     }
                 }
                 // Each at times of its own; the answer takes 5 ms.
                 let phase = place as u64 * 7;
-                if !(self.now_ms + phase).is_multiple_of(REPORT_EVERY_MS) || !holder.is_active() {
+                if !(self.now_ms + phase).is_multiple_of(REPORT_EVERY_MS) || !holder.is_due(self.now_ms) {
                     continue;
                 }
                 self.reports += 1;
@@ -61,9 +61,9 @@ impl World {
                     continue;
                 }
                 let report = holder.report(self.now_ms);
-                let grant =
-                    self.grantor
-                        .report(&mut self.capacity, place as u64, report, LIMITS.partition, self.now_ms);
+                let grant = self
+                    .grantor
+                    .report(&mut self.capacity, place as u64, report, self.now_ms);
                 holder.granted(report, grant, self.now_ms);
             }
         }

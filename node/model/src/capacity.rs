@@ -99,6 +99,84 @@ impl Throttled {
     }
 }
 
+/// One kind of units of a table, or of one of its global indexes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct UnitsId {
+    /// The global index; `None` for the table's own.
+    pub index: Option<IndexId>,
+    /// Reads or writes.
+    pub kind: UnitKind,
+}
+
+/// What a process that leads partitions of a table says to the one that leads its first partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitsReport {
+    /// Of which units.
+    pub units: UnitsId,
+    /// Used since the last report that was answered.
+    pub used: HalfUnits,
+    /// Wanted per second.
+    pub wanted: HalfUnits,
+}
+
+/// The answer: what may be used until the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitsGrant {
+    /// Of which units.
+    pub units: UnitsId,
+    /// So many.
+    pub granted: HalfUnits,
+}
+
+/// Where the bucket of units stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitsLevel {
+    /// Of which units.
+    pub units: UnitsId,
+    /// The term of the table's first partition in which it stood so.
+    pub term: u64,
+    /// What is left, in thousandths of half units; negative while a debt is paid back.
+    pub level: i64,
+    /// On demand: the highest load of before.
+    pub peak: Option<UnitsPeak>,
+}
+
+/// The loads of an on-demand table: half units per second.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitsPeak {
+    /// The highest one from before.
+    pub settled: u64,
+    /// Averages of the last half hour, oldest first.
+    pub recent: Vec<u64>,
+}
+
+/// What is said about a table's units between the processes that have its partitions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UnitsCall {
+    /// To the leader of the table's first partition.
+    Report {
+        /// Who reports.
+        holder: u64,
+        /// What.
+        reports: Vec<UnitsReport>,
+    },
+    /// From that leader to its followers: they may have to go on there.
+    Levels(Vec<UnitsLevel>),
+    /// From a new leader to the others: where did the buckets stand?
+    Ask,
+}
+
+/// The answer to a [`UnitsCall`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UnitsAnswer {
+    /// To a report.
+    Grants(Vec<UnitsGrant>),
+    /// It is known now.
+    Heard,
+    /// What is known.
+    Levels(Vec<UnitsLevel>),
+}
+
 /// What a read used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ReadCost(pub HalfUnits);

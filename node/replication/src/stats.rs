@@ -56,6 +56,14 @@ pub struct StoreStats {
     pub block_cache_bytes: u64,
     /// Memory of index and filter blocks of the state's open files.
     pub table_reader_bytes: u64,
+    /// Bytes that the state's compactions have still to rewrite, estimated.
+    pub compaction_pending_bytes: u64,
+    /// Files of the state's first level.
+    pub first_level_files: u64,
+    /// Flushes and compactions of the state that run.
+    pub compactions_running: u64,
+    /// Whether RocksDB holds up writes until they are done.
+    pub writes_stopped: bool,
 }
 
 /// What a group says of itself.

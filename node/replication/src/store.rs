@@ -101,6 +101,10 @@ fn rocks_usage(storage: &RocksStorage, stats: &mut StoreStats) {
     stats.memtable_bytes = usage.memtables;
     stats.block_cache_bytes = usage.block_cache;
     stats.table_reader_bytes = usage.table_readers;
+    stats.compaction_pending_bytes = usage.to_compact;
+    stats.first_level_files = usage.first_level_files;
+    stats.compactions_running = usage.running;
+    stats.writes_stopped = usage.stopped > 0;
 }
 
 impl<S: Storage> Store<S> {

@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod exposition;
+mod own;
 mod secured;
 
 use std::net::SocketAddr;
@@ -110,7 +111,10 @@ impl<T: Measured> Admin<T> {
     /// Of a process that starts.
     pub fn new() -> Self {
         Self {
-            registry: Registry::new(),
+            registry: {
+                own::begin();
+                Registry::new()
+            },
             phase: RwLock::new(Phase::Starting),
         }
     }
@@ -197,6 +201,7 @@ async fn metrics<T: Measured>(State(admin): State<Arc<Admin<T>>>) -> Response {
         "The version of this process",
         &[(version, 1)],
     );
+    own::expose(&mut text);
     if let Some(shown) = admin.shown() {
         shown.expose(&mut text);
     }

@@ -95,6 +95,19 @@ impl Jobs {
         shown
     }
 
+    /// Copies of items into new indexes: the partition, the index, items walked over, and whether that is all.
+    pub fn backfills(&self) -> Vec<(GroupId, IndexId, u64, bool)> {
+        let jobs = self.jobs.lock();
+        let backfills = jobs.iter().filter_map(|((group, slot), job)| match slot {
+            Slot::Backfill(index) => {
+                let state = job.state.lock();
+                Some((*group, *index, state.rows, state.done))
+            }
+            Slot::Expiry => None,
+        });
+        backfills.collect()
+    }
+
     /// Whether a walk over a partition is under way: it would not go on with what a split takes away.
     pub fn is_walking(&self, group: GroupId) -> bool {
         let jobs = self.jobs.lock();

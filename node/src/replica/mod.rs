@@ -3,7 +3,7 @@
 //! 1. Bind both addresses; the admin API answers from now on (not ready yet).
 //! 2. Open the data folder: nobody else can, and what was written is recovered. Say who this store is, and find the others
 //!    with which it shares groups ([`peers`]).
-//! 3. Follow the directory ([`places`], [`units`]), deliver to global indexes, sweep what has expired ([`serving`]).
+//! 3. Follow the directory ([`places`], [`units`]), share units with other stores ([`shares`]), deliver to global indexes, sweep what has expired ([`serving`]).
 //! 4. Ready: serve routers and other replicas ([`service`]), and the operator ([`admin`]).
 //! 5. Told to stop: not ready, give away what is led here ([`drain`]), tell callers to go elsewhere, finish what runs, flush,
 //!    leave.
@@ -18,6 +18,7 @@ mod node;
 mod peers;
 mod places;
 mod service;
+mod shares;
 mod units;
 mod usage;
 
@@ -42,6 +43,7 @@ use drain::Drain;
 use jobs::Jobs;
 use node::Node;
 use service::Groups;
+use shares::Shares;
 use usage::Usage;
 
 /// Where in the data folder the directory is kept for a restart without its source.
@@ -83,13 +85,23 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
     let client = Client::new(calling);
     let places = places::follow(directory.subscribe(), &store, &client, &book);
     let clock: Clock = Arc::new(process::now_ms);
-    let deliveries = Deliveries::start(Arc::clone(&store), places, Arc::clone(&clock));
+    let deliveries = Deliveries::start(Arc::clone(&store), Arc::clone(&places), Arc::clone(&clock));
     let admission = Admission::start(
         admission::Options::from(&options.admission),
         &options.storage.data,
         &store,
     )?;
-    units::follow(&admission, &store, directory.subscribe(), Arc::clone(&clock));
+    let (taken, takeovers) = tokio::sync::mpsc::unbounded_channel();
+    units::follow(&admission, &store, directory.subscribe(), Arc::clone(&clock), taken);
+    let shares = Shares {
+        admission: Arc::clone(&admission),
+        store: Arc::clone(&store),
+        places: Arc::clone(&places),
+        client: client.clone(),
+        book: Arc::clone(&book),
+        running: shares::Running::default(),
+    };
+    shares.start(takeovers);
     let every = Duration::from_millis(options.storage.expiry_interval_ms);
     let expired_items = expiry::start(&store, clock, every);
 

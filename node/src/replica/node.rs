@@ -65,6 +65,7 @@ impl Measured for Node {
         });
         self.admission.expose(text, |group| self.store.group(group).is_some());
         self.lag(text);
+        self.backfills(text);
         self.transport(text);
         if let Some(tls) = &self.tls {
             tls::expose(text, &[("peers", tls.status())]);
@@ -130,6 +131,33 @@ impl Node {
             "gauge",
             "1 while nothing can be delivered to global indexes from a partition of their table, and the log says why",
             &waiting,
+        );
+    }
+
+    /// How far copies of items into new indexes are.
+    fn backfills(&self, text: &mut String) {
+        let rows = self
+            .jobs
+            .backfills()
+            .into_iter()
+            .filter_map(|(group, index, walked, done)| {
+                let group = self.store.group(group)?;
+                let descriptor = group.descriptor();
+                let schema = descriptor.schema()?;
+                let (table, index) = (&schema.name, &schema.global_index(index)?.name);
+                let partition = group.id().0;
+                let labels = format!("table=\"{table}\",index=\"{index}\",partition=\"{partition:016x}\"");
+                // Items come and go meanwhile: only the end is 100.
+                let part = walked as f64 / group.stats().counters.items.max(1) as f64;
+                let percent = if done { 100.0 } else { (part * 100.0).min(99.0).floor() };
+                Some((labels, percent))
+            });
+        family(
+            text,
+            "partita_index_backfill_percent",
+            "gauge",
+            "How much of a partition has been copied into a new global index, in percent, since this process leads it",
+            &rows.collect::<Vec<_>>(),
         );
     }
 

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use partita_model::capacity::{UnitsAnswer, UnitsCall};
 use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
 use partita_model::request::Refusal;
 use partita_model::schema::TableId;
@@ -102,6 +103,25 @@ impl Place {
 }
 
 impl Place {
+    /// The partition.
+    pub fn group(&self) -> GroupId {
+        self.replicas.group()
+    }
+
+    /// Says something about the table's units to its leader.
+    pub async fn units(&self, table: TableId, call: UnitsCall, patience: Duration) -> Result<UnitsAnswer, Undelivered> {
+        // This very store is about to grant them itself.
+        if self.here().is_some() {
+            return Err(Refusal::NotLeader.into());
+        }
+        let group = self.replicas.group();
+        self.led(|peer| {
+            let call = call.clone();
+            async move { peer.units(group, table, call, patience).await }
+        })
+        .await
+    }
+
     /// What a store that refuses says of the partitions it has; one that does not have this one is asked.
     async fn learn(&self, peer: &Peer, error: &CallError) {
         let (CallError::Refused(refused), Some(places)) = (error, self.places.upgrade()) else {

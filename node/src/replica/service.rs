@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use partita_gateway::http::shield;
+use partita_model::capacity::UnitsCall;
 use partita_model::error::{ApiError, ErrorCode};
 use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
 use partita_model::request::Refusal;
@@ -76,6 +77,13 @@ impl Groups {
             Operation::Position(source) => Answer::Position(group.position(source).await?),
             Operation::Stats => Answer::Stats(stats(group)),
             Operation::Describe(_) => Answer::Describe(vec![PartitionDescriptor::clone(&group.descriptor())]),
+            Operation::Units(table, call) => {
+                let reports = matches!(call, UnitsCall::Report { .. });
+                if reports && !group.is_serving() {
+                    return Err(Refusal::NotLeader);
+                }
+                Answer::Units(self.admission.answer(table, call)?)
+            }
             Operation::Leader => Answer::Leader(leader(group, &self.store, &self.book)),
         })
     }

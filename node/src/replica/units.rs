@@ -1,27 +1,28 @@
 //! Which part of which tables' units is used here.
 //!
 //! 1. The directory says what tables declare and which partitions they have; the store knows which of them it leads.
-//! 2. With each partition that is led here comes an even part of its table's units (and of its global indexes'): the parts of
-//!    all stores never sum above the whole.
+//! 2. Whoever leads a table's first partition grants all others shares of its units (and of its global indexes'), as they use
+//!    them ([`super::shares`]). While nobody does, each has the even part that comes with the partitions it leads.
 //! 3. Looked over when the directory changes, and when groups come, go, or change their leader.
-//! 4. Who takes a partition over from another leader cannot know what that one has left of the burst: it begins without any.
-//!    A table that has just been made is as new here as anywhere.
-//! 5. A split hands out nothing: parent and child go on with what the parent had. The child counts, also before the directory
+//! 4. Who takes the first partition over from another leader goes on where that one has said that the buckets stand, or asks;
+//!    until it knows, it begins without savings. A table that has just been made is as new here as anywhere.
+//! 5. A split hands out nothing: who leads the child uses the same units. The child counts, also before the directory
 //!    knows of it, and is led here from its birth on if its parent is, unless another store wins its first election.
 //!
 //! Nothing is refused before the directory knows a table. It is kept in the data folder, so a store that starts while
 //! nobody can be asked goes by what was known.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
 use partita_model::schema::TableId;
 use partita_model::table::record::{PartitionRecord, Record};
 use partita_replication::{Clock, Group, Store};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::service::table_of;
+use super::shares::Taken;
 use crate::directory::Listing;
 use crate::serving::admission::Admission;
 
@@ -38,16 +39,25 @@ struct Follower {
     watched: HashSet<GroupId>,
     /// Groups that were here when last looked at, and those that were led here.
     held: HashSet<GroupId>,
-    led: HashSet<GroupId>,
+    /// In which terms.
+    led: HashMap<GroupId, u64>,
     /// Children of what is led here, that nobody leads yet.
     born: HashSet<GroupId>,
     /// Tables that were declared.
     declared: HashSet<TableId>,
     leaders: Arc<Notify>,
+    /// Where it is said which tables' first partitions are taken over.
+    taken: mpsc::UnboundedSender<Taken>,
 }
 
 /// Declares the tables of this store's partitions, from now on.
-pub fn follow(admission: &Arc<Admission>, store: &Arc<Store>, listings: watch::Receiver<Arc<Listing>>, now_ms: Clock) {
+pub fn follow(
+    admission: &Arc<Admission>,
+    store: &Arc<Store>,
+    listings: watch::Receiver<Arc<Listing>>,
+    now_ms: Clock,
+    taken: mpsc::UnboundedSender<Taken>,
+) {
     let mut follower = Follower {
         admission: Arc::clone(admission),
         store: Arc::clone(store),
@@ -55,10 +65,11 @@ pub fn follow(admission: &Arc<Admission>, store: &Arc<Store>, listings: watch::R
         now_ms,
         watched: HashSet::new(),
         held: HashSet::new(),
-        led: HashSet::new(),
+        led: HashMap::new(),
         born: HashSet::new(),
         declared: HashSet::new(),
         leaders: Arc::default(),
+        taken,
     };
     // Before anything is served: levels of before are taken up by what was known before.
     follower.look();
@@ -86,10 +97,10 @@ impl Follower {
         }
         self.look_for_children(&groups);
         // Who has no peers is led by nobody else, also while it starts.
-        let led: HashSet<GroupId> = groups
+        let led: HashMap<GroupId, u64> = groups
             .iter()
             .filter(|group| group.is_serving() || !group.has_peers() || self.born.contains(&group.id()))
-            .map(|group| group.id())
+            .map(|group| (group.id(), group.leadership().borrow().serving))
             .collect();
         let held: HashSet<GroupId> = groups.iter().map(|group| group.id()).collect();
         let tables: HashSet<TableId> = groups.iter().map(|group| table_of(&group.descriptor())).collect();
@@ -98,7 +109,7 @@ impl Follower {
         let mut declared = HashSet::new();
         for entry in here {
             let record = with_children(&entry.record, &groups);
-            self.admission.declare(&record, &|group| led.contains(&group));
+            self.admission.declare(&record, &|group| led.get(&group).copied());
             declared.insert(entry.record.id);
         }
         for gone in self.declared.difference(&declared) {
@@ -111,14 +122,14 @@ impl Follower {
         self.declared = declared;
         // Of a table that is not declared yet nothing is taken over: that comes when it is.
         let taken = |group: &&Arc<Group>| self.declared.contains(&table_of(&group.descriptor()));
-        let led: HashSet<GroupId> = groups
+        let led: HashMap<GroupId, u64> = groups
             .iter()
-            .filter(|group| led.contains(&group.id()))
             .filter(taken)
-            .map(|group| group.id())
+            .filter_map(|group| Some((group.id(), *led.get(&group.id())?)))
             .collect();
-        for group in groups.iter().filter(|group| led.contains(&group.id())) {
-            if !self.led.contains(&group.id()) && group.has_peers() {
+        for group in groups.iter().filter(|group| group.has_peers()) {
+            let term = led.get(&group.id());
+            if term.is_some() && self.led.get(&group.id()) != term {
                 self.taken_over(group, &listing);
             }
         }
@@ -133,10 +144,8 @@ impl Follower {
             let child = group.descriptor();
             let is_parent = |other: &&Arc<Group>| is_parent(&other.descriptor(), &child);
             let parent = groups.iter().find(is_parent);
-            if parent.is_some_and(|parent| self.led.contains(&parent.id())) {
+            if parent.is_some_and(|parent| self.led.contains_key(&parent.id())) {
                 self.born.insert(group.id());
-                // Also if it has been elected meanwhile, nothing is taken over from anybody.
-                self.led.insert(group.id());
             }
         }
         let waits = |group: &&Arc<Group>| {
@@ -148,14 +157,25 @@ impl Follower {
     }
 
     fn taken_over(&self, group: &Group, listing: &Listing) {
-        let table = table_of(&group.descriptor());
+        let descriptor = group.descriptor();
+        let is_first = descriptor.schema().is_some() && descriptor.start.0.is_empty();
+        if !is_first {
+            return;
+        }
+        let table = table_of(&descriptor);
         let created_ms = listing.table(table).map(|entry| entry.record.dates.created_ms);
         let is_new = created_ms.is_some_and(|created| (self.now_ms)() < created + NEW_TABLE_MS);
-        // What was split off (or split) has had a leader before.
-        if is_new && group.descriptor().range_epoch == 1 {
+        // What was split has had a leader before.
+        if is_new && descriptor.range_epoch == 1 {
             self.admission.fill(table);
-        } else {
-            self.admission.leave_savings(table);
+        }
+        // A new table may have had another leader, too.
+        let taken = Taken {
+            table,
+            first: group.id(),
+        };
+        if self.taken.send(taken).is_err() {
+            tracing::debug!("nobody asks about units any more: the process stops");
         }
     }
 

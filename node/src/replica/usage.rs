@@ -42,11 +42,13 @@ pub enum Kind {
     Describe,
     /// Who leads.
     Leader,
+    /// About units.
+    Units,
 }
 
 /// Labels of [`Kind`], by its place.
-const KINDS: [&str; 8] = [
-    "get", "write", "page", "command", "position", "stats", "describe", "leader",
+const KINDS: [&str; 9] = [
+    "get", "write", "page", "command", "position", "stats", "describe", "leader", "units",
 ];
 
 /// Labels of results, by their place.
@@ -78,6 +80,7 @@ impl Kind {
             Operation::Stats => Self::Stats,
             Operation::Describe(_) => Self::Describe,
             Operation::Leader => Self::Leader,
+            Operation::Units(..) => Self::Units,
         }
     }
 
@@ -91,6 +94,7 @@ impl Kind {
             Self::Stats => 5,
             Self::Describe => 6,
             Self::Leader => 7,
+            Self::Units => 8,
         }
     }
 }
@@ -166,7 +170,7 @@ impl Usage {
     /// Counts an answer. Groups that are not here are counted together: callers can name any number of them.
     pub fn note(&self, store: &Store, group: GroupId, kind: Kind, reply: &Reply, took: Duration) {
         self.latency[kind.place()].observe(took.as_secs_f64());
-        if matches!(kind, Kind::Describe | Kind::Leader) {
+        if matches!(kind, Kind::Describe | Kind::Leader | Kind::Units) {
             return;
         }
         let Some(counters) = self.counters(store, group) else {
@@ -229,6 +233,10 @@ struct Series {
     items: Vec<(String, u64)>,
     bytes: Vec<(String, u64)>,
     requests: Vec<(String, u64)>,
+    leads: Vec<(String, u64)>,
+    terms: Vec<(String, u64)>,
+    behind: Vec<(String, u64)>,
+    receiving: Vec<(String, u64)>,
 }
 
 impl Series {
@@ -240,9 +248,17 @@ impl Series {
             format!("table=\"{table}\",index=\"{index}\",partition=\"{partition:016x}\"")
         };
         let own = labels(index_of(&descriptor));
-        let held = group.stats().counters;
-        self.items.push((own.clone(), held.items));
-        self.bytes.push((own.clone(), held.bytes));
+        let stats = group.stats();
+        self.items.push((own.clone(), stats.counters.items));
+        self.bytes.push((own.clone(), stats.counters.bytes));
+        self.leads.push((own.clone(), u64::from(stats.serving > 0)));
+        self.terms.push((own.clone(), stats.term));
+        self.receiving.push((own.clone(), u64::from(group.is_receiving())));
+        for other in stats.progress.iter().filter(|other| other.replica != stats.replica) {
+            let labels = format!("{own},replica=\"{}\"", other.replica);
+            self.behind
+                .push((labels, stats.committed.saturating_sub(other.matched)));
+        }
         let Some(counted) = counted else { return };
         for (kind, results) in KINDS.iter().zip(&counted.requests) {
             for (result, count) in RESULTS.iter().zip(results) {
@@ -269,6 +285,34 @@ impl Series {
             "gauge",
             "Bytes of a partition's items or rows, by DynamoDB's rules of sizes",
             &self.bytes,
+        );
+        family(
+            text,
+            "partita_partition_leads",
+            "gauge",
+            "1 where the replica that leads the partition (and serves) is",
+            &self.leads,
+        );
+        family(
+            text,
+            "partita_partition_term",
+            "gauge",
+            "The term of a partition's group: it goes up with each election",
+            &self.terms,
+        );
+        family(
+            text,
+            "partita_replica_behind_entries",
+            "gauge",
+            "Committed entries of the log that another replica of the partition has not confirmed, as its leader knows",
+            &self.behind,
+        );
+        family(
+            text,
+            "partita_partition_receives_snapshot",
+            "gauge",
+            "1 while the replica takes over a snapshot of the partition",
+            &self.receiving,
         );
         family(
             text,

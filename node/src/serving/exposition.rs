@@ -72,6 +72,31 @@ pub fn store(text: &mut String, stats: &StoreStats, expired_items: u64) {
         "Memory of index and filter blocks of open files",
         readers,
     );
+    let pending = stats.compaction_pending_bytes;
+    one(
+        "partita_compaction_pending_bytes",
+        "gauge",
+        "Bytes of the state that compactions have still to rewrite, estimated",
+        pending,
+    );
+    one(
+        "partita_compactions_running",
+        "gauge",
+        "Flushes and compactions of the state that run",
+        stats.compactions_running,
+    );
+    one(
+        "partita_first_level_files",
+        "gauge",
+        "Files of the state's first level: many of them slow reads down",
+        stats.first_level_files,
+    );
+    one(
+        "partita_writes_stopped",
+        "gauge",
+        "1 while RocksDB holds up writes until compactions have caught up",
+        u64::from(stats.writes_stopped),
+    );
     one(
         "partita_expired_items_total",
         "counter",

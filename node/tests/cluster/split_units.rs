@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use partita_model::capacity::{UnitKind, UnitsAnswer, UnitsCall, UnitsLevel};
 use serde_json::json;
 
-use super::node::{Node, path};
-use super::shared::until;
+use super::node::{Node, eventually, path};
+use super::shared::{PATIENCE, until};
 use super::table::{record, spec};
 use super::trio::{Outcome, Trio};
 
@@ -51,21 +52,17 @@ async fn a_split_hands_out_no_units_and_takes_none_away() {
 
     let order = json!({"at": "middle", "child": "00000000000000c1"});
     let split = format!("{}/splits/00000000-0000-0000-0000-000000000001", path(trio.group()));
-    let made = leads.put(&split, &order);
-    let stays = made["child"]["leader"] == true;
+    leads.put(&split, &order);
     while begin.elapsed() < LOOKED_FOR {
+        // Where the first partition is, are the units: the child has none of its own, wherever it is led.
         let after = balance(leads);
         assert!(after <= before + earned(), "{before} before, {after} after the split");
-        // Another store may have won the child's first election; it takes a part along.
-        assert!(
-            !stays || after >= before - 1.0,
-            "{before} before, {after} after the split"
-        );
+        assert!(after >= before - 1.0, "{before} before, {after} after the split");
     }
-    assert!(!stays || shown(leads, "allowed_read_units") == Some(1.0));
+    assert_eq!(shown(leads, "allowed_read_units"), Some(1.0));
 
-    // Another store that leads the child has a half of the units, and nothing that was saved up.
-    let (other, taken) = trio.nodes.iter().find(|(name, _)| **name != leader).unwrap();
+    // Another store that leads the child uses the same units.
+    let (_, taken) = trio.nodes.iter().find(|(name, _)| **name != leader).unwrap();
     let child = "/groups/00000000000000c1";
     let number = taken.expect(200, "GET", child, "")["replication"]["replica"].clone();
     let by = trio
@@ -74,13 +71,72 @@ async fn a_split_hands_out_no_units_and_takes_none_away() {
         .find(|node| node.expect(200, "GET", child, "")["leader"] == true)
         .unwrap();
     by.put(&format!("{child}/leader"), &json!({"replica": number}));
-    until("both to have their halves", || {
-        let allowed = [leads, taken].map(|node| shown(node, "allowed_read_units"));
-        (allowed == [Some(0.5), Some(0.5)]).then_some(())
+    until("another store to lead the child", || {
+        (taken.expect(200, "GET", child, "")["leader"] == true).then_some(())
     });
-    let (kept, new) = (balance(leads), balance(taken));
+    assert_eq!(shown(taken, "allowed_read_units"), None);
+    let kept = balance(leads);
     assert!(
-        kept <= before + earned() && new <= earned(),
-        "{before} before, {kept} and {new} (at {other}) after"
+        kept <= before + earned() && kept >= before - 1.0,
+        "{before} before, {kept} after"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_leader_goes_on_with_what_was_left() {
+    let mut record = record(spec(1, false, false));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    record.dates.created_ms = now.as_millis() as u64;
+    let mut trio = Trio::of(record, &[]).await;
+    let leader = trio.leader().await;
+    until("the table to be declared, as new as it is", || {
+        let leads = &trio.nodes[leader];
+        (shown(leads, "allowed_read_units") == Some(1.0) && balance(leads) > SAVED - 50.0).then_some(())
+    });
+    assert_eq!(trio.put("thing", "red").await, Outcome::Acknowledged);
+    let begin = Instant::now();
+    for _ in 0..100 {
+        trio.colour("thing").await;
+    }
+    let before = balance(&trio.nodes[leader]);
+    // Handed over: the new leader asks.
+    let (next, number) = {
+        let (name, node) = trio.nodes.iter().find(|(name, _)| **name != leader).unwrap();
+        let state = node.expect(200, "GET", &path(trio.group()), "");
+        (*name, state["replication"]["replica"].clone())
+    };
+    let to = format!("{}/leader", path(trio.group()));
+    trio.nodes[leader].put(&to, &json!({"replica": number}));
+    let earned = |since: Instant| since.elapsed().as_secs_f64() + 1.0;
+    let is_near = |balance: f64, before: f64| balance >= before - 5.0 && balance <= before + earned(begin);
+    until("the new leader to know what was left", || {
+        let balance = shown(&trio.nodes[next], "read_units_balance")?;
+        assert!(balance <= before + earned(begin), "{before} before, {balance} after");
+        is_near(balance, before).then_some(())
+    });
+    // Killed: its followers have heard within a second of use.
+    for _ in 0..20 {
+        trio.colour("thing").await;
+    }
+    let used = balance(&trio.nodes[next]);
+    for (_, node) in trio.nodes.iter().filter(|(name, _)| **name != next) {
+        eventually("the followers to have heard", async || {
+            let peer = node.peer();
+            let asked = peer.units(trio.group(), trio.record.id, UnitsCall::Ask, PATIENCE);
+            let Ok(UnitsAnswer::Levels(levels)) = asked.await else {
+                return None;
+            };
+            let reads = |level: &&UnitsLevel| level.units.index.is_none() && level.units.kind == UnitKind::Read;
+            let level = levels.iter().find(reads)?.level as f64 / 2000.0;
+            is_near(level, used).then_some(())
+        })
+        .await;
+    }
+    trio.kill(next);
+    let last = trio.leader().await;
+    until("the last leader to go on", || {
+        let balance = shown(&trio.nodes[last], "read_units_balance")?;
+        assert!(balance <= used + earned(begin), "{used} before, {balance} after");
+        is_near(balance, used).then_some(())
+    });
 }

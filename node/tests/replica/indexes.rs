@@ -12,6 +12,11 @@ use super::table::{AT, bootstrap, group_of, index_partitions, listed, put, recor
 
 const ITEMS: usize = 60;
 
+/// A node that refuses nothing: an index here has one read unit, and is looked at again and again.
+fn unlimited(cluster: &Cluster, name: &str) -> Node {
+    cluster.start_with(name, &["--admission", "off"])
+}
+
 fn pk(number: usize) -> String {
     format!("{number:04}")
 }
@@ -87,7 +92,7 @@ fn lags(node: &Node) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn changes_reach_indexes_here_and_elsewhere() {
     let cluster = Cluster::new();
-    let (a, b) = (cluster.start("a"), cluster.start("b"));
+    let (a, b) = (unlimited(&cluster, "a"), unlimited(&cluster, "b"));
     let record = record(spec(2, true, false));
     let (table, index) = (record.table_descriptors(), index_partitions(&record));
     let (here, there) = index.split_at(1);
@@ -113,7 +118,7 @@ async fn changes_reach_indexes_here_and_elsewhere() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn changes_wait_for_a_directory_that_lags_behind() {
     let cluster = Cluster::new();
-    let (a, b) = (cluster.start("a"), cluster.start("b"));
+    let (a, b) = (unlimited(&cluster, "a"), unlimited(&cluster, "b"));
     let record = record(spec(2, true, false));
     let (table, index) = (record.table_descriptors(), index_partitions(&record));
     bootstrap(&a, &table);
@@ -158,7 +163,7 @@ async fn changes_wait_for_a_directory_that_lags_behind() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_index_is_built_whatever_restarts() {
     let cluster = Cluster::new();
-    let (mut a, mut b) = (cluster.start("a"), cluster.start("b"));
+    let (mut a, mut b) = (unlimited(&cluster, "a"), unlimited(&cluster, "b"));
     let before = record(spec(1, false, false));
     let table = before.table_descriptors();
     bootstrap(&a, &table);
@@ -175,7 +180,7 @@ async fn an_index_is_built_whatever_restarts() {
     // The source restarts before anything can be delivered, and while it is.
     assert!(!backfill(&a, &record, &table).0);
     a.kill();
-    a = cluster.start("a");
+    a = unlimited(&cluster, "a");
     assert!(!backfill(&a, &record, &table).0);
     cluster.publish(1, &[listed(&record, &[(&a, &table), (&b, &index)])]);
     eventually("the first rows", async || {
@@ -183,11 +188,11 @@ async fn an_index_is_built_whatever_restarts() {
     })
     .await;
     a.kill();
-    a = cluster.start("a");
+    a = unlimited(&cluster, "a");
     backfill(&a, &record, &table);
     // So does the index's store, and comes back elsewhere.
     b.kill();
-    b = cluster.start("b");
+    b = unlimited(&cluster, "b");
     red.append(&mut write(&a, &record, 12 * ITEMS).await);
     cluster.publish(2, &[listed(&record, &[(&a, &table), (&b, &index)])]);
     until("the walk to end", || backfill(&a, &record, &table).0.then_some(()));
@@ -201,7 +206,7 @@ async fn an_index_is_built_whatever_restarts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_index_that_is_given_up_holds_nothing_back() {
     let cluster = Cluster::new();
-    let a = cluster.start("a");
+    let a = unlimited(&cluster, "a");
     let mut record = record(spec(1, true, false));
     let table = record.table_descriptors();
     bootstrap(&a, &table);

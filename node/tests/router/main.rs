@@ -28,6 +28,11 @@ use router::{Router, entry, get};
 use shared::until;
 use table::{AT, bootstrap, index_partitions, record, spec};
 
+/// A node that refuses nothing: a table here has one read unit, and what is tested is not its capacity.
+fn unlimited(cluster: &Cluster, name: &str) -> Node {
+    cluster.start_with(name, &["--admission", "off"])
+}
+
 /// `things` with four partitions and an index of two, one half of each on either node.
 struct Things {
     cluster: Cluster,
@@ -39,7 +44,7 @@ struct Things {
 impl Things {
     fn new() -> Self {
         let cluster = Cluster::new();
-        let (first, second) = (cluster.start("first"), cluster.start("second"));
+        let (first, second) = (unlimited(&cluster, "first"), unlimited(&cluster, "second"));
         let things = Self {
             record: record(spec(4, true, false)),
             cluster,
@@ -184,7 +189,7 @@ fn calls_wait_for_a_node_that_comes_back() {
             std::thread::spawn(move || endpoint.call("GetItem", &get(&key)))
         })
         .collect();
-    let first = cluster.start("first");
+    let first = unlimited(&cluster, "first");
     let table = entry(&record, &[(&first, &halves.0), (&second, &halves.1)]);
     cluster.publish(2, &[table]);
     for call in waiting {

@@ -3,6 +3,7 @@
 //! These are what peers of different versions understand of each other, in postcard's encoding, which does not
 //! describe itself. The rules for a change are in [`crate::protocol`].
 
+use partita_model::capacity::{UnitsAnswer, UnitsCall};
 use partita_model::request::{GetReply, GetRequest, PageReply, PageRequest, Refusal, WriteReply, WriteRequest};
 use partita_model::schema::{SchemaVersion, TableId};
 use partita_partition::command::{Command, CommandReply, Delivered};
@@ -10,7 +11,7 @@ use partita_partition::descriptor::{GroupId, LogPosition, PartitionDescriptor};
 use partita_partition::reader::Counters;
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{VERSION_FIRST, VERSION_LETTERS};
+use crate::protocol::{VERSION_FIRST, VERSION_LETTERS, VERSION_UNITS};
 
 /// Something asked of one group. New ones are added at the end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,8 @@ pub enum Operation {
     Describe(TableId),
     /// Who leads the group, as far as this replica of it knows. Since version 2.
     Leader,
+    /// Something about the units of the table that the group's partition is of. Since version 3.
+    Units(TableId, UnitsCall),
 }
 
 /// The answer to the [`Operation`] of the same name.
@@ -52,6 +55,8 @@ pub enum Answer {
     Describe(Vec<PartitionDescriptor>),
     /// What the replica knows.
     Leader(GroupLeader),
+    /// About units.
+    Units(UnitsAnswer),
 }
 
 /// Who leads a group, as one of its replicas knows it.
@@ -127,6 +132,7 @@ impl Operation {
             | Self::Stats
             | Self::Describe(_) => VERSION_FIRST,
             Self::Leader => VERSION_LETTERS,
+            Self::Units(..) => VERSION_UNITS,
         }
     }
 
@@ -134,7 +140,7 @@ impl Operation {
     pub fn is_read(&self) -> bool {
         match self {
             Self::Get(_) | Self::Page(_) | Self::Position(_) | Self::Stats | Self::Describe(_) | Self::Leader => true,
-            Self::Write(_) | Self::Command(_) => false,
+            Self::Write(_) | Self::Command(_) | Self::Units(..) => false,
         }
     }
 }

@@ -34,9 +34,13 @@ pub const VERSION_FIRST: u16 = 1;
 /// The newest one.
 ///
 /// 2: letters between stores, who leads a group, and what stands behind greetings ([`Particulars`]).
-pub const VERSION_LAST: u16 = 2;
+///
+/// 3: what is said about tables' units.
+pub const VERSION_LAST: u16 = 3;
 /// The first version with letters between stores.
 pub const VERSION_LETTERS: u16 = 2;
+/// The first version in which units of a table are shared between stores.
+pub const VERSION_UNITS: u16 = 3;
 
 /// Bytes of a Hello, Welcome or Reject: versions, two numbers and three short strings.
 const GREETING_BYTES_MAX: u32 = 2048;

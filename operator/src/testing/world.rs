@@ -70,6 +70,8 @@ pub fn settings() -> Settings {
         rolling_groups_max: 1,
         progress_deadline: Duration::from_secs(600),
         planning: partita_planning::Settings::default(),
+        admission: "enforce".into(),
+        burst_seconds: 300,
         log_format: "json".into(),
         log: "info".into(),
     }

@@ -52,7 +52,7 @@ impl Default for RocksSettings {
     }
 }
 
-/// What a store uses, in bytes.
+/// What a store uses, in bytes unless it says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Live table files.
@@ -63,6 +63,14 @@ pub struct Usage {
     pub block_cache: u64,
     /// Index and filter blocks of open files.
     pub table_readers: u64,
+    /// Bytes that compactions have still to rewrite, estimated.
+    pub to_compact: u64,
+    /// Table files of the first level: many of them slow reads down, and then writes.
+    pub first_level_files: u64,
+    /// Flushes and compactions that run.
+    pub running: u64,
+    /// 1 while writes are held up.
+    pub stopped: u64,
 }
 
 /// A store on disk.
@@ -109,11 +117,17 @@ impl RocksStorage {
                 .filter_map(|handle| self.db.property_int_value_cf(handle, property).ok().flatten())
                 .sum()
         };
+        let one = |property: &str| self.db.property_int_value(property).ok().flatten().unwrap_or_default();
         Usage {
             files: sum("rocksdb.live-sst-files-size"),
             memtables: sum("rocksdb.cur-size-all-mem-tables"),
             block_cache: self.cache.get_usage() as u64,
             table_readers: sum("rocksdb.estimate-table-readers-mem"),
+            to_compact: sum("rocksdb.estimate-pending-compaction-bytes"),
+            first_level_files: sum("rocksdb.num-files-at-level0"),
+            // These two are the database's: each family says the same.
+            running: one("rocksdb.num-running-flushes") + one("rocksdb.num-running-compactions"),
+            stopped: one("rocksdb.is-write-stopped"),
         }
     }
 

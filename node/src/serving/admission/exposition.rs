@@ -84,12 +84,13 @@ impl Admission {
 fn partitions(text: &mut String, meters: &[(GroupId, Arc<Meter>)]) {
     let with = |labels: String, group: &GroupId| format!("{labels},partition=\"{:016x}\"", group.0);
     for (kind, name) in KINDS {
-        let (mut used, mut throttled) = (Vec::new(), Vec::new());
+        let (mut used, mut throttled, mut allowed) = (Vec::new(), Vec::new(), Vec::new());
         for (group, meter) in meters {
             let Some(labels) = meter.labels() else { continue };
             let (labels, counted) = (with(labels, group), meter.counted(kind));
             used.push((labels.clone(), HalfUnits(counted.used_half_units).units()));
-            throttled.push((labels, counted.throttled));
+            throttled.push((labels.clone(), counted.throttled));
+            allowed.extend(meter.ceiling(kind).map(|ceiling| (labels, ceiling)));
             if kind == UnitKind::Write {
                 let indexes = meter.index_writes().into_iter();
                 used.extend(indexes.map(|(labels, units)| (with(labels, group), units)));
@@ -107,6 +108,9 @@ fn partitions(text: &mut String, meters: &[(GroupId, Arc<Meter>)]) {
         let help = format!("Requests to a partition that were refused because there were no {name} units for them");
         let family_name = format!("partita_partition_{name}_throttle_events_total");
         family(text, &family_name, "counter", &help, &throttled);
+        let help = format!("Capacity units for {name}s, per second, that a partition may use by itself at most");
+        let family_name = format!("partita_partition_allowed_{name}_units");
+        family(text, &family_name, "gauge", &help, &allowed);
     }
 }
 
@@ -140,7 +144,7 @@ fn resources(text: &mut String, shown: &[Shown]) {
             text,
             &format!("partita_allowed_{name}_units"),
             "gauge",
-            &format!("Capacity units for {name}s, per second, that a table or index may use here"),
+            &format!("Capacity units for {name}s, per second, that a table or index may use, where they are granted"),
             &gauges(|shown| shown.allowed),
         );
         family(

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use partita_admission::table::{Capacity, Ceiling, Declared, Levels, Limits};
-use partita_model::capacity::{HalfUnits, ThrottleLimit, Throttled, UnitKind, WriteCost};
+use partita_admission::pool::{Pool, Standing};
+use partita_admission::share::{HolderId, even_part};
+use partita_admission::table::{Ceiling, Declared, Levels, Limits};
+use partita_model::capacity::{HalfUnits, ThrottleLimit, Throttled, UnitKind, UnitsId, WriteCost};
 use partita_model::partition::{GroupId, PartitionKind};
 use partita_model::request::Action;
 use partita_model::schema::{IndexId, KeySchema, TableId};
@@ -57,51 +59,46 @@ impl Counts {
 
 /// One kind of units of a table or an index.
 #[derive(Debug, Default)]
-struct Units {
+pub struct Units {
     /// `None` until it is known what is declared.
-    capacity: Mutex<Option<Capacity>>,
+    pool: Mutex<Option<Pool>>,
     counts: Counts,
 }
 
 impl Units {
-    fn declare(&self, declared: Declared, limits: Limits, saved: Option<Levels>, now_ms: u64) {
-        match &mut *self.capacity.lock() {
-            Some(capacity) => capacity.declare(declared, now_ms),
-            unknown => *unknown = Some(Capacity::new(declared, limits, saved.unwrap_or_default(), now_ms)),
+    fn declare(&self, declared: Declared, limits: Limits, standing: Standing, saved: Option<Levels>, now_ms: u64) {
+        match &mut *self.pool.lock() {
+            Some(pool) => pool.declare(declared, standing, now_ms),
+            unknown => *unknown = Some(Pool::new(declared, limits, standing, saved.unwrap_or_default(), now_ms)),
         }
     }
 
     fn admit(&self, now_ms: u64) -> Result<(), ThrottleLimit> {
-        self.capacity
-            .lock()
-            .as_mut()
-            .map_or(Ok(()), |capacity| capacity.admit(now_ms))
+        self.pool.lock().as_mut().map_or(Ok(()), |pool| pool.admit(now_ms))
     }
 
     fn charge(&self, cost: HalfUnits, now_ms: u64) {
-        if let Some(capacity) = &mut *self.capacity.lock() {
-            capacity.charge(cost, now_ms);
+        if let Some(pool) = &mut *self.pool.lock() {
+            pool.charge(cost, now_ms);
         }
     }
 
     fn shown(&self, now_ms: u64) -> ShownUnits {
-        let mut capacity = self.capacity.lock();
+        let mut pool = self.pool.lock();
         ShownUnits {
             counted: self.counts.counted(),
-            allowed: capacity.as_ref().map(|capacity| capacity.allowed().units()),
-            balance: capacity.as_mut().map(|capacity| capacity.balance(now_ms)),
+            allowed: pool.as_ref().and_then(Pool::allowed).map(HalfUnits::units),
+            balance: pool.as_mut().and_then(|pool| pool.balance(now_ms)),
         }
     }
 
     /// Does something to what is declared, if anything is.
-    fn with(&self, act: impl FnOnce(&mut Capacity)) {
-        if let Some(capacity) = &mut *self.capacity.lock() {
-            act(capacity);
-        }
+    pub fn with<T>(&self, act: impl FnOnce(&mut Pool) -> T) -> Option<T> {
+        self.pool.lock().as_mut().map(act)
     }
 
     fn levels(&self, now_ms: u64) -> Option<Levels> {
-        self.capacity.lock().as_mut()?.levels(now_ms)
+        self.with(|pool| pool.levels(now_ms))?
     }
 }
 
@@ -207,7 +204,12 @@ impl Table {
         }
     }
 
-    /// Where its buckets stand; `None` if all are as a new table's.
+    /// Its id.
+    pub fn id(&self) -> TableId {
+        self.id
+    }
+
+    /// Where its buckets stand; `None` if all are as a new table's, or others grant its units.
     pub fn levels(&self, now_ms: u64) -> Option<SavedTable> {
         let indexes = self.indexes.iter();
         let saved = SavedTable {
@@ -219,22 +221,36 @@ impl Table {
         (saved.own.is_some() || !saved.indexes.is_empty()).then_some(saved)
     }
 
-    /// What was saved up stays behind.
-    pub fn leave_savings(&self, now_ms: u64) {
-        self.each(|capacity| capacity.leave_savings(now_ms));
-    }
-
     /// All units are as of a new table.
     pub fn fill(&self, now_ms: u64) {
-        self.each(|capacity| capacity.fill(now_ms));
+        for (_, units) in self.units() {
+            units.with(|pool| pool.fill(now_ms));
+        }
     }
 
-    fn each(&self, act: impl Fn(&mut Capacity)) {
-        let indexes = self.indexes.iter().map(|index| &index.resource);
-        for resource in indexes.chain([&self.own]) {
-            resource.units.reads.with(&act);
-            resource.units.writes.with(&act);
-        }
+    /// All kinds of units.
+    pub fn units(&self) -> impl Iterator<Item = (UnitsId, &Units)> {
+        let indexes = self.indexes.iter().map(|index| (Some(index.id), &index.resource));
+        let resources = [(None, &self.own)].into_iter().chain(indexes);
+        resources.flat_map(|(index, resource)| {
+            let one = |kind, units| (UnitsId { index, kind }, units);
+            [
+                one(UnitKind::Read, &resource.units.reads),
+                one(UnitKind::Write, &resource.units.writes),
+            ]
+        })
+    }
+
+    /// One kind of units.
+    pub fn units_of(&self, id: UnitsId) -> Option<&Units> {
+        let resource = match id.index {
+            None => &self.own,
+            Some(index) => &self.index(index)?.resource,
+        };
+        Some(match id.kind {
+            UnitKind::Read => &resource.units.reads,
+            UnitKind::Write => &resource.units.writes,
+        })
     }
 
     /// The table and its indexes, as metrics show them.
@@ -263,8 +279,11 @@ impl Table {
 pub struct Declaration<'a> {
     /// The table.
     pub record: &'a Record,
-    /// Whether a partition is led here. A part of the units comes with each.
-    pub leads: &'a dyn Fn(GroupId) -> bool,
+    /// The term in which a partition is led here, if it is. A part of the units comes with each, and whoever leads the table's
+    /// first one grants the others theirs.
+    pub leads: &'a dyn Fn(GroupId) -> Option<u64>,
+    /// This store's number among those that share a table's units.
+    pub holder: HolderId,
     /// Settings.
     pub options: &'a Options,
 }
@@ -312,18 +331,35 @@ impl Declaration<'_> {
     ) -> Resource {
         let units = known.unwrap_or_default();
         let (options, saved) = (self.options, saved.unwrap_or_default());
-        let part = |declared: Declared, partitions: &[PartitionRecord]| {
-            let here = partitions.iter().filter(|partition| (self.leads)(partition.group));
-            declared.part(here.count(), partitions.len())
-        };
-        let read_part = part(reads, partitions);
-        units.reads.declare(read_part, options.reads, saved.reads, now_ms);
-        let write_part = part(writes, &self.record.partitions);
-        units.writes.declare(write_part, options.writes, saved.writes, now_ms);
+        let reads_here = self.standing(reads, options.reads, partitions);
+        units
+            .reads
+            .declare(reads, options.reads, reads_here, saved.reads, now_ms);
+        let writes_here = self.standing(writes, options.writes, &self.record.partitions);
+        units
+            .writes
+            .declare(writes, options.writes, writes_here, saved.writes, now_ms);
         Resource {
             units,
             read_ceiling: reads.partition_ceiling(options.reads, partitions.len()),
             write_ceiling: writes.partition_ceiling(options.writes, partitions.len()),
+        }
+    }
+
+    /// Who this store is among those that share units of these partitions.
+    fn standing(&self, declared: Declared, limits: Limits, partitions: &[PartitionRecord]) -> Standing {
+        let led = |partition: &PartitionRecord| (self.leads)(partition.group);
+        let here = partitions.iter().filter(|partition| led(partition).is_some()).count();
+        let first = self.record.partitions.iter().find(|one| one.start.0.is_empty());
+        let ceiling = declared.partition_ceiling(limits, partitions.len());
+        // Who leads nothing may have followers that answer reads.
+        let can = |ceiling: HalfUnits| HalfUnits(ceiling.0.saturating_mul(here.max(1) as u64));
+        let part = even_part(declared, here, partitions.len());
+        Standing {
+            grants: first.and_then(led),
+            holder: self.holder,
+            part: HalfUnits(part.0.max(u64::from(here > 0))),
+            most: ceiling.map_or(declared.ready(), can),
         }
     }
 
@@ -434,6 +470,16 @@ impl Meter {
     /// The table's id.
     pub fn table(&self) -> TableId {
         self.table.id
+    }
+
+    /// What this partition may do by itself, in units per second; `None`: as much as the table.
+    pub fn ceiling(&self, kind: UnitKind) -> Option<f64> {
+        let resource = resource(&self.table, self.index)?;
+        let ceiling = match kind {
+            UnitKind::Read => resource.read_ceiling,
+            UnitKind::Write => resource.write_ceiling,
+        };
+        ceiling.map(HalfUnits::units)
     }
 
     /// What this partition has counted.

@@ -7,13 +7,15 @@
 //!    It is refused here, before the leader evaluates it, or goes ahead.
 //! 3. Afterwards it pays what it cost; what it cost is counted.
 //! 4. Levels are kept in the data folder ([`levels`]), so that a restart hands out no second burst.
-//! 5. What was used and refused is shown as metrics ([`exposition`]), the keys that use the most on the admin API ([`hot`]).
+//! 5. Where a table's partitions are led by several stores, one of them grants the others shares of its units ([`exchange`]).
+//! 6. What was used and refused is shown as metrics ([`exposition`]), the keys that use the most on the admin API ([`hot`]).
 //!
 //! What the service does for itself (deliveries to indexes, copies of items into new ones, deletes of expired items) does
 //! not come through here: it is free, and a delivery has been paid for by its write.
 //!
 //! The rules are [`partita_admission`]'s; this is where they meet requests, threads and clocks.
 
+pub mod exchange;
 mod exposition;
 mod hot;
 mod levels;
@@ -27,6 +29,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
+use partita_admission::share::HolderId;
 use partita_admission::table::Limits;
 use partita_model::capacity::{HalfUnits, UnitKind, WriteCost, read_units};
 use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
@@ -37,6 +40,7 @@ use partita_model::table::record::Record;
 use partita_partition::command::{CommandReply, Delivered, IndexBatch};
 use partita_replication::{Clock, Group, Store};
 
+use self::exchange::Unsaid;
 use self::hot::Sample;
 use self::levels::{Kept, LevelsFile, SavedTable};
 use self::meter::{Declaration, Met, Meter, Table};
@@ -100,6 +104,10 @@ pub struct Admission {
     meters: RwLock<HashMap<GroupId, Arc<Meter>>>,
     kept: Kept,
     file: Option<LevelsFile>,
+    /// Its number among the stores that share a table's units.
+    holder: HolderId,
+    /// What has to be said to other stores.
+    unsaid: Unsaid,
 }
 
 /// What is known of tables.
@@ -122,6 +130,7 @@ impl Admission {
         let (file, saved) = LevelsFile::open(data)?;
         let mut admission = Self::new(options, elapsed_ms(), saved);
         admission.file = Some(file);
+        admission.holder = store.uuid().as_u64_pair().1;
         let admission = Arc::new(admission);
         tokio::spawn(levels::keep(Arc::clone(&admission)));
         tokio::spawn(Arc::clone(&admission).follow(Arc::clone(store)));
@@ -140,6 +149,8 @@ impl Admission {
             meters: RwLock::default(),
             kept: Kept::default(),
             file: None,
+            holder: 0,
+            unsaid: Unsaid::default(),
         }
     }
 
@@ -151,9 +162,9 @@ impl Admission {
         }
     }
 
-    /// What a table declares, and which of its partitions are led here, from now on. What was saved up stays as far as the
-    /// units can hold it.
-    pub fn declare(&self, record: &Record, leads: &dyn Fn(GroupId) -> bool) {
+    /// What a table declares, and which of its partitions are led here, in which terms, from now on. What was saved up stays as
+    /// far as the units can hold it.
+    pub fn declare(&self, record: &Record, leads: &dyn Fn(GroupId) -> Option<u64>) {
         let now_ms = (self.now_ms)();
         let mut known = self.known.lock();
         let saved = known.saved.take(record.id);
@@ -161,6 +172,7 @@ impl Admission {
         let declaration = Declaration {
             record,
             leads,
+            holder: self.holder,
             options: &self.options,
         };
         let table = Arc::new(declaration.table(before.as_deref(), saved, now_ms));
@@ -174,15 +186,7 @@ impl Admission {
         }
     }
 
-    /// What was saved up of a table's units stays behind: somebody else may have used it.
-    pub fn leave_savings(&self, table: TableId) {
-        let known = self.known.lock();
-        if let Some(table) = known.tables.get(&table) {
-            table.leave_savings((self.now_ms)());
-        }
-    }
-
-    /// A new table's partition is led here from now on: its units are as of a new table.
+    /// A new table's first partition is led here from now on: its units are as of a new table.
     pub fn fill(&self, table: TableId) {
         let known = self.known.lock();
         if let Some(table) = known.tables.get(&table) {
@@ -212,11 +216,12 @@ impl Admission {
 
     /// One item.
     ///
-    /// Here and below: a replica that does not lead has no balances. It refuses what it cannot answer, and what it can answer
-    /// (an eventual read) is counted and free.
+    /// Here and below: a replica that does not lead refuses what it cannot answer, whether there are units or not. What it can
+    /// answer (an eventual read) is paid like at the leader.
     pub async fn get(&self, group: &Group, request: GetRequest) -> Result<GetReply, Refusal> {
         let meter = self.meter(group);
-        let pays = group.is_serving() && self.ask(meter.admit_read((self.now_ms)()))?;
+        let answers = group.is_serving() || !request.consistent;
+        let pays = answers && self.ask(meter.admit_read((self.now_ms)()))?;
         let sample = meter.sampler(UnitKind::Read).sample(&request.key);
         let answer = group.get(request).await;
         if let Ok(reply) = &answer {
@@ -228,7 +233,8 @@ impl Admission {
     /// One page within a partition: it pays for the rows that were evaluated.
     pub async fn page(&self, group: &Group, request: PageRequest) -> Result<PageReply, Refusal> {
         let meter = self.meter(group);
-        let pays = group.is_serving() && self.ask(meter.admit_read((self.now_ms)()))?;
+        let answers = group.is_serving() || !request.consistent;
+        let pays = answers && self.ask(meter.admit_read((self.now_ms)()))?;
         let sample = meter.sampler(UnitKind::Read).sample_page(&request);
         let consistent = request.consistent;
         let answer = group.page(request).await;
@@ -265,6 +271,8 @@ impl Admission {
             }
             (Err(met), Mode::Enforce) => {
                 met.note_throttled();
+                // Others may have units to spare.
+                self.unsaid.note();
                 Err(Refusal::Throttled(Box::new(met.into_throttled())))
             }
         }
@@ -277,6 +285,7 @@ impl Admission {
         if pays {
             meter.charge_read(cost, now_ms);
             self.kept.note_change();
+            self.unsaid.note();
         }
     }
 
@@ -287,6 +296,7 @@ impl Admission {
         if pays {
             meter.charge_write(cost, now_ms);
             self.kept.note_change();
+            self.unsaid.note();
         }
     }
 

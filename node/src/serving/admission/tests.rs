@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use partita_model::capacity::{ThrottleLimit, Throttled};
+use partita_model::capacity::{ThrottleLimit, Throttled, UnitsAnswer, UnitsCall};
 use partita_model::item::Item;
 use partita_model::request::Action;
 use partita_model::schema::{IndexProjection, KeyAttribute, KeySchema, ScalarType};
@@ -82,7 +82,7 @@ impl World {
         let mut record = Record::create("123456789012", spec, Owner::Api, TABLE, AT);
         record.created();
         let admission = Admission::new(options(mode), clock, levels::Saved::of(levels));
-        admission.declare(&record, &|_| true);
+        admission.declare(&record, &|_| Some(1));
         Self {
             admission,
             now_ms,
@@ -142,7 +142,7 @@ impl World {
 
     fn declare(&mut self, spec: TableSpec) {
         self.record.retarget(spec, AT).unwrap();
-        self.admission.declare(&self.record, &|_| true);
+        self.admission.declare(&self.record, &|_| Some(1));
     }
 }
 
@@ -247,7 +247,7 @@ fn what_is_set_aside_comes_back_as_it_was() {
     world.drain(None);
     world.admission.set_aside(TABLE);
     assert!(world.admission.levels().contains_key(&TABLE));
-    world.admission.declare(&world.record, &|_| true);
+    world.admission.declare(&world.record, &|_| Some(1));
     assert_eq!(world.drain(None), 0);
 }
 
@@ -327,27 +327,135 @@ fn nothing_is_refused_before_it_is_known_what_is_declared() {
         unknown.charge_read(&meter, pays, None, HalfUnits(100));
     }
     // From then on its partitions are asked for what they have used since.
-    unknown.declare(&world.record, &|_| true);
+    unknown.declare(&world.record, &|_| Some(1));
     let meter = unknown.meters.read()[&descriptor.group].clone();
     unknown.charge_read(&meter, true, None, HalfUnits(2 * 300));
     assert!(meter.admit_read(0).is_err());
 }
 
 #[test]
-fn a_part_of_the_partitions_brings_a_part_of_the_units() {
+fn whoever_leads_the_first_partition_has_the_units() {
     let mut world = World::new(Mode::Enforce, spec(3000));
-    let first = world.record.partitions[0].group;
-    world.admission.declare(&world.record, &|group| group == first);
+    let [first, second] = [0, 1].map(|place: usize| world.record.partitions[place].group);
     let allowed = |world: &World| {
         let known = world.admission.known.lock();
         let shown = known.tables[&TABLE].shown(0);
         shown[0].units(UnitKind::Write).allowed
     };
-    assert_eq!(allowed(&world), Some(1000.0));
-    world.admission.declare(&world.record, &|_| false);
-    assert_eq!(allowed(&world), Some(0.0));
+    let leads = |admission: &World, led: GroupId| {
+        let only = move |group| (group == led).then_some(1);
+        admission.admission.declare(&admission.record, &only);
+    };
+    leads(&world, first);
+    assert_eq!(allowed(&world), Some(3000.0));
+    leads(&world, second);
+    assert_eq!(allowed(&world), None, "others have them");
     world.declare(spec(3000));
     assert_eq!(allowed(&world), Some(3000.0));
+}
+
+/// Brings the other store's reports to the one that grants, and the answers back.
+fn exchange(grants: &World, holds: &World) {
+    for reports in holds.admission.reports() {
+        let call = holds.admission.call(&reports);
+        let answer = grants.admission.answer(reports.table, call).unwrap();
+        let UnitsAnswer::Grants(granted) = answer else {
+            panic!("{answer:?}")
+        };
+        holds.admission.granted(&reports, &granted);
+    }
+}
+
+#[test]
+fn a_store_that_leads_another_partition_gets_the_units_and_the_burst_where_the_load_is() {
+    let grants = World::new(Mode::Enforce, indexed(2000, 2000));
+    let mut holds = World::new(Mode::Enforce, indexed(2000, 2000));
+    holds.admission.holder = 2;
+    let first = grants.record.partitions[0].group;
+    grants
+        .admission
+        .declare(&grants.record, &|group| (group == first).then_some(1));
+    holds
+        .admission
+        .declare(&holds.record, &|group| (group != first).then_some(1));
+    // A second's even part, and then what is granted: ten times a second for a minute.
+    let mut admitted = 0;
+    for _ in 0..600 {
+        for _ in 0..250 {
+            admitted += u64::from(holds.put(1, Some("red")).is_ok());
+        }
+        for world in [&grants, &holds] {
+            world.wait(100);
+        }
+        exchange(&grants, &holds);
+    }
+    assert!(
+        admitted > 2400 * 60,
+        "{admitted} of {} under a burst of 600,000",
+        2500 * 60
+    );
+    // All of it is paid where the units are.
+    let known = grants.admission.known.lock();
+    let shown = known.tables[&TABLE].shown((grants.admission.now_ms)());
+    for resource in &shown {
+        let balance = resource.units(UnitKind::Write).balance.unwrap();
+        let paid = 600_000.0 - balance;
+        assert!(
+            paid >= (admitted - 2000 * 60) as f64 * 0.95,
+            "{}: {paid} paid for {admitted}",
+            resource.labels
+        );
+    }
+}
+
+#[test]
+fn an_answer_of_a_store_that_does_not_grant_is_that_it_does_not_lead() {
+    let world = World::new(Mode::Enforce, spec(5));
+    let report = UnitsCall::Report {
+        holder: 2,
+        reports: vec![partita_model::capacity::UnitsReport {
+            units: partita_model::capacity::UnitsId {
+                index: None,
+                kind: UnitKind::Write,
+            },
+            used: HalfUnits(1),
+            wanted: HalfUnits(1),
+        }],
+    };
+    assert!(world.admission.answer(TABLE, report.clone()).is_ok());
+    world.admission.declare(&world.record, &|_| None);
+    assert_eq!(world.admission.answer(TABLE, report.clone()), Err(Refusal::NotLeader));
+    assert_eq!(world.admission.answer(TableId(99), report), Err(Refusal::NotLeader));
+}
+
+#[test]
+fn who_takes_over_goes_on_where_it_was_told() {
+    let old = World::new(Mode::Enforce, spec(5));
+    let new = World::new(Mode::Enforce, spec(5));
+    new.admission.declare(&new.record, &|_| None);
+    old.put(0, None).unwrap();
+    let news = old.admission.news();
+    let [(table, levels)] = &news[..] else {
+        panic!("{news:?}")
+    };
+    assert_eq!(
+        new.admission.answer(*table, UnitsCall::Levels(levels.clone())),
+        Ok(UnitsAnswer::Heard)
+    );
+    assert!(old.admission.news().is_empty(), "it is said once");
+    old.admission.unheard(*table, levels);
+    assert_eq!(old.admission.news().len(), 1, "but to whom has not heard it");
+    new.admission.declare(&new.record, &|_| Some(2));
+    assert_eq!(new.drain(None), 1499);
+    // Who comes back has heard nothing, and asks.
+    old.admission.declare(&old.record, &|_| None);
+    old.admission.declare(&old.record, &|_| Some(3));
+    assert_eq!(old.drain(None), 0);
+    let Ok(UnitsAnswer::Levels(known)) = new.admission.answer(TABLE, UnitsCall::Ask) else {
+        panic!("what is known is said")
+    };
+    old.admission.resume(TABLE, known);
+    assert_eq!(old.drain(None), 0, "nothing was left");
 }
 
 #[test]
@@ -356,7 +464,7 @@ fn a_throttled_neighbour_is_not_felt() {
     world.drain(None);
     let mut other = Record::create("123456789012", entry_spec("other", 5), Owner::Api, TableId(8), AT);
     other.created();
-    world.admission.declare(&other, &|_| true);
+    world.admission.declare(&other, &|_| Some(1));
     let neighbour = World {
         record: other,
         admission: world.admission,

@@ -64,7 +64,7 @@ pub fn publish(tables: &Arc<Tables>, record: &Record) -> Result<(), Refusal> {
     let indexes = wanted
         .filter_map(|index| Some((index.id, ranges(tables, &index.partitions)?)))
         .collect();
-    tables.admission.declare(record, &|_| true);
+    tables.admission.declare(record, &|_| Some(1));
     tables.directory.set(record.id, TableRoute { table: items, indexes });
     tables.catalog.serve(&record.account, record.schema());
     Ok(())

@@ -15,6 +15,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use partita_model::capacity::{UnitsAnswer, UnitsCall};
 use partita_model::request::{GetReply, GetRequest, PageReply, PageRequest, WriteReply, WriteRequest};
 use partita_model::schema::TableId;
 use partita_partition::command::{Command, CommandReply, Delivered};
@@ -318,6 +319,20 @@ impl Peer {
         }
     }
 
+    /// About the units of the table that the group's partition is of.
+    pub async fn units(
+        &self,
+        group: GroupId,
+        table: TableId,
+        call: UnitsCall,
+        patience: Duration,
+    ) -> Result<UnitsAnswer, CallError> {
+        match self.call_within(group, Operation::Units(table, call), patience).await? {
+            Answer::Units(reply) => Ok(reply),
+            other => Err(mismatch(&other)),
+        }
+    }
+
     /// Who leads the group, as far as this peer knows. Answered from memory.
     pub async fn leader(&self, group: GroupId, patience: Duration) -> Result<GroupLeader, CallError> {
         match self.call_within(group, Operation::Leader, patience).await? {
@@ -338,6 +353,7 @@ fn mismatch(answer: &Answer) -> CallError {
         Answer::Stats(_) => "Stats",
         Answer::Describe(_) => "Describe",
         Answer::Leader(_) => "Leader",
+        Answer::Units(_) => "Units",
     };
     CallError::Lost(Cause::Unreadable(format!("an answer to {name}").into()))
 }

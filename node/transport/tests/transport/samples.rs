@@ -3,7 +3,10 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use partita_model::capacity::{HalfUnits, ReadCost, WriteCost};
+use partita_model::capacity::{
+    HalfUnits, ReadCost, UnitKind, UnitsAnswer, UnitsCall, UnitsGrant, UnitsId, UnitsLevel, UnitsPeak, UnitsReport,
+    WriteCost,
+};
 use partita_model::error::{ApiError, ErrorCode};
 use partita_model::expression::{Condition, Kind, Placeholders, Projection, Update};
 use partita_model::item::Item;
@@ -260,9 +263,57 @@ pub fn calls() -> Vec<(&'static str, Operation, Reply)> {
             })),
         ),
         (
+            "units",
+            Operation::Units(
+                TableId(1),
+                UnitsCall::Report {
+                    holder: 7,
+                    reports: vec![UnitsReport {
+                        units: WRITES_OF_INDEX,
+                        used: HalfUnits(5),
+                        wanted: HalfUnits(600),
+                    }],
+                },
+            ),
+            Ok(Answer::Units(UnitsAnswer::Grants(vec![UnitsGrant {
+                units: WRITES_OF_INDEX,
+                granted: HalfUnits(300),
+            }]))),
+        ),
+        (
+            "levels of units",
+            Operation::Units(TableId(1), UnitsCall::Levels(vec![level()])),
+            Ok(Answer::Units(UnitsAnswer::Heard)),
+        ),
+        (
+            "question for levels",
+            Operation::Units(TableId(1), UnitsCall::Ask),
+            Ok(Answer::Units(UnitsAnswer::Levels(vec![level()]))),
+        ),
+        (
             "corrupt",
             Operation::Stats,
             refused(Refusal::Corrupt("a file".to_owned()).into(), Vec::new()),
         ),
     ]
+}
+
+const WRITES_OF_INDEX: UnitsId = UnitsId {
+    index: Some(IndexId(3)),
+    kind: UnitKind::Write,
+};
+
+fn level() -> UnitsLevel {
+    UnitsLevel {
+        units: UnitsId {
+            index: None,
+            kind: UnitKind::Read,
+        },
+        term: 4,
+        level: -3000,
+        peak: Some(UnitsPeak {
+            settled: 8000,
+            recent: vec![0, 9000],
+        }),
+    }
 }

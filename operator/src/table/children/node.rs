@@ -288,6 +288,8 @@ impl StorageNode<'_> {
             env: Some(vec![
                 value("PARTITA_LOG_FORMAT", &settings.log_format),
                 value("PARTITA_LOG", &settings.log),
+                value("PARTITA_ADMISSION", &settings.admission),
+                value("PARTITA_BURST_SECONDS", &settings.burst_seconds.to_string()),
                 field("POD_NAME", "metadata.name"),
                 field("POD_NAMESPACE", "metadata.namespace"),
                 value("PARTITA_ADVERTISE", &self.advertised()),
