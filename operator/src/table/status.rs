@@ -335,7 +335,8 @@ fn quorum_lost(observed: &Observed, mirrors: &[Mirror]) -> Judgement {
     let message = format!(
         "{} partition(s) lack so many replicas that the others cannot go on: {}. Bring their pods back: `kubectl -n {} get pods,pvc -l \
          {}={} -o wide` shows which are missing. Claims must not be deleted: the data is on their volumes, and nothing is replaced before \
-         most replicas are back",
+         most replicas are back. If most volumes are gone for good, `partita admin recover` makes a replica that is left the partition, and \
+         says what may be missing",
         lost.len(),
         unready(&lost),
         observed.namespace,
