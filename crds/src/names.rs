@@ -87,6 +87,12 @@ pub fn host(stateful_set: &str, ordinal: usize, namespace: &str) -> String {
     format!("{stateful_set}-{ordinal}.{stateful_set}.{namespace}.svc")
 }
 
+/// The host name of a storage node, from its pod's name.
+pub fn host_of(pod: &str, namespace: &str) -> Option<String> {
+    let (stateful_set, ordinal) = pod.rsplit_once('-')?;
+    Some(host(stateful_set, ordinal.parse().ok()?, namespace))
+}
+
 fn readable(table_name: &str) -> String {
     let mut out = String::with_capacity(READABLE_CHARS);
     for character in table_name.chars().map(|c| c.to_ascii_lowercase()) {
@@ -136,6 +142,13 @@ mod tests {
             host("t-a-1a2b3c4d-3", 1, "shop"),
             "t-a-1a2b3c4d-3-1.t-a-1a2b3c4d-3.shop.svc"
         );
+    }
+
+    #[test]
+    fn a_pod_has_a_host_name() {
+        let host = host("t-a-1a2b3c4d-3", 1, "shop");
+        assert_eq!(host_of("t-a-1a2b3c4d-3-1", "shop"), Some(host));
+        assert_eq!(host_of("pod", "shop"), None);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Items", type_ = "integer", json_path = ".status.itemCount"),
     printcolumn(name = "Bytes", type_ = "integer", json_path = ".status.sizeBytes"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Parent", type_ = "string", json_path = ".spec.parent"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -66,6 +67,18 @@ pub struct PartitionSpec {
     /// Copies: one in each of the StatefulSet's storage nodes.
     #[schemars(range(min = 1, max = 5))]
     pub replicas: i32,
+    /// The Partition that it was split off; absent on those that a table or index began with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub parent: Option<String>,
+    /// The StatefulSet that its replicas are moving to; until all of them are there, some are still in `host`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub moving_to: Option<String>,
+    /// The Partition in front of it, which is to have its keys as well: this one goes then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub merging_into: Option<String>,
 }
 
 /// How far a partition is.
@@ -97,6 +110,11 @@ pub struct PartitionStatus {
     #[schemars(length(max = 16), inner(length(max = 36)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub stores: Vec<String>,
+    /// The pods of its voters, while not all of them are in `host`. Otherwise each pod of `host` has one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 253)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub pods: Vec<String>,
     /// Its replicas that are there and have caught up, of those that there should be: `3/3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]

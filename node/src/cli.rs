@@ -398,6 +398,11 @@ pub struct AdminCall {
     )]
     pub nodes: Vec<String>,
 
+    /// Folder with tls.crt, tls.key and ca.crt, for replicas that have --peer-tls: they are called over mutual TLS, at the addresses
+    /// of their --admin-tls-listen. tls.crt has a DNS name like admin.partita.internal
+    #[arg(long, value_name = "DIR", env = "PARTITA_PEER_TLS", global = true)]
+    pub peer_tls: Option<PathBuf>,
+
     /// Columns for people, or JSON
     #[arg(long, value_enum, default_value_t = Output::Table, global = true)]
     pub output: Output,
@@ -521,6 +526,24 @@ pub enum AdminCommand {
         /// The group that goes: the one in front of it or behind it. By default the one behind it
         #[arg(long, value_name = "GROUP", value_parser = group_id)]
         source: Option<GroupId>,
+        /// Carry the order out once for this id
+        #[arg(long, value_name = "UUID")]
+        id: Option<uuid::Uuid>,
+    },
+    /// Makes what is left of a group the group, when most of its voters are lost for good
+    ///
+    /// What only the lost ones had is lost; without --i-accept-loss it only says what is there, and what may be missing. While
+    /// enough voters answer, nothing is done. A lost store must not come back with what it had: remove its data first.
+    Recover {
+        /// The group
+        #[arg(value_parser = group_id)]
+        group: GroupId,
+        /// The store whose replica becomes the group: its UUID (or the beginning of it), or an address of it
+        #[arg(long, value_name = "STORE")]
+        from: String,
+        /// Do it
+        #[arg(long)]
+        i_accept_loss: bool,
         /// Carry the order out once for this id
         #[arg(long, value_name = "UUID")]
         id: Option<uuid::Uuid>,

@@ -1,5 +1,7 @@
 //! Certificates of this process: what the command line says of them, and what is measured.
 
+use std::path::Path;
+
 use anyhow::{Context, bail};
 use futures::future::BoxFuture;
 use partita_gateway::http::{Connection, Secure};
@@ -16,7 +18,12 @@ const PLAIN: &[u8] =
 
 /// Follows the certificates for other processes, if there are to be any. Needs a runtime.
 pub fn follow(options: &Peers, role: Role) -> anyhow::Result<Option<Current<Mutual>>> {
-    let Some(folder) = &options.peer_tls else {
+    in_folder(options.peer_tls.as_deref(), role)
+}
+
+/// The same, of what `--peer-tls` names.
+pub fn in_folder(folder: Option<&Path>, role: Role) -> anyhow::Result<Option<Current<Mutual>>> {
+    let Some(folder) = folder else {
         return Ok(None);
     };
     let tls = Current::<Mutual>::follow(Files::in_folder(folder)).context("--peer-tls")?;

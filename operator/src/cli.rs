@@ -58,6 +58,31 @@ pub struct Options {
     #[arg(long, value_name = "BASE,RCU,WCU", env = "PARTITA_POD_MEMORY", default_value = requests::MEMORY, value_parser = Rates::memory)]
     pub pod_memory: Rates,
 
+    /// RCU that one partition serves: a table is split while its units ask for more partitions than there are
+    #[arg(long, value_name = "RCU", env = "PARTITA_PARTITION_READ_UNITS", default_value_t = 3000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub partition_read_units: u64,
+
+    /// WCU that one partition serves
+    #[arg(long, value_name = "WCU", env = "PARTITA_PARTITION_WRITE_UNITS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub partition_write_units: u64,
+
+    /// Bytes of items that a partition may hold (at most 40 % of its volume): it is split at more
+    #[arg(long, value_name = "BYTES", env = "PARTITA_PARTITION_BYTES", default_value_t = 10_000_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub partition_bytes: u64,
+
+    /// How long a table must have had more partitions than it needs, and two neighbours must have been left alone, before these
+    /// are merged, in seconds
+    #[arg(long, value_name = "S", env = "PARTITA_MERGE_AFTER_SECONDS", default_value_t = 3600)]
+    pub merge_after_seconds: u64,
+
+    /// Two partitions are merged only if both together hold at most this part of what one may, in percent
+    #[arg(long, value_name = "PERCENT", env = "PARTITA_MERGE_BELOW_PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=90))]
+    pub merge_below_percent: u8,
+
+    /// How often the storage nodes of a table at rest are asked what they hold, in seconds
+    #[arg(long, value_name = "S", env = "PARTITA_MEASURE_EVERY_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    pub measure_every_seconds: u64,
+
     /// What storage nodes do about requests for which there are no units: enforce (refuse them), shadow (count them) or off
     #[arg(long, value_enum, value_name = "MODE", env = "PARTITA_ADMISSION", default_value_t = Admission::Enforce)]
     pub admission: Admission,

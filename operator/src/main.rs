@@ -124,6 +124,7 @@ async fn lead(
         now_ms: Box::new(now_ms),
         measured: Mutex::new(HashMap::new()),
         uses: Mutex::new(HashMap::new()),
+        growths: Mutex::new(HashMap::new()),
     };
     let mut work = tokio::spawn(controller::run(client, context, told(stop.clone())));
     tokio::select! {

@@ -16,7 +16,10 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use partita_crds::names::{self, ADMIN_PORT};
-use partita_model::admin::{Bootstrap, Change, ChangeStep, JobState, Leader, Problem, ProblemCode, Room, StoreState};
+use partita_model::admin::{
+    Bootstrap, Change, ChangeStep, Freeze, FreezeState, JobState, Leader, Merge, MergeDone, MergeMade, Problem,
+    ProblemCode, Room, Split, StoreState, Thaw,
+};
 use partita_model::partition::GroupId;
 use partita_model::schema::{IndexId, TableSchema};
 use sha2::{Digest, Sha256};
@@ -89,6 +92,16 @@ pub enum Call {
     Backfill(GroupId, IndexId),
     /// Make (or drop) the expiry rows of this group's items.
     Expiry(GroupId, bool),
+    /// Cut this group in two, once for each child.
+    Split(GroupId, Box<Split>),
+    /// Let this group stand still, to be absorbed by that one, in the merge of this id.
+    Freeze(GroupId, GroupId, String),
+    /// Let this group absorb that one, in the merge of this id.
+    Merge(GroupId, GroupId, String),
+    /// Give that merge up, unless it was made.
+    RefuseMerge(GroupId, GroupId, String),
+    /// Let this group go on: the merge is refused.
+    Thaw(GroupId, Box<Thaw>),
 }
 
 /// What a node said to it.
@@ -98,6 +111,10 @@ pub enum Answer {
     Done,
     /// It takes its time.
     Job(JobState),
+    /// It stands still; whether everywhere.
+    Frozen(bool),
+    /// What was decided of a merge.
+    Decided(MergeDone),
 }
 
 /// Why a call did not succeed. It is made again.
@@ -180,9 +197,15 @@ fn refused(host: &str, status: StatusCode, body: &[u8]) -> NodeError {
         return NodeError::Refused(host, format!("{status} {}", words.trim()));
     };
     match code {
-        Some(ProblemCode::NotLeader | ProblemCode::StaleEpoch | ProblemCode::Busy | ProblemCode::Behind) => {
-            NodeError::NotYet(host, message)
-        }
+        Some(
+            ProblemCode::NotLeader
+            | ProblemCode::StaleEpoch
+            | ProblemCode::Busy
+            | ProblemCode::Behind
+            | ProblemCode::UnknownFate
+            | ProblemCode::IndexBuilding
+            | ProblemCode::ChangesPending,
+        ) => NodeError::NotYet(host, message),
         _ => NodeError::Refused(host, message),
     }
 }
@@ -198,6 +221,43 @@ fn change_id(group: GroupId, change: &Change) -> String {
         ChangeStep::Remove(replica) => hash.update(format!("remove {replica}")),
         ChangeStep::Replace { add, remove } => hash.update(format!("replace {remove} by {add}")),
     }
+    uuid(hash)
+}
+
+/// The id of a split follows from its child's, and that from the parent as it was: whoever decides the same asks for the same.
+fn split_id(group: GroupId, split: &Split) -> String {
+    let mut hash = Sha256::new();
+    hash.update(b"split");
+    hash.update(group.0.to_be_bytes());
+    hash.update(split.child.0.to_be_bytes());
+    uuid(hash)
+}
+
+/// The group that leaves a parent in this range epoch: 63 bits that are not zero, like all groups' ids.
+pub fn child_of(parent: GroupId, range_epoch: u64) -> GroupId {
+    let mut hash = Sha256::new();
+    hash.update(b"child");
+    hash.update(parent.0.to_be_bytes());
+    hash.update(range_epoch.to_be_bytes());
+    let bits = hash
+        .finalize()
+        .iter()
+        .take(8)
+        .fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+    GroupId((bits >> 1).max(1))
+}
+
+/// The id of a merge of two groups as they are; `attempt` counts those of the same two that were given up.
+pub fn merge_id((absorber, epoch): (GroupId, u64), (source, source_epoch): (GroupId, u64), attempt: usize) -> String {
+    let mut hash = Sha256::new();
+    hash.update(b"merge");
+    for number in [absorber.0, epoch, source.0, source_epoch, attempt as u64] {
+        hash.update(number.to_be_bytes());
+    }
+    uuid(hash)
+}
+
+fn uuid(hash: Sha256) -> String {
     let digits = hex::encode(hash.finalize());
     let parts = [
         &digits[..8],
@@ -255,6 +315,31 @@ fn encode(call: &Call) -> Result<(Method, String, Vec<u8>), serde_json::Error> {
                 Vec::new(),
             )
         }
+        Call::Split(group, split) => (
+            Method::PUT,
+            format!("/groups/{:016x}/splits/{}", group.0, split_id(*group, split)),
+            serde_json::to_vec(split)?,
+        ),
+        Call::Freeze(source, absorber, id) => (
+            Method::PUT,
+            format!("/groups/{:016x}/freezes/{id}", source.0),
+            serde_json::to_vec(&Freeze { absorber: *absorber })?,
+        ),
+        Call::Merge(absorber, source, id) => (
+            Method::PUT,
+            format!("/groups/{:016x}/merges/{id}", absorber.0),
+            serde_json::to_vec(&Merge { source: *source })?,
+        ),
+        Call::RefuseMerge(absorber, source, id) => (
+            Method::PUT,
+            format!("/groups/{:016x}/refusals/{id}", absorber.0),
+            serde_json::to_vec(&Merge { source: *source })?,
+        ),
+        Call::Thaw(source, thaw) => (
+            Method::PUT,
+            format!("/groups/{:016x}/thaws/{}", source.0, thaw.merge.id),
+            serde_json::to_vec(thaw)?,
+        ),
     })
 }
 
@@ -276,7 +361,18 @@ impl Nodes for HttpNodes {
                 | Call::Change(..)
                 | Call::HandOver(..)
                 | Call::Remove(_)
-                | Call::SetSchema(..) => Ok(Answer::Done),
+                | Call::SetSchema(..)
+                | Call::Split(..)
+                | Call::Thaw(..) => Ok(Answer::Done),
+                Call::Freeze(..) => {
+                    let state: FreezeState =
+                        serde_json::from_slice(&answer).map_err(|error| unreadable(host, &error))?;
+                    Ok(Answer::Frozen(state.frozen.everywhere))
+                }
+                Call::Merge(..) | Call::RefuseMerge(..) => {
+                    let made: MergeMade = serde_json::from_slice(&answer).map_err(|error| unreadable(host, &error))?;
+                    Ok(Answer::Decided(made.merge))
+                }
                 Call::Backfill(..) | Call::Expiry(..) => {
                     let job = serde_json::from_slice(&answer).map_err(|error| unreadable(host, &error))?;
                     Ok(Answer::Job(job))
@@ -373,6 +469,17 @@ mod tests {
             .call("127.0.0.1", &Call::Change(GroupId(1), Box::new(change)))
             .await;
         assert_eq!(waits, Err(NodeError::NotYet("127.0.0.1".into(), "has 3 of 9".into())));
+    }
+
+    #[test]
+    fn splits_and_merges_have_ids_of_their_own() {
+        let child = child_of(GroupId(5), 3);
+        assert_eq!(child, child_of(GroupId(5), 3));
+        assert_ne!(child, child_of(GroupId(5), 4));
+        let merge = |epoch, attempt| merge_id((GroupId(1), epoch), (GroupId(2), 4), attempt);
+        assert_eq!(merge(1, 0), merge(1, 0));
+        assert!(merge(1, 0) != merge(2, 0) && merge(1, 0) != merge(1, 1));
+        assert_eq!(merge(1, 0).len(), 36);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use partita_model::table::Throughput;
+use partita_planning::repartition::Limits;
 use partita_planning::requests::Formula;
 
 use crate::cli::Options;
@@ -22,6 +24,8 @@ pub struct Settings {
     pub rolling_groups_max: usize,
     /// How long something may be waited for before a person is asked.
     pub progress_deadline: Duration,
+    /// How often the nodes of a settled table are asked what they hold: measured columns are written at most that often.
+    pub measure_every: Duration,
     /// What they ask of the cluster, where the Table does not say it.
     pub planning: partita_planning::Settings,
     /// What they do about requests for which there are no units.
@@ -43,12 +47,23 @@ impl From<&Options> for Settings {
             router_directory: options.router_directory.clone(),
             rolling_groups_max: options.rolling_groups_max,
             progress_deadline: Duration::from_secs(options.progress_deadline_seconds),
+            measure_every: Duration::from_secs(options.measure_every_seconds),
             planning: partita_planning::Settings {
                 formula: Formula {
                     cpu: options.pod_cpu,
                     memory: options.pod_memory,
                 },
                 storage_size: Quantity(options.storage_size.clone()),
+                limits: Limits {
+                    units: Throughput {
+                        read: options.partition_read_units,
+                        write: options.partition_write_units,
+                    },
+                    bytes: options.partition_bytes,
+                    small: f64::from(options.merge_below_percent) / 100.0,
+                    cool_down_ms: options.merge_after_seconds.saturating_mul(1000),
+                    ..Limits::default()
+                },
                 ..partita_planning::Settings::default()
             },
             admission: options.admission.name().to_owned(),

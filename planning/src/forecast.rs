@@ -140,12 +140,8 @@ pub fn forecast(current: Option<&Current>, wanted: &TableSpec, settings: &Settin
     let mut is = lay_out(&current.spec, units)?;
     take(&mut is, &current.partitions);
     let mut becomes = asked.clone();
-    let mut notes = Vec::new();
-    if settings.repartitions {
-        notes.extend(follow(&mut becomes, &is, current.bytes.unwrap_or(0)));
-    } else {
-        keep(&mut becomes, &is, &mut notes);
-    }
+    let bytes = current.bytes.unwrap_or(0);
+    let mut notes: Vec<String> = follow(&mut becomes, &is, bytes, &settings.limits).into_iter().collect();
     let before = footprint(&current.spec, &is, settings)?;
     let after = footprint(wanted, &becomes, settings)?;
     let copied = current.bytes.map(|bytes| {
@@ -186,14 +182,21 @@ fn take(record: &mut Record, there: &BTreeMap<Option<String>, u64>) {
 }
 
 /// What units do not ask for is there all the same: partitions for the bytes, and those that an on-demand table has for its load.
-fn follow(becomes: &mut Record, is: &Record, bytes: u64) -> Option<String> {
-    let limits = Limits::default();
-    let by_bytes = target(Throughput::default(), bytes, &limits);
+fn follow(becomes: &mut Record, is: &Record, bytes: u64, limits: &Limits) -> Option<String> {
+    let by_bytes = target(Throughput::default(), bytes, limits);
     let by_load = match becomes.spec.billing {
         BillingMode::Provisioned => 1,
         BillingMode::PayPerRequest => is.partitions.len() as u64,
     };
-    let asked = becomes.partitions.len() as u64;
+    let asked = by_units(becomes.spec.billing, becomes.spec.throughput, becomes.spec.warm, limits);
+    for (index, spec) in becomes.global.iter_mut().zip(&becomes.spec.global) {
+        let asked = by_units(becomes.spec.billing, spec.throughput, spec.warm, limits);
+        if let Some(some) = index.partitions.first().cloned() {
+            index
+                .partitions
+                .resize(usize::try_from(asked).unwrap_or(usize::MAX), some);
+        }
+    }
     let needed = usize::try_from(by_bytes.max(by_load).max(asked)).unwrap_or(usize::MAX);
     if let Some(some) = becomes.partitions.first().cloned() {
         becomes.partitions.resize(needed, some);
@@ -207,28 +210,13 @@ fn follow(becomes: &mut Record, is: &Record, bytes: u64) -> Option<String> {
     })
 }
 
-/// Leaves the partitions of what is there as they are, and says where the units ask for others.
-fn keep(becomes: &mut Record, is: &Record, notes: &mut Vec<String>) {
-    let mut same = |what: &str, asked: usize, kept: usize| {
-        if asked != kept {
-            notes.push(format!(
-                "{what} keeps its {}: it does not split or merge yet, though its units ask for {asked}",
-                amounts::count(kept as u64, "partition"),
-            ));
-        }
+/// Partitions that declared units ask for, and those that it is kept warm for.
+fn by_units(billing: BillingMode, declared: Throughput, warm: Option<Throughput>, limits: &Limits) -> u64 {
+    let declared = match billing {
+        BillingMode::Provisioned => declared,
+        BillingMode::PayPerRequest => Throughput::default(),
     };
-    same("the table", becomes.partitions.len(), is.partitions.len());
-    becomes.partitions = is.partitions.clone();
-    for index in &mut becomes.global {
-        if let Some(known) = is.index(&index.name) {
-            same(
-                &format!("the index {}", index.name),
-                index.partitions.len(),
-                known.partitions.len(),
-            );
-            index.partitions = known.partitions.clone();
-        }
-    }
+    target(declared, 0, limits).max(target(warm.unwrap_or_default(), 0, limits))
 }
 
 /// Bytes between storage nodes: of partitions that move to nodes of their own (or to those that absorb them), and to new replicas.
@@ -469,11 +457,6 @@ mod tests {
     use crate::footprint::tests::table;
     use serde_json::json;
 
-    const SPLITTING: fn() -> Settings = || Settings {
-        repartitions: true,
-        ..Settings::default()
-    };
-
     fn current(spec: TableSpec, bytes: Option<u64>) -> Current {
         Current {
             spec,
@@ -493,28 +476,14 @@ mod tests {
     fn a_change_is_one_line() {
         let bytes = Some(1_200_000_000);
         assert_eq!(
-            sentence(table(1000, None), bytes, &table(9000, None), &SPLITTING()),
+            sentence(table(1000, None), bytes, &table(9000, None), &Settings::default()),
             "orders: write units 1000 → 9000: 1 → 9 partitions, +24 pods, +5.04 CPU, +9.7 GiB of memory, \
              +720 GiB of claims, about 2.98 GiB to copy"
         );
         assert_eq!(
-            sentence(table(9000, None), bytes, &table(1000, None), &SPLITTING()),
+            sentence(table(9000, None), bytes, &table(1000, None), &Settings::default()),
             "orders: write units 9000 → 1000: 9 → 1 partition, −24 pods, −5.04 CPU, −9.7 GiB of memory, \
              −720 GiB of claims, about 2.98 GiB to copy"
-        );
-    }
-
-    #[test]
-    fn as_long_as_tables_do_not_split_a_change_keeps_their_partitions_and_says_so() {
-        let is = current(table(1000, None), Some(1));
-        let found = forecast(Some(&is), &table(9000, None), &Settings::default()).unwrap();
-        assert_eq!(
-            found.lines(),
-            [
-                "orders: write units 1000 → 9000: +3.6 CPU, +2.16 GiB of memory",
-                "orders: the table keeps its 1 partition: it does not split or merge yet, though its units ask for 9",
-                "orders: pods get their new CPU and memory when they are restarted",
-            ]
         );
     }
 
@@ -535,7 +504,12 @@ mod tests {
         let mut wanted = table(1, Some(1));
         wanted.replicas = 5;
         wanted.warm_throughput = serde_json::from_value(json!({"writeUnitsPerSecond": 5000})).unwrap();
-        let found = forecast(Some(&current(is.clone(), Some(10 << 30))), &wanted, &SPLITTING()).unwrap();
+        let found = forecast(
+            Some(&current(is.clone(), Some(10 << 30))),
+            &wanted,
+            &Settings::default(),
+        )
+        .unwrap();
         assert_eq!(
             found.causes,
             [
@@ -552,10 +526,10 @@ mod tests {
         let mut on_demand = is.clone();
         on_demand.billing_mode = partita_crds::table::BillingMode::PayPerRequest;
         on_demand.provisioned_throughput = None;
-        let found = forecast(Some(&current(is.clone(), None)), &on_demand, &SPLITTING()).unwrap();
+        let found = forecast(Some(&current(is.clone(), None)), &on_demand, &Settings::default()).unwrap();
         assert_eq!(found.causes, ["provisioned → on demand"]);
         assert_eq!(found.copied_bytes, Some(0), "nothing moves, whatever its size");
-        let back = forecast(Some(&current(on_demand, None)), &is, &SPLITTING()).unwrap();
+        let back = forecast(Some(&current(on_demand, None)), &is, &Settings::default()).unwrap();
         assert_eq!(
             back.causes,
             ["on demand → provisioned", "read units 100", "write units 1"]
@@ -569,7 +543,7 @@ mod tests {
             key: "team".to_owned(),
             value: "shop".to_owned(),
         }];
-        let found = forecast(Some(&current(table(7, Some(7)), None)), &wanted, &SPLITTING()).unwrap();
+        let found = forecast(Some(&current(table(7, Some(7)), None)), &wanted, &Settings::default()).unwrap();
         assert!(!found.changes());
         assert!(
             found
@@ -583,8 +557,6 @@ mod tests {
         let mut is = current(table(1000, Some(1000)), Some(1 << 30));
         is.partitions = BTreeMap::from([(None, 4), (Some("byId".to_owned()), 2)]);
         let found = forecast(Some(&is), &table(5000, Some(1000)), &Settings::default()).unwrap();
-        assert_eq!((found.after.partitions, found.after.index_partitions), (4, 2));
-        let found = forecast(Some(&is), &table(5000, Some(1000)), &SPLITTING()).unwrap();
         let before = found.before.unwrap();
         assert_eq!((before.partitions, found.after.partitions), (4, 5));
         assert_eq!((before.index_partitions, found.after.index_partitions), (2, 1));
@@ -621,7 +593,7 @@ mod tests {
             spec.autoscaling = serde_json::from_value(json!({"write": {"min": min, "max": max}})).unwrap();
             spec
         };
-        let begun = forecast(None, &range(2000, 9000), &SPLITTING()).unwrap();
+        let begun = forecast(None, &range(2000, 9000), &Settings::default()).unwrap();
         assert_eq!(begun.after.partitions, 2);
         assert_eq!(
             begun.notes,
@@ -629,10 +601,10 @@ mod tests {
         );
         let mut is = current(range(2000, 9000), None);
         is.units = serde_json::from_value(json!({"readCapacityUnits": 100, "writeCapacityUnits": 4000})).unwrap();
-        let found = forecast(Some(&is), &range(1000, 3000), &SPLITTING()).unwrap();
+        let found = forecast(Some(&is), &range(1000, 3000), &Settings::default()).unwrap();
         assert_eq!(found.causes, ["write units 4000 → 3000"]);
         assert_eq!((found.before.unwrap().partitions, found.after.partitions), (4, 3));
-        let same = forecast(Some(&is), &is.spec, &SPLITTING()).unwrap();
+        let same = forecast(Some(&is), &is.spec, &Settings::default()).unwrap();
         assert!(!same.changes() && same.notes.is_empty());
     }
 
@@ -641,7 +613,7 @@ mod tests {
         let found = forecast(
             Some(&current(table(3000, None), Some(25_000_000_000))),
             &table(1, None),
-            &SPLITTING(),
+            &Settings::default(),
         )
         .unwrap();
         assert_eq!((found.before.unwrap().partitions, found.after.partitions), (3, 3));
@@ -652,7 +624,7 @@ mod tests {
         let mut is = current(on_demand.clone(), None);
         is.partitions.insert(None, 6);
         on_demand.replicas = 5;
-        let found = forecast(Some(&is), &on_demand, &SPLITTING()).unwrap();
+        let found = forecast(Some(&is), &on_demand, &Settings::default()).unwrap();
         assert_eq!((found.after.partitions, found.after.pods), (6, 30));
     }
 

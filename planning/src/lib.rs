@@ -23,6 +23,7 @@ pub mod requests;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use repartition::Limits;
 use requests::Formula;
 
 /// Most partitions of a table or an index, as in standalone: the same manifest gives the same table.
@@ -37,9 +38,8 @@ pub struct Settings {
     pub formula: Formula,
     /// The size of a volume where the Table names none.
     pub storage_size: Quantity,
-    /// Whether the partitions of a table follow its units once it is there. As long as they do not, a forecast of a change
-    /// keeps the partitions that there are, and says so.
-    pub repartitions: bool,
+    /// What one partition can, and how soon their number follows the units and the bytes.
+    pub limits: Limits,
 }
 
 impl Default for Settings {
@@ -47,7 +47,7 @@ impl Default for Settings {
         Self {
             formula: Formula::default(),
             storage_size: Quantity(STORAGE_SIZE.to_owned()),
-            repartitions: false,
+            limits: Limits::default(),
         }
     }
 }

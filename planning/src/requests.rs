@@ -13,7 +13,7 @@
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use partita_crds::TableSpec;
 use partita_crds::table::{Autoscaling, AutoscalingRange};
-use partita_model::table::record::{IndexPhase, Record};
+use partita_model::table::record::{IndexPhase, IndexRecord, Record};
 use partita_model::table::{BillingMode, Throughput};
 
 use crate::quantity;
@@ -190,15 +190,32 @@ fn widest(units: &mut Throughput, ranges: Option<&Autoscaling>, partitions: usiz
 /// indexes' partitions that it holds.
 pub fn units(record: &Record, place: usize) -> Throughput {
     let nodes = record.partitions.len().max(1);
-    let mut sum = share(record, record.spec.throughput, record.spec.warm, nodes);
+    of_node(record, 1, |index| {
+        (place..index.partitions.len()).step_by(nodes).count()
+    })
+}
+
+/// The units that a node with so many of the table's partitions, and of those of each index, has to serve.
+pub fn of_node(record: &Record, of_table: usize, of_index: impl Fn(&IndexRecord) -> usize) -> Throughput {
+    let times = |units: Throughput, count: usize| Throughput {
+        read: units.read.saturating_mul(count as u64),
+        write: units.write.saturating_mul(count as u64),
+    };
+    let each = share(
+        record,
+        record.spec.throughput,
+        record.spec.warm,
+        record.partitions.len(),
+    );
+    let mut sum = times(each, of_table);
     for (index, spec) in record.global.iter().zip(&record.spec.global) {
         if index.phase == IndexPhase::Removing || index.partitions.is_empty() {
             continue;
         }
-        let held = (place..index.partitions.len()).step_by(nodes).count() as u64;
         let each = share(record, spec.throughput, spec.warm, index.partitions.len());
-        sum.read = sum.read.saturating_add(each.read.saturating_mul(held));
-        sum.write = sum.write.saturating_add(each.write.saturating_mul(held));
+        let held = times(each, of_index(index));
+        sum.read = sum.read.saturating_add(held.read);
+        sum.write = sum.write.saturating_add(held.write);
     }
     sum
 }

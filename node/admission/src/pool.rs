@@ -38,7 +38,7 @@ pub struct Pool {
 #[derive(Debug, Clone)]
 enum Role {
     Granting(Box<Granting>),
-    Holding { allowance: Allowance, before: Before },
+    Holding { allowance: Allowance, before: Box<Before> },
 }
 
 #[derive(Debug, Clone)]
@@ -70,10 +70,10 @@ impl Pool {
             Some(term) => Role::granting(Capacity::new(declared, limits, left, now_ms), term),
             None => Role::Holding {
                 allowance: Allowance::new(standing.part, standing.most, now_ms),
-                before: Before {
+                before: Box::new(Before {
                     heard: None,
                     left: (left != Levels::default()).then_some((0, left)),
-                },
+                }),
             },
         };
         Self {
@@ -111,15 +111,15 @@ impl Pool {
                 let left = (granting.term, granting.capacity.state(now_ms));
                 self.role = Role::Holding {
                     allowance: Allowance::new(standing.part, standing.most, now_ms),
-                    before: Before {
+                    before: Box::new(Before {
                         heard: None,
                         left: Some(left),
-                    },
+                    }),
                 };
             }
             (Role::Holding { allowance, before }, Some(term)) => {
                 let owed = allowance.unreported();
-                let (known, levels) = std::mem::take(before).levels();
+                let (known, levels) = std::mem::take(&mut **before).levels();
                 let mut capacity = Capacity::new(declared, limits, levels, now_ms);
                 capacity.charge(owed, now_ms);
                 self.role = Role::granting(capacity, term);

@@ -1,5 +1,6 @@
 //! A table's units as several processes know them, while leaders change: together they get the table's units, wherever the
 //! load is, and nothing hands out a second burst.
+#![allow(clippy::unwrap_used)]
 
 use partita_admission::pool::{Pool, Standing};
 use partita_admission::share::REPORT_EVERY_MS;

@@ -308,6 +308,48 @@ pub struct Changed {
     pub group: GroupState,
 }
 
+/// What a replica has of a group that may have lost the others, and whether it has become the group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Survivor {
+    /// Its number.
+    pub replica: u64,
+    /// The group's membership epoch, as it knows it.
+    pub epoch: u64,
+    /// The last entry that it has applied.
+    pub applied: u64,
+    /// The last one that it knows to be committed.
+    pub committed: u64,
+    /// The last one that it has, and its term: of two replicas the one with the later term, then with the later entry, has more.
+    pub last: u64,
+    /// See `last`.
+    pub last_term: u64,
+    /// The time of the last write that it has applied, in epoch milliseconds.
+    pub written_ms: u64,
+    /// Who votes.
+    pub voters: Vec<SurvivorVoter>,
+}
+
+/// A voter, as a survivor knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SurvivorVoter {
+    /// Its store.
+    pub store: String,
+    /// The survivor has heard of it within a second.
+    pub heard: bool,
+}
+
+/// The order to a survivor to become the group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Recover {
+    /// Only if this is the group's membership epoch, as the survivor knows it.
+    pub expected_epoch: u64,
+    /// Has to be true: what only the others had is lost.
+    pub accept_loss: bool,
+}
+
 /// A split of a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -588,4 +630,8 @@ pub enum ProblemCode {
     MergeOver,
     /// The merge is not refused: only that lets the source go on.
     NotRefused,
+    /// The group has not lost its quorum (as far as is known within a second): nothing is to be recovered.
+    QuorumThere,
+    /// The replica has not received the partition's data.
+    Incomplete,
 }

@@ -227,6 +227,27 @@ impl Members {
             && self.member(replica).is_some()
     }
 
+    /// Only a replica on this store, which votes, and comes so far behind all numbers and changes that are known.
+    pub(crate) fn reduced_to(&self, store: Uuid, id: Uuid, behind: u64) -> Self {
+        let (replica, epoch) = (self.next_replica + behind, self.epoch + behind);
+        let mut done = self.done.clone();
+        done.push_back(Done {
+            id,
+            changed: Changed { replica, epoch },
+        });
+        Self {
+            epoch,
+            next_replica: replica + 1,
+            members: vec![Member {
+                store,
+                replica,
+                role: Role::Voter,
+            }],
+            outgoing: Vec::new(),
+            done,
+        }
+    }
+
     /// Whether two configurations are in force.
     pub fn is_joint(&self) -> bool {
         !self.outgoing.is_empty()

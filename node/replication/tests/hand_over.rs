@@ -1,144 +1,14 @@
-//! What those see who ask between two leaders. Every step of three stores is taken by hand, and their clocks stand still unless
-//! they are moved: what happens does not depend on how fast it does.
+//! What those see who ask between two leaders.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-use common::{descriptor, put, read, write};
-use parking_lot::Mutex;
-use partita_model::request::{Refusal, WriteReply};
-use partita_partition::descriptor::GroupId;
-use partita_partition::storage::memory::MemoryStorage;
-use partita_replication::log::memory::MemoryLog;
+use common::trio::{Asked, GROUP, Trio, writing};
+use common::{put, read, write};
+use partita_model::request::Refusal;
 use partita_replication::time::{ELECTION_NS, HOLD_NS, TICK_NS};
-use partita_replication::{Group, Peers, Store, StoreOptions};
-use uuid::Uuid;
-
-const GROUP: GroupId = GroupId(1);
-
-type Sent = Arc<Mutex<Vec<(Uuid, Uuid, Bytes)>>>;
-
-struct Wire {
-    from: Uuid,
-    sent: Sent,
-}
-
-impl Peers for Wire {
-    fn send(&self, to: Uuid, frames: Bytes) {
-        self.sent.lock().push((self.from, to, frames));
-    }
-}
-
-struct Trio {
-    stores: Vec<Arc<Store<MemoryStorage>>>,
-    sent: Sent,
-    clock: Arc<AtomicU64>,
-    /// Letters to this one are lost.
-    deaf: Option<usize>,
-}
-
-impl Trio {
-    /// The first one leads.
-    fn start() -> Self {
-        let sent = Sent::default();
-        let clock = Arc::new(AtomicU64::new(1_000_000_000));
-        let open = |number: u128| {
-            let (from, sent, clock) = (Uuid::from_u128(number), Arc::clone(&sent), Arc::clone(&clock));
-            let options = StoreOptions {
-                peers: Some(Arc::new(Wire { from, sent })),
-                elapsed: Arc::new(move || clock.load(Ordering::SeqCst)),
-                uuid: from,
-                seed: number as u64,
-                by_hand: true,
-                on_fatal: Arc::new(|reason| panic!("{reason}")),
-                ..StoreOptions::default()
-            };
-            Store::with_engines(Arc::default(), Arc::<MemoryLog>::default() as _, options).unwrap()
-        };
-        let stores: Vec<_> = (1..=3).map(open).collect();
-        let uuids: Vec<_> = stores.iter().map(|store| store.uuid()).collect();
-        let deaf = None;
-        let mut trio = Self {
-            stores,
-            sent,
-            clock,
-            deaf,
-        };
-        for store in &trio.stores {
-            store.bootstrap_among(descriptor(GROUP.0), &uuids).unwrap();
-        }
-        while trio.step() {}
-        assert!(trio.group(0).is_serving());
-        trio
-    }
-
-    fn group(&self, place: usize) -> Arc<Group<MemoryStorage>> {
-        self.stores[place].group(GROUP).unwrap()
-    }
-
-    fn replica(&self, place: usize) -> u64 {
-        self.group(place).stats().replica
-    }
-
-    /// One letter is delivered, or one store takes one turn; false when nothing is left to do.
-    fn step(&mut self) -> bool {
-        let letter = {
-            let mut sent = self.sent.lock();
-            (!sent.is_empty()).then(|| sent.remove(0))
-        };
-        if let Some((from, to, frames)) = letter {
-            let place = self.stores.iter().position(|store| store.uuid() == to).unwrap();
-            if self.deaf != Some(place) {
-                self.stores[place].receive(from, &frames).unwrap();
-            }
-            return true;
-        }
-        for store in &self.stores {
-            if let Some(gathered) = store.gather() {
-                let synced = store.sync(gathered).unwrap();
-                assert!(store.apply(synced));
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Time passes, tick by tick.
-    fn pass(&mut self, time: u64) {
-        for _ in 0..time / TICK_NS {
-            self.clock.fetch_add(TICK_NS, Ordering::SeqCst);
-            self.stores.iter().for_each(|store| store.tick());
-            while self.step() {}
-        }
-    }
-}
-
-/// Somebody's question, under way.
-struct Asked<T>(Pin<Box<dyn Future<Output = T>>>);
-
-impl<T> Asked<T> {
-    fn new(question: impl Future<Output = T> + 'static) -> Self {
-        Self(Box::pin(question))
-    }
-
-    /// The answer, if it is there.
-    fn answer(&mut self) -> Option<T> {
-        match self.0.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(answer) => Some(answer),
-            Poll::Pending => None,
-        }
-    }
-}
-
-fn writing(group: Arc<Group<MemoryStorage>>, id: &'static str) -> Asked<Result<WriteReply, Refusal>> {
-    Asked::new(async move { write(&group, id, "x").await })
-}
 
 #[test]
 fn nobody_is_sent_away_before_it_is_known_where_to_and_nobody_in_vain() {

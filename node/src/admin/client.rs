@@ -7,15 +7,17 @@ use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use partita_model::admin::Problem;
+use partita_tls::{Connector, Current, Mutual, Role};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 /// How long an answer may take: a store may have to flush a large partition, or wait for an election.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How long a connection may take.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Bytes of an answer: a store with a thousand groups is far below.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -23,7 +25,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 #[derive(Clone)]
 pub struct AdminClient {
     address: String,
-    client: hyper_util::client::legacy::Client<HttpConnector, Full<Bytes>>,
+    client: hyper_util::client::legacy::Client<Connector, Full<Bytes>>,
 }
 
 /// Why there is no answer to go on with.
@@ -49,14 +51,24 @@ impl std::error::Error for CallFailed {}
 impl AdminClient {
     /// At `http://HOST:PORT` (or `HOST:PORT`).
     pub fn new(address: &str) -> Self {
+        Self::at(address, "http://", None)
+    }
+
+    /// At `https://HOST:PORT` (or `HOST:PORT`), over mutual TLS.
+    pub fn secured(address: &str, tls: Current<Mutual>) -> Self {
+        Self::at(address, "https://", Some(tls))
+    }
+
+    fn at(address: &str, scheme: &str, tls: Option<Current<Mutual>>) -> Self {
         let address = address.trim_end_matches('/');
-        let address = match address.strip_prefix("http://") {
-            Some(_) => address.to_owned(),
-            None => format!("http://{address}"),
+        let address = match address.contains("://") {
+            true => address.to_owned(),
+            false => format!("{scheme}{address}"),
         };
+        let connector = Connector::new(tls, &[Role::Replica], CONNECT_MAX);
         Self {
             address,
-            client: hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build_http(),
+            client: hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector),
         }
     }
 

@@ -8,7 +8,45 @@ use partita_model::admin::{GroupState, StoreState};
 use partita_model::partition::GroupId;
 
 use super::shown;
+use partita_tls::{Current, Mutual};
+
 use crate::admin::client::AdminClient;
+
+/// The nodes of `--nodes`, and how they are called.
+pub struct Nodes {
+    /// Their admin addresses.
+    pub addresses: Vec<String>,
+    /// Our certificate, where they speak mutual TLS.
+    pub tls: Option<Current<Mutual>>,
+}
+
+impl Nodes {
+    /// An error for an address that does not go with the certificates, or their lack.
+    pub fn new(addresses: Vec<String>, tls: Option<Current<Mutual>>) -> anyhow::Result<Self> {
+        for address in &addresses {
+            match (&tls, address.split_once("://")) {
+                (_, None) | (None, Some(("http", _))) | (Some(_), Some(("https", _))) => {}
+                (None, Some(("https", _))) => {
+                    bail!("--nodes {address}: mutual TLS needs a certificate: --peer-tls DIR")
+                }
+                (Some(_), Some(("http", _))) => {
+                    bail!(
+                        "--nodes {address}: with --peer-tls the admin API is at https://HOST:PORT (--admin-tls-listen)"
+                    )
+                }
+                (_, Some((scheme, _))) => bail!("--nodes {address}: {scheme:?} is not http or https"),
+            }
+        }
+        Ok(Self { addresses, tls })
+    }
+
+    fn client(&self, address: &str) -> AdminClient {
+        match &self.tls {
+            Some(tls) => AdminClient::secured(address, tls.clone()),
+            None => AdminClient::new(address),
+        }
+    }
+}
 
 /// A node that answered.
 pub struct Node {
@@ -36,9 +74,9 @@ pub struct Group<'a> {
 
 impl Fleet {
     /// Asks all; an error when none answers.
-    pub async fn ask(addresses: &[String]) -> anyhow::Result<Self> {
-        let asked = addresses.iter().map(|address| async {
-            let admin = AdminClient::new(address);
+    pub async fn ask(nodes: &Nodes) -> anyhow::Result<Self> {
+        let asked = nodes.addresses.iter().map(|address| async {
+            let admin = nodes.client(address);
             let state = admin.get::<StoreState>("/store").await;
             (admin, state)
         });
@@ -114,7 +152,8 @@ impl Fleet {
     pub fn store(&self, named: &str) -> anyhow::Result<&Node> {
         let fits = |node: &&Node| {
             let admin = node.admin.address();
-            let addresses = [admin, admin.trim_start_matches("http://"), &node.state.address];
+            let bare = admin.split_once("://").map_or(admin, |(_, bare)| bare);
+            let addresses = [admin, bare, &node.state.address];
             addresses.contains(&named) || !named.is_empty() && node.state.uuid.starts_with(named)
         };
         let mut found = self.nodes.iter().filter(fits);

@@ -15,7 +15,7 @@ use partita_model::partition::GroupId;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Nodes};
 use super::order::{NotDone, RETRY, carry_out};
 use super::print::Printer;
 use super::shown;
@@ -27,7 +27,7 @@ const STEP_MAX: Duration = Duration::from_secs(30);
 
 /// Two groups, and the id of what is done with them.
 struct Pair<'a> {
-    nodes: &'a [String],
+    nodes: &'a Nodes,
     absorber: GroupId,
     source: GroupId,
     id: Uuid,
@@ -35,7 +35,7 @@ struct Pair<'a> {
 
 /// Makes a group and its neighbour one; by default the one behind it.
 pub async fn merge(
-    nodes: &[String],
+    nodes: &Nodes,
     fleet: &Fleet,
     printer: &Printer,
     absorber: GroupId,

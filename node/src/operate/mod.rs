@@ -2,7 +2,7 @@
 //!
 //! 1. Ask every node of `--nodes` what it has ([`fleet`]); one that does not answer is said to be silent.
 //! 2. A question is answered from that; an order goes to the node that it is for, which is found among them: the leader of the
-//!    group, or the store that is named ([`members`], [`split`], [`merge`]). [`verify`] asks many questions.
+//!    group, or the store that is named ([`members`], [`split`], [`merge`], [`recover`]). [`verify`] asks many questions.
 //! 3. Print what was found or what came of it: columns for people, or JSON ([`print`]).
 //!
 //! Every order has an id (`--id`), which is drawn and printed when it is not given: with the same id it is carried out once,
@@ -13,6 +13,7 @@ mod members;
 mod merge;
 mod order;
 mod print;
+mod recover;
 mod split;
 mod verify;
 
@@ -22,8 +23,11 @@ use partita_model::key::KeyBytes;
 use partita_model::partition::GroupId;
 use partita_model::wire::WireItem;
 
+use partita_tls::Role;
+
 use crate::cli::{AdminCall, AdminCommand};
-use fleet::Fleet;
+use crate::tls;
+use fleet::{Fleet, Nodes};
 use print::Printer;
 
 /// Carries one command out.
@@ -34,7 +38,9 @@ pub fn run(call: AdminCall) -> anyhow::Result<()> {
 
 async fn run_in(call: AdminCall) -> anyhow::Result<()> {
     let printer = Printer::new(call.output);
-    let fleet = Fleet::ask(&call.nodes).await?;
+    let tls = tls::in_folder(call.peer_tls.as_deref(), Role::Admin)?;
+    let nodes = Nodes::new(call.nodes, tls)?;
+    let fleet = Fleet::ask(&nodes).await?;
     match call.command {
         AdminCommand::Stores => printer.stores(&fleet),
         AdminCommand::Groups => printer.groups(&fleet),
@@ -69,14 +75,28 @@ async fn run_in(call: AdminCall) -> anyhow::Result<()> {
                 expected_epoch,
                 id: id.unwrap_or_else(fresh),
             };
-            split::split(&call.nodes, &fleet, &printer, order).await
+            split::split(&nodes, &fleet, &printer, order).await
         }
         AdminCommand::Verify { table } => {
             let checks = verify::verify(&fleet, &table).await?;
             printer.checks(&table, &checks)
         }
         AdminCommand::Merge { group, source, id } => {
-            merge::merge(&call.nodes, &fleet, &printer, group, source, id.unwrap_or_else(fresh)).await
+            merge::merge(&nodes, &fleet, &printer, group, source, id.unwrap_or_else(fresh)).await
+        }
+        AdminCommand::Recover {
+            group,
+            from,
+            i_accept_loss,
+            id,
+        } => {
+            let order = recover::Order {
+                group,
+                from,
+                accepted: i_accept_loss,
+                id,
+            };
+            recover::recover(&fleet, &printer, order).await
         }
         AdminCommand::SplitPoint { group } => split::point(&fleet, &printer, group).await,
         AdminCommand::Drain { store } => members::drain(&fleet, &printer, &store, true).await,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Nodes};
 use crate::admin::client::CallFailed;
 
 /// Between two attempts.
@@ -35,7 +35,7 @@ impl From<NotDone> for anyhow::Error {
 /// Gives the leader an order; where it is not certain what came of it, or another one leads meanwhile, the nodes are asked
 /// again who leads, and that one is given the same order.
 pub async fn carry_out<T: DeserializeOwned>(
-    nodes: &[String],
+    nodes: &Nodes,
     group: GroupId,
     path: &str,
     body: &impl Serialize,
@@ -59,7 +59,7 @@ pub async fn carry_out<T: DeserializeOwned>(
 }
 
 async fn attempt<T: DeserializeOwned>(
-    nodes: &[String],
+    nodes: &Nodes,
     group: GroupId,
     path: &str,
     body: &impl Serialize,

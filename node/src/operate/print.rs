@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::bail;
-use partita_model::admin::{Changed, Drain, GroupState, MemberRole, SplitMade, SplitPoint, StoreState};
-use partita_model::partition::{PartitionDescriptor, PartitionKind};
+use partita_model::admin::{Changed, Drain, GroupState, MemberRole, SplitMade, SplitPoint, StoreState, Survivor};
+use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
 use partita_model::schema::TableId;
 use serde_json::{Value, json};
 
@@ -209,6 +209,42 @@ impl Printer {
         self.print(&[], &json!(drain))
     }
 
+    /// A replica has become the group.
+    pub fn recovered(
+        &self,
+        group: GroupId,
+        store: &str,
+        before: &Survivor,
+        alone: &Survivor,
+        lost: &[&str],
+    ) -> anyhow::Result<()> {
+        if self.output == Output::Json {
+            return self.print(
+                &[],
+                &json!({"store": store, "before": before, "now": alone, "lost": lost}),
+            );
+        }
+        println!(
+            "group {} is the replica on store {store} now, as replica {} in membership epoch {}. That one",
+            shown(group),
+            alone.replica,
+            alone.epoch
+        );
+        for line in super::recover::has(before) {
+            println!("  {line}");
+        }
+        if !lost.is_empty() {
+            println!(
+                "Before one of these stores comes back, remove its data: {}",
+                lost.join(", ")
+            );
+        }
+        println!(
+            "The group has one replica: `partita admin add-learner` and `promote` give it others (on Kubernetes the operator does)"
+        );
+        Ok(())
+    }
+
     /// What a verification found; an error unless everything is the same.
     pub fn checks(&self, table: &str, checks: &[Check]) -> anyhow::Result<()> {
         let verdict = checks.iter().map(Check::verdict).max().unwrap_or(Verdict::Equal);
@@ -261,6 +297,13 @@ fn tell(check: &Check) {
             }
         }
     }
+}
+
+/// A time in epoch milliseconds; a partition that was never written to has none.
+pub fn time(ms: u64) -> String {
+    let at = i64::try_from(ms).ok().filter(|ms| *ms > 0);
+    let at = at.and_then(|ms| k8s_openapi::jiff::Timestamp::from_millisecond(ms).ok());
+    at.map_or("no known time".to_owned(), |at| at.to_string())
 }
 
 fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Nodes};
 use super::order::{RETRY, carry_out};
 use super::print::Printer;
 use super::shown;
@@ -76,7 +76,7 @@ pub async fn point(fleet: &Fleet, printer: &Printer, group: GroupId) -> anyhow::
 }
 
 /// Cuts a partition in two.
-pub async fn split(nodes: &[String], fleet: &Fleet, printer: &Printer, order: Order) -> anyhow::Result<()> {
+pub async fn split(nodes: &Nodes, fleet: &Fleet, printer: &Printer, order: Order) -> anyhow::Result<()> {
     let Order { group, id, .. } = order;
     let descriptor = &fleet.group(group)?.state.descriptor;
     let body = Split {
@@ -110,7 +110,7 @@ fn path(group: GroupId, id: Uuid) -> String {
 }
 
 /// Waits until the child has a leader, so that what is printed is what serves.
-async fn with_leader(nodes: &[String], mut made: SplitMade, deadline: Instant) -> anyhow::Result<SplitMade> {
+async fn with_leader(nodes: &Nodes, mut made: SplitMade, deadline: Instant) -> anyhow::Result<SplitMade> {
     let child = made.split.child;
     while made
         .child

@@ -8,6 +8,7 @@ mod digest;
 mod members;
 mod merge;
 mod problem;
+mod recover;
 mod split;
 mod state;
 
@@ -60,6 +61,8 @@ pub fn router(admin: Arc<Admin<Node>>) -> axum::Router {
         .route("/groups/{id}/merges/{merge}", put(merge::put_merge))
         .route("/groups/{id}/refusals/{merge}", put(merge::put_refusal))
         .route("/groups/{id}/thaws/{merge}", put(merge::put_thaw))
+        .route("/groups/{id}/survivor", get(recover::get_survivor))
+        .route("/groups/{id}/recoveries/{order}", put(recover::put_recovery))
         .route("/groups/{id}/digest", post(digest::post_digest))
         .route("/peers", put(members::put_peers))
         .route("/drain", put(members::put_drain).delete(members::delete_drain))

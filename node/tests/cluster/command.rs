@@ -17,20 +17,20 @@ use super::table::{get, spec, thing};
 use super::trio::{NAMES, Trio};
 
 /// Runs a command of `partita admin` at all nodes.
-fn admin(trio: &Trio, arguments: &[&str]) -> Output {
+pub fn admin(trio: &Trio, arguments: &[&str]) -> Output {
     let nodes: Vec<&str> = trio.nodes.values().map(super::node::Node::admin_address).collect();
     let mut command = Command::new(env!("CARGO_BIN_EXE_partita"));
     command.args(["admin", "--nodes", &nodes.join(",")]).args(arguments);
     command.output().unwrap()
 }
 
-fn printed(output: &Output) -> (String, String) {
+pub fn printed(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (text(&output.stdout), text(&output.stderr))
 }
 
 /// A command that must succeed, and what it prints as JSON.
-fn told(trio: &Trio, arguments: &[&str]) -> Value {
+pub fn told(trio: &Trio, arguments: &[&str]) -> Value {
     let output = admin(trio, &[arguments, &["--output", "json"]].concat());
     let (out, err) = printed(&output);
     assert!(output.status.success(), "{arguments:?}: {err}");
@@ -38,7 +38,7 @@ fn told(trio: &Trio, arguments: &[&str]) -> Value {
 }
 
 /// A command that must fail with this among what it says.
-fn fails(trio: &Trio, arguments: &[&str], reason: &str) {
+pub fn fails(trio: &Trio, arguments: &[&str], reason: &str) {
     let output = admin(trio, arguments);
     let (_, err) = printed(&output);
     assert!(!output.status.success() && err.contains(reason), "{arguments:?}: {err}");

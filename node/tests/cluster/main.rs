@@ -10,6 +10,7 @@ mod merge_calls;
 #[path = "../replica/node.rs"]
 #[allow(dead_code)] // The replica's own tests use the rest.
 mod node;
+mod recover;
 mod routed;
 #[path = "../router/router.rs"]
 #[allow(dead_code)]

@@ -192,3 +192,46 @@ fn a_folder_that_cannot_be_used_is_refused_at_the_start() {
         "{said}"
     );
 }
+
+#[test]
+fn a_shell_calls_replicas_over_mutual_tls() {
+    let world = World {
+        certificates: Certificates::new(),
+        root: tempfile::tempdir().unwrap(),
+    };
+    world.publish(&json!({"revision": 0, "tables": []}));
+    let replica = world.start("replica", REPLICA, &format!("file:{}", world.file().display()));
+    let address = replica.admin_tls.clone().unwrap();
+    let stores = |nodes: &str, tls: Option<&Path>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_partita"));
+        command.args(["admin", "--nodes", nodes, "--output", "json", "stores"]);
+        tls.map(|folder| command.arg("--peer-tls").arg(folder));
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => Err(text(&output.stderr)),
+        }
+    };
+    let own = world.certificates.folder("admin.partita.internal", 1);
+    for nodes in [address.clone(), format!("https://{address}")] {
+        let told: Value = serde_json::from_str(&stores(&nodes, Some(&own)).unwrap()).unwrap();
+        assert_eq!(told[0]["groups"], json!([]), "{told}");
+    }
+    let strangers = Certificates::new();
+    let stranger = strangers.folder("admin.partita.internal", 1);
+    let router = world.certificates.folder(ROUTER, 1);
+    let nothing = world.root.path().to_owned();
+    let https = format!("https://{address}");
+    let refused = [
+        (https.clone(), None, "--peer-tls DIR"),
+        (format!("http://{address}"), Some(&own), "https://HOST:PORT"),
+        (https.clone(), Some(&router), "the certificate is"),
+        (https.clone(), Some(&stranger), "none of the nodes answers"),
+        (https, Some(&nothing), "--peer-tls"),
+    ];
+    for (nodes, tls, reason) in refused {
+        let told = stores(&nodes, tls.map(PathBuf::as_path)).unwrap_err();
+        assert!(told.contains(reason), "{nodes} {reason}: {told}");
+    }
+}

@@ -7,19 +7,22 @@ use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
 use partita_crds::names::{FINALIZER, OPERATOR};
 use partita_crds::{Partition, Table, TableStatus};
+use partita_model::partition::GroupId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::merge::{self, Ended};
 use super::observe::Observed;
-use super::plan::{Action, Mirror};
+use super::plan::{Action, MergeOrder, Mirror};
 use super::status::{self, News};
 use super::{Context, Error};
 use crate::nodes::{Answer, Call, NodeError, NodeName};
@@ -40,6 +43,8 @@ pub struct Outcome {
     pub growth_refused: Option<String>,
     /// Whose restart comes before the one of this table's nodes.
     pub turn: Option<String>,
+    /// Groups that a node refused to split or merge, and why.
+    pub left_alone: Vec<(GroupId, String)>,
 }
 
 impl Outcome {
@@ -56,6 +61,10 @@ pub async fn apply(context: &Context, observed: &Observed, actions: &[Action]) -
         let done = match action {
             Action::Tell(node, call) => {
                 tell(context, observed, &mut outcome, node, call).await;
+                continue;
+            }
+            Action::Merge(order) => {
+                merge(context, observed, &mut outcome, order).await;
                 continue;
             }
             Action::GrowClaim(name, size) => match grow(context, observed, name, size).await {
@@ -79,9 +88,12 @@ pub async fn apply(context: &Context, observed: &Observed, actions: &[Action]) -
             Action::ApplyDisruptionBudget(budget) => patch(context, observed, budget.as_ref()).await,
             Action::ApplyStatefulSet(set) => patch(context, observed, set.as_ref()).await,
             Action::ApplyPartition(partition) => patch(context, observed, partition.as_ref()).await,
+            Action::AdoptPartition(partition, mirror) => adopt(context, observed, partition, mirror).await,
             Action::MirrorPartition(mirror) => mirror_partition(context, observed, mirror).await,
             Action::DeletePartition(name) => delete::<Partition>(context, observed, name).await,
             Action::DeleteStatefulSet(name) => delete::<StatefulSet>(context, observed, name).await,
+            Action::DeleteService(name) => delete::<Service>(context, observed, name).await,
+            Action::DeleteDisruptionBudget(name) => delete::<PodDisruptionBudget>(context, observed, name).await,
             Action::ReplaceStatefulSet(name, uid) => replace(context, observed, name, uid).await,
             Action::GiveUpClaim(node, uid) => give_up(context, observed, node, uid).await,
             Action::DeleteClaim(name) => delete::<PersistentVolumeClaim>(context, observed, name).await,
@@ -103,7 +115,7 @@ async fn tell(context: &Context, observed: &Observed, outcome: &mut Outcome, nod
         tracing::info!(table = observed.name, group = format!("{:016x}", group.0), step = ?change.step, "changing members");
     }
     match context.nodes.call(&node.dns(&observed.namespace), call).await {
-        Ok(Answer::Done) => {}
+        Ok(Answer::Done | Answer::Frozen(_) | Answer::Decided(_)) => {}
         Ok(Answer::Job(job)) if job.done => {}
         Ok(Answer::Job(job)) => {
             let why = job.waiting.map(|why| format!(": {why}")).unwrap_or_default();
@@ -113,9 +125,37 @@ async fn tell(context: &Context, observed: &Observed, outcome: &mut Outcome, nod
             tracing::debug!(table = observed.name, %error, "will be told again");
             outcome.busy = Some(error.to_string());
         }
+        Err(NodeError::Refused(host, why)) if matches!(call, Call::Split(..)) => {
+            tracing::warn!(table = observed.name, host, why, "a split was refused");
+            if let Call::Split(group, _) = call {
+                outcome.left_alone.push((*group, format!("not split: {why}")));
+            }
+        }
         Err(error) => {
             tracing::warn!(table = observed.name, %error, "will be told again");
             outcome.refused_by_node = Some(error.to_string());
+        }
+    }
+}
+
+async fn merge(context: &Context, observed: &Observed, outcome: &mut Outcome, order: &MergeOrder) {
+    let (absorber, source) = (format!("{:016x}", order.absorber.0), format!("{:016x}", order.source.0));
+    tracing::info!(
+        table = observed.name,
+        absorber,
+        source,
+        id = order.id,
+        "merging two groups"
+    );
+    match merge::merge(context, observed, order).await {
+        Ended::Merged => {}
+        Ended::GivenUp(why) => {
+            tracing::warn!(table = observed.name, absorber, source, why, "not merged");
+            outcome.left_alone.push((order.source, format!("not merged: {why}")));
+        }
+        Ended::Unknown(why) => {
+            tracing::warn!(table = observed.name, absorber, source, why, "will go on with a merge");
+            outcome.busy = Some(why);
         }
     }
 }
@@ -132,14 +172,35 @@ fn ours() -> PatchParams {
     PatchParams::apply(OPERATOR).force()
 }
 
+async fn adopt(
+    context: &Context,
+    observed: &Observed,
+    partition: &Partition,
+    mirror: &Mirror,
+) -> Result<(), kube::Error> {
+    let made = patched(context, observed, partition).await?;
+    let mirror = Mirror {
+        version: made.resource_version(),
+        ..mirror.clone()
+    };
+    mirror_partition(context, observed, &mirror).await
+}
+
 async fn patch<K>(context: &Context, observed: &Observed, desired: &K) -> Result<(), kube::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    patched(context, observed, desired).await.map(drop)
+}
+
+async fn patched<K>(context: &Context, observed: &Observed, desired: &K) -> Result<K, kube::Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
 {
     let name = desired.name_any();
     tracing::info!(table = observed.name, kind = %K::kind(&()), name, "applying");
     let api = api::<K>(context, observed);
-    api.patch(&name, &ours(), &Patch::Apply(desired)).await.map(drop)
+    api.patch(&name, &ours(), &Patch::Apply(desired)).await
 }
 
 async fn delete<K>(context: &Context, observed: &Observed, name: &str) -> Result<(), kube::Error>

@@ -15,10 +15,12 @@ pub mod apply;
 pub mod children;
 pub mod claims;
 pub mod lost;
+pub mod merge;
 pub mod observe;
 pub mod patience;
 pub mod plan;
 pub mod pods;
+pub mod ranges;
 pub mod replicas;
 pub mod scale;
 pub mod status;
@@ -49,11 +51,9 @@ use crate::settings::Settings;
 use lost::Absences;
 use observe::Asked;
 use patience::Patience;
+use plan::repartition::Growth;
 use scale::Uses;
 
-/// How often the nodes of a settled table are asked what they hold, in milliseconds: measured columns are written at most
-/// that often.
-const MEASURE_EVERY_MS: u64 = 5 * 60 * 1000;
 /// After a failure that is not a node's: the API server is busy or away.
 const RETRY: Duration = Duration::from_secs(5);
 /// After a write that was refused because something changed meanwhile: the change arrives by itself any moment.
@@ -79,6 +79,8 @@ pub struct Context {
     pub measured: Mutex<HashMap<String, u64>>,
     /// What was used of each Table (by uid) whose units follow the use.
     pub uses: Mutex<HashMap<String, Uses>>,
+    /// What is remembered of the partitions of each Table (by uid).
+    pub growths: Mutex<HashMap<String, Growth>>,
     /// Since when each Table (by uid) has been waiting for the same.
     pub patience: Arc<Patience>,
     /// Whose turn it is to restart.
@@ -170,7 +172,13 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
 
     context.turns.end(|host| context.known.has_restarted(host));
     let sample = scale::follows(&table) && sample_due(context, &uid, now_ms);
-    let observed = observe::observe(context, table, Asked { measure: due, sample }).await?;
+    let growth = context.growths.lock().get(&uid).cloned().unwrap_or_default();
+    let asked = Asked {
+        measure: due,
+        sample,
+        repartition: growth.due(now_ms),
+    };
+    let observed = observe::observe(context, table, asked).await?;
     let mut valid = validate::validate(&observed.table, observed.record());
     if let (Ok(valid), Some(record)) = (&mut valid, observed.record())
         && scale::follows(&observed.table)
@@ -182,12 +190,21 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
         }
         valid.scaled = scale::scale(valid, &observed.table, record, uses, now_ms);
     }
-    let plan = plan::plan(&observed, &valid, &context.settings, now_ms);
+    let mut plan = plan::plan(&observed, &valid, &context.settings, &growth, now_ms);
     let outcome = apply::apply(context, &observed, &plan.actions).await?;
+    if let Some(growth) = &mut plan.growth {
+        for (group, why) in &outcome.left_alone {
+            growth.refused(*group, now_ms);
+            plan.decisions
+                .push(("Refused", format!("group {:016x} is {why}", group.0)));
+        }
+        context.growths.lock().insert(uid.clone(), growth.clone());
+    }
     if plan.quiet {
         if plan.actions.contains(&plan::Action::RemoveFinalizer) {
             context.measured.lock().remove(&uid);
             context.uses.lock().remove(&uid);
+            context.growths.lock().remove(&uid);
             context.patience.forget(&uid);
             forget(context, &observed.name, &observed.namespace);
         }
@@ -203,7 +220,7 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
     if due && observed.most_answered() {
         context.measured.lock().insert(uid, now_ms);
     }
-    Ok(Next::requeue(plan.look_again(&outcome)))
+    Ok(Next::requeue(plan.look_again(&outcome, &context.settings, now_ms)))
 }
 
 /// Whether the nodes are to be asked what they have served.
@@ -215,7 +232,7 @@ fn measure_due(context: &Context, uid: &str, now_ms: u64) -> bool {
     let measured = context.measured.lock();
     measured
         .get(uid)
-        .is_none_or(|last| now_ms.saturating_sub(*last) >= MEASURE_EVERY_MS)
+        .is_none_or(|last| u128::from(now_ms.saturating_sub(*last)) >= context.settings.measure_every.as_millis())
 }
 
 /// When a failed reconcile is repeated.

@@ -22,19 +22,21 @@ use partita_crds::table::DeletionPolicy;
 use partita_crds::{Partition, PartitionPhase, Table, names};
 use partita_model::admin::StoreState;
 use partita_model::hexadecimal::parse_id;
-use partita_model::key::KeyBytes;
 use partita_model::partition::GroupId;
 use partita_model::schema::TableId;
 use partita_model::table::Status;
-use partita_model::table::record::{FORMAT, IndexPhase, Piece, Record, cover};
+use partita_model::table::record::{FORMAT, IndexPhase, Record, cover};
 
 pub use partita_planning::PARTITIONS_MAX;
 
 use super::Context;
-use super::children::{growth, pieces, prefix, selector};
+use super::children::places::{Place, Places, number};
+use super::children::{self, Piece, growth, hosts, selector};
 use super::claims::{self, Claim};
 use super::lost::{self, Gone};
+use super::plan::{repartition, retire};
 use super::pods::{self, StoragePod};
+use super::ranges;
 use crate::nodes::NodeName;
 
 /// Everything that a plan is made from.
@@ -54,6 +56,8 @@ pub struct Observed {
     pub rival: Option<String>,
     /// Its Partitions, by name.
     pub partitions: BTreeMap<String, Arc<Partition>>,
+    /// Where these say that its partitions are.
+    pub places: Places,
     /// Its StatefulSets, by name.
     pub stateful_sets: BTreeMap<String, Arc<StatefulSet>>,
     /// Its Services, by name.
@@ -64,6 +68,8 @@ pub struct Observed {
     pub claims: Vec<Claim>,
     /// Pods of a table that is being deleted.
     pub pods: usize,
+    /// What is left of storage nodes whose StatefulSet is gone.
+    pub retired: BTreeMap<String, Left>,
     /// Pods of the storage nodes; empty unless there is something to see.
     pub storage_pods: BTreeMap<NodeName, StoragePod>,
     /// Storage nodes whose volumes can be used nowhere any more.
@@ -81,6 +87,23 @@ pub struct Asked {
     pub measure: bool,
     /// Its units follow the use, and a minute is over.
     pub sample: bool,
+    /// It has too few partitions, or has had too many for long.
+    pub repartition: bool,
+}
+
+impl Asked {
+    fn any(self) -> bool {
+        self.measure || self.sample || self.repartition
+    }
+}
+
+/// What is left of storage nodes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Left {
+    /// Their pods.
+    pub pods: usize,
+    /// Their claims.
+    pub claims: Vec<Claim>,
 }
 
 /// What is kept of a table.
@@ -117,6 +140,11 @@ impl Observed {
         id(&self.table, self.record())
     }
 
+    /// Every partition of the table, with its place.
+    pub fn pieces(&self, record: &Record) -> Vec<Piece> {
+        children::pieces(record, &self.places)
+    }
+
     /// How many replicas each partition should have; a number that is refused changes nothing.
     pub fn replicas(&self) -> usize {
         match usize::try_from(self.table.spec.replicas) {
@@ -137,10 +165,12 @@ impl Observed {
         (0..all).map(move |ordinal| NodeName::new(host, ordinal))
     }
 
-    /// Whether any storage node of a StatefulSet has a replica of this group.
-    pub fn holds(&self, host: &str, group: GroupId) -> bool {
+    /// Whether any storage node of a place has a replica of this group.
+    pub fn holds(&self, place: &Place, group: GroupId) -> bool {
         self.nodes.iter().any(|(name, node)| match node {
-            Node::Store(store) if name.host == host => store.groups.iter().any(|state| state.descriptor.group == group),
+            Node::Store(store) if place.is_on(&name.host) => {
+                store.groups.iter().any(|state| state.descriptor.group == group)
+            }
             Node::Store(_) | Node::Silent => false,
         })
     }
@@ -207,12 +237,14 @@ pub async fn observe(context: &Context, table: Arc<Table>, asked: Asked) -> Resu
         rival: rival(&table, &context.known.tables),
         kept,
         uncovered,
+        places: Places::of(&partitions),
         partitions,
         stateful_sets: of_table(&context.known.stateful_sets, &namespace, id),
         services: of_table(&context.known.services, &namespace, id),
         disruption_budgets: of_table(&context.known.disruption_budgets, &namespace, id),
         claims: Vec::new(),
         pods: 0,
+        retired: BTreeMap::new(),
         storage_pods: BTreeMap::new(),
         gone: BTreeMap::new(),
         nodes: BTreeMap::new(),
@@ -273,7 +305,7 @@ fn fill(record: &mut Record, known: &BTreeMap<String, Arc<Partition>>) -> Option
     laid_out.lay_out(PARTITIONS_MAX);
     let creating = record.status == Status::Creating;
     let mut missing = None;
-    match cover(covered(known, None)) {
+    match cover(ranges::of(known, None)) {
         Ok(partitions) => record.partitions = partitions,
         Err(_) if creating => record.partitions = laid_out.partitions,
         Err(gap) => missing = Some(gap.to_string()),
@@ -282,31 +314,13 @@ fn fill(record: &mut Record, known: &BTreeMap<String, Arc<Partition>>) -> Option
         if index.phase == IndexPhase::Removing {
             continue;
         }
-        match cover(covered(known, Some(i32::from(index.id.0)))) {
+        match cover(ranges::of(known, Some(index.id))) {
             Ok(partitions) => index.partitions = partitions,
             Err(_) if creating || index.phase == IndexPhase::Building => index.partitions = laid_out.partitions,
             Err(gap) => missing = Some(format!("of the index {}: {gap}", index.name)),
         }
     }
     missing
-}
-
-/// The keys of the Partitions of the table or of one of its indexes.
-fn covered(known: &BTreeMap<String, Arc<Partition>>, index: Option<i32>) -> Vec<Piece> {
-    let key = |hexadecimal: &str| hex::decode(hexadecimal).ok().map(KeyBytes);
-    let piece = |partition: &Arc<Partition>| {
-        let spec = &partition.spec;
-        Some(Piece {
-            group: GroupId(parse_id(&spec.group)?),
-            start: key(spec.start.as_deref().unwrap_or_default())?,
-            end: match &spec.end {
-                Some(end) => Some(key(end)?),
-                None => None,
-            },
-        })
-    };
-    let of_index = known.values().filter(|partition| partition.spec.index_id == index);
-    of_index.filter_map(piece).collect()
 }
 
 /// Another Table of the same table name that comes first: the one that is there, else the older.
@@ -353,6 +367,37 @@ async fn list(context: &Context, observed: &mut Observed) -> Result<(), kube::Er
     } else if growth::is_asked_for(observed) {
         let found = api.list(&ListParams::default().labels(&own)).await?;
         observed.claims = found.items.iter().filter_map(claims::with_volume).collect();
+    }
+    look_at_retired(context, observed).await
+}
+
+/// Of storage nodes that nothing is on any more, and whose StatefulSet is gone, pods and claims are still to go.
+async fn look_at_retired(context: &Context, observed: &mut Observed) -> Result<(), kube::Error> {
+    let nothing_will_be_decided = observed.deleting() || observed.rival.is_some() || observed.table.spec.paused;
+    let Some(record) = observed
+        .record()
+        .filter(|_| observed.uncovered.is_none() && !nothing_will_be_decided)
+    else {
+        return Ok(());
+    };
+    let mut hosts = retire::unneeded(observed, record);
+    hosts.retain(|host| !observed.stateful_sets.contains_key(host));
+    if hosts.is_empty() {
+        return Ok(());
+    }
+    let (prefix, own) = (children::prefix(record), selector(record.id));
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &observed.namespace);
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &observed.namespace);
+    let pods = pods.list(&ListParams::default().labels(&own)).await?.items;
+    let claims = claims::all(&claims, &own).await?;
+    for host in hosts {
+        let number = number(&prefix, &host);
+        let here = pods.iter().filter_map(pods::node).filter(|node| node.host == host);
+        let left = Left {
+            pods: here.count(),
+            claims: claims.iter().filter(|claim| claim.place == number).cloned().collect(),
+        };
+        observed.retired.insert(host, left);
     }
     Ok(())
 }
@@ -426,17 +471,25 @@ fn to_ask(observed: &Observed) -> BTreeSet<NodeName> {
     let Some(record) = observed.record().filter(|_| observed.uncovered.is_none()) else {
         return with_data(observed);
     };
-    let mut hosts: BTreeSet<String> = BTreeSet::new();
-    if !record.settled() || observed.asked.measure || observed.asked.sample {
-        let prefix = prefix(record);
-        hosts.extend((0..record.partitions.len()).map(|place| names::partition(&prefix, place)));
+    let pieces = observed.pieces(record);
+    // Also those that nobody should be on any more.
+    let all = hosts(&pieces).into_iter().chain(observed.stateful_sets.keys().cloned());
+    let asked: BTreeSet<String> = if !record.settled() || observed.asked.any() || !is_at_rest(observed, &pieces) {
+        all.collect()
     } else {
-        let unwell = pieces(record)
-            .into_iter()
-            .filter(|piece| !is_well(observed, &piece.name, &piece.host));
-        hosts.extend(unwell.map(|piece| piece.host));
-    }
-    hosts.iter().flat_map(|host| observed.nodes_of(host)).collect()
+        let unwell = pieces.iter().filter(|piece| !is_well(observed, piece));
+        unwell.map(|piece| piece.host.clone()).collect()
+    };
+    asked.iter().flat_map(|host| observed.nodes_of(host)).collect()
+}
+
+/// Whether every partition is where it is to stay, on storage nodes of the table.
+fn is_at_rest(observed: &Observed, pieces: &[Piece]) -> bool {
+    let stays = |piece: &Piece| piece.moving_to.is_none() && piece.merging_into.is_none();
+    let hosts = hosts(pieces);
+    pieces.iter().all(stays)
+        && observed.stateful_sets.keys().all(|set| hosts.contains(set))
+        && repartition::to_move(pieces).next().is_none()
 }
 
 /// Nodes that are (being made) for data that is there already.
@@ -451,10 +504,10 @@ fn with_data(observed: &Observed) -> BTreeSet<NodeName> {
 }
 
 /// Whether a partition is ready, with all that belongs to it, as far as the API server knows.
-fn is_well(observed: &Observed, partition: &str, host: &str) -> bool {
+fn is_well(observed: &Observed, piece: &Piece) -> bool {
     let status = observed
         .partitions
-        .get(partition)
+        .get(&piece.name)
         .and_then(|known| known.status.as_ref());
     let whole = format!("{0}/{0}", observed.replicas());
     let in_order = |set: &Arc<StatefulSet>| {
@@ -462,5 +515,5 @@ fn is_well(observed: &Observed, partition: &str, host: &str) -> bool {
         as_wanted && is_serving(set) && is_up_to_date(set)
     };
     status.is_some_and(|status| status.phase == PartitionPhase::Ready && status.replicas.as_ref() == Some(&whole))
-        && observed.stateful_sets.get(host).is_some_and(in_order)
+        && observed.stateful_sets.get(&piece.host).is_some_and(in_order)
 }

@@ -6,7 +6,7 @@
 use partita_model::admin::{GroupState, MemberRole, MemberState, StoreState};
 use partita_model::table::record::Record;
 
-use super::children::{Piece, pieces};
+use super::children::Piece;
 use super::observe::{Node, Observed};
 use crate::nodes::NodeName;
 
@@ -36,8 +36,10 @@ pub struct Leader<'a> {
 /// See the module's header.
 #[derive(Debug, Clone)]
 pub struct Replicas<'a> {
-    /// Every pod of the StatefulSet, in their order.
+    /// Every pod of the StatefulSet that they are to be in, in their order; then those of another one that they move from.
     pub seats: Vec<Seat<'a>>,
+    /// The StatefulSet that they are to be in.
+    pub target: String,
     /// How many replicas there should be.
     pub wanted: usize,
 }
@@ -45,15 +47,23 @@ pub struct Replicas<'a> {
 impl<'a> Replicas<'a> {
     /// Of a partition; `None` when its nodes were not asked.
     pub fn of(observed: &'a Observed, piece: &Piece) -> Option<Self> {
-        let seats = observed.nodes.iter().filter(|(name, _)| name.host == piece.host);
-        let seats: Vec<Seat<'a>> = seats
+        let group = piece.descriptor.group;
+        let has_left = |name: &NodeName, node: &Node| match node {
+            Node::Store(store) => store.groups.iter().any(|state| state.descriptor.group == group),
+            Node::Silent => piece.is_on(&name.host),
+        };
+        let here = observed.nodes.iter().filter(|(name, _)| name.host == piece.target());
+        let elsewhere = observed.nodes.iter().filter(|(name, _)| name.host != piece.target());
+        let elsewhere = elsewhere.filter(|(name, node)| has_left(name, node));
+        let seats: Vec<Seat<'a>> = here
+            .chain(elsewhere)
             .map(|(name, node)| {
                 let store = match node {
                     Node::Store(store) => Some(store),
                     Node::Silent => None,
                 };
                 let groups = store.iter().flat_map(|store| &store.groups);
-                let mut ours = groups.filter(|state| state.descriptor.group == piece.descriptor.group);
+                let mut ours = groups.filter(|state| state.descriptor.group == group);
                 Seat {
                     name: name.clone(),
                     store,
@@ -63,8 +73,47 @@ impl<'a> Replicas<'a> {
             .collect();
         (!seats.is_empty()).then_some(Self {
             seats,
+            target: piece.target().to_owned(),
             wanted: observed.replicas(),
         })
+    }
+
+    /// The pods that its replicas should be in.
+    pub fn home(&self) -> impl Iterator<Item = &Seat<'a>> {
+        let here = self.seats.iter().filter(|seat| seat.name.host == self.target);
+        here.take(self.wanted)
+    }
+
+    /// Whether a member is where it should be.
+    pub fn is_in_place(&self, member: &MemberState) -> bool {
+        self.home()
+            .any(|seat| seat.store.is_some_and(|store| store.uuid == member.store))
+    }
+
+    /// Whether some members are in one StatefulSet and some in another.
+    pub fn straddles(&self) -> bool {
+        let Some(leader) = self.leader() else { return false };
+        let seats = leader
+            .group
+            .replication
+            .members
+            .iter()
+            .map(|member| self.seat_of(&member.store));
+        let mut hosts: Vec<&str> = seats.flatten().map(|seat| seat.name.host.as_str()).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        hosts.len() > 1
+    }
+
+    /// The pods of the voters, while not all of them are in the StatefulSet that the partition is on.
+    pub fn pods(&self, piece: &Piece, leader: &Leader<'_>) -> Vec<String> {
+        let voters = leader.group.replication.members.iter();
+        let voters = voters.filter(|member| member.role == MemberRole::Voter);
+        let seats: Vec<&Seat<'_>> = voters.filter_map(|voter| self.seat_of(&voter.store)).collect();
+        match seats.iter().all(|seat| seat.name.host == piece.host) {
+            true => Vec::new(),
+            false => seats.iter().map(|seat| seat.name.to_string()).collect(),
+        }
     }
 
     /// Who leads.
@@ -114,36 +163,40 @@ impl<'a> Replicas<'a> {
     pub fn is_whole(&self) -> bool {
         let Some(leader) = self.leader() else { return false };
         let replication = &leader.group.replication;
-        let in_place = |member: &MemberState| {
-            let seat = self.seat_of(&member.store);
-            seat.is_some_and(|seat| seat.name.ordinal < self.wanted)
-        };
         !replication.joint
             && replication.members.len() == self.wanted
-            && replication.members.iter().all(in_place)
+            && replication.members.iter().all(|member| self.is_in_place(member))
             && self.caught_up() == self.wanted
     }
 
-    /// Which of the pods the members need, as a number of pods; `None` when nobody says who the members are.
-    fn needed(&self) -> Option<usize> {
+    /// Which of a StatefulSet's pods the members need, as a number of pods; `None` when nobody says who the members are.
+    fn needed(&self, host: &str) -> Option<usize> {
         let leader = self.leader()?;
+        let here = || self.seats.iter().filter(|seat| seat.name.host == host);
         let ordinals = leader.group.replication.members.iter().map(|member| {
-            let seat = self.seat_of(&member.store);
-            // One that is nowhere to be seen may be in any of them.
-            seat.map_or(self.seats.len(), |seat| seat.name.ordinal + 1)
+            match self.seat_of(&member.store) {
+                Some(seat) if seat.name.host == host => seat.name.ordinal + 1,
+                Some(_) => 0,
+                // One that is nowhere to be seen may be in any of them.
+                None => here().count(),
+            }
         });
         // What was removed is destroyed before its pod goes.
-        let left = self.seats.iter().filter(|seat| seat.group.is_some());
+        let left = here().filter(|seat| seat.group.is_some());
         ordinals.chain(left.map(|seat| seat.name.ordinal + 1)).max()
     }
 }
 
 /// How many pods a StatefulSet is to have: as many as there should be replicas, or as many as still hold some.
 pub fn pods(observed: &Observed, record: &Record, host: &str) -> usize {
-    let here: Vec<Piece> = pieces(record).into_iter().filter(|piece| piece.host == host).collect();
+    let here: Vec<Piece> = observed
+        .pieces(record)
+        .into_iter()
+        .filter(|piece| piece.is_on(host))
+        .collect();
     let wanted = observed.replicas();
     if !observed.stateful_sets.contains_key(host) {
-        let voters = here.iter().map(|piece| {
+        let voters = here.iter().filter(|piece| piece.host == host).map(|piece| {
             let status = observed
                 .partitions
                 .get(&piece.name)
@@ -158,6 +211,6 @@ pub fn pods(observed: &Observed, record: &Record, host: &str) -> usize {
     }
     let needed = here
         .iter()
-        .map(|piece| Replicas::of(observed, piece).and_then(|replicas| replicas.needed()));
+        .map(|piece| Replicas::of(observed, piece).and_then(|replicas| replicas.needed(host)));
     needed.fold(wanted, |most, needed| most.max(needed.unwrap_or(there)))
 }

@@ -16,7 +16,6 @@ use partita_model::partition::GroupId;
 use partita_model::table::record::{Record, UnitsDates};
 use partita_planning::autoscale::{self, History, MINUTE_MS, Range, Why};
 
-use super::children::pieces;
 use super::observe::{Node, Observed};
 use super::validate::Valid;
 use crate::nodes::NodeName;
@@ -91,7 +90,7 @@ impl Uses {
 /// What each node says that each of its groups has served.
 fn totals(observed: &Observed, record: &Record) -> BTreeMap<(NodeName, GroupId), BTreeMap<Of, u64>> {
     let mut totals: BTreeMap<(NodeName, GroupId), BTreeMap<Of, u64>> = BTreeMap::new();
-    for piece in pieces(record) {
+    for piece in observed.pieces(record) {
         let group = piece.descriptor.group;
         let own = piece.index.as_ref().map(|(name, _)| name.clone());
         for (name, node) in &observed.nodes {

@@ -24,6 +24,8 @@ pub const CONDITIONS: [&str; 4] = ["Ready", "Reconciling", "Stalled", "QuorumLos
 const REASON_CHARS_MAX: usize = 1024;
 /// Reasons of `Reconciling` that people should hear of when they begin.
 const BESIDE: [&str; 4] = ["RollingUpdate", "GrowingVolumes", "VolumeLost", "ChangingReplicas"];
+/// A decision that is made again within so many seconds is the same one: what came of it was not certain.
+const SAME_SECONDS: i64 = 60;
 /// Partitions that are named in a message; the others are counted.
 const NAMED_MAX: usize = 3;
 
@@ -160,11 +162,20 @@ fn effective(record: &Record) -> Option<EffectiveThroughput> {
 
 /// The newest first.
 fn decisions(before: &TableStatus, plan: &Plan, now_ms: u64) -> Vec<Decision> {
+    let now = seconds(now_ms);
     let new = plan.decisions.iter().map(|(action, reason)| Decision {
-        time: seconds(now_ms),
+        time: now.clone(),
         action: (*action).to_owned(),
         reason: reason.chars().take(REASON_CHARS_MAX).collect(),
     });
+    let known = |new: &Decision| {
+        let mut same = before
+            .decisions
+            .iter()
+            .filter(|known| (&known.action, &known.reason) == (&new.action, &new.reason));
+        same.any(|known| now.0.as_second() - known.time.0.as_second() < SAME_SECONDS)
+    };
+    let new = new.filter(|new| !known(new));
     new.chain(before.decisions.iter().cloned())
         .take(DECISIONS_MAX)
         .collect()
@@ -324,7 +335,8 @@ fn quorum_lost(observed: &Observed, mirrors: &[Mirror]) -> Judgement {
     let message = format!(
         "{} partition(s) lack so many replicas that the others cannot go on: {}. Bring their pods back: `kubectl -n {} get pods,pvc -l \
          {}={} -o wide` shows which are missing. Claims must not be deleted: the data is on their volumes, and nothing is replaced before \
-         most replicas are back",
+         most replicas are back. If most volumes are gone for good, `partita admin recover` makes a replica that is left the partition, and \
+         says what may be missing",
         lost.len(),
         unready(&lost),
         observed.namespace,

@@ -276,9 +276,10 @@ impl Cluster {
                 );
                 inner.apply(&at, body)
             }
-            ("DELETE", "partitions" | "statefulsets" | "persistentvolumeclaims" | "pods") => {
-                inner.delete_as_told(&at, &body)
-            }
+            (
+                "DELETE",
+                "partitions" | "statefulsets" | "services" | "poddisruptionbudgets" | "persistentvolumeclaims" | "pods",
+            ) => inner.delete_as_told(&at, &body),
             _ => panic!("the operator must not {method} {path}"),
         }
     }

@@ -58,6 +58,27 @@ impl FakeGroup {
         }
     }
 
+    /// That is born of another one by a split: nobody makes it.
+    pub fn child(&self) -> Self {
+        Self {
+            made: 0,
+            leader: self.leader,
+            term: self.term,
+            epoch: self.epoch,
+            next_replica: self.next_replica,
+            members: self.members.clone(),
+            voters: self.voters.clone(),
+            there: self.there.clone(),
+        }
+    }
+
+    /// The stores of the members.
+    pub fn stores(&self) -> Vec<String> {
+        let mut stores: Vec<String> = self.members.iter().map(|member| member.store.clone()).collect();
+        stores.sort();
+        stores
+    }
+
     /// A store makes its part: the number of its replica.
     pub fn born(&mut self, store: &str, voters: &[StoreAddress]) -> u64 {
         assert_eq!(self.voters, voters, "a group is made with the same words everywhere");

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use partita_model::admin::{GroupState, JobState, StoreState};
+use partita_model::admin::{
+    Ancestor, Frozen, GroupState, JobState, Lineage, MergeDone, MergeOutcome, Split, SplitDone, SplitPlace, StoreState,
+};
+use partita_model::key::KeyBytes;
 use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
 
 use super::NAMESPACE;
@@ -31,8 +34,10 @@ struct Inner {
     jobs: BTreeMap<String, u32>,
     /// Nodes that do not answer, by pod.
     silent: Vec<String>,
-    /// New replicas do not catch up.
+    /// New replicas do not catch up, and nothing stands still everywhere.
     slow: bool,
+    /// Why nothing can be split.
+    indivisible: Option<String>,
     calls: Vec<String>,
 }
 
@@ -46,6 +51,7 @@ impl FakeNodes {
             jobs: BTreeMap::new(),
             silent: Vec::new(),
             slow: false,
+            indivisible: None,
             calls: Vec::new(),
         })))
     }
@@ -65,6 +71,18 @@ impl FakeNodes {
     /// Whether new replicas catch up.
     pub fn slow_down(&self, slow: bool) {
         self.0.lock().slow = slow;
+    }
+
+    /// Splits are refused.
+    pub fn refuse_splits(&self, why: Option<&str>) {
+        self.0.lock().indivisible = why.map(str::to_owned);
+    }
+
+    /// Somebody else than the operator tells the leader of a group something.
+    pub fn tell(&self, group: GroupId, call: &Call) {
+        let (_, leader) = self.voters(group);
+        let told = self.0.lock().take(&format!("{}.x", leader.unwrap()), call);
+        assert!(told.is_ok(), "{told:?}");
     }
 
     /// Calls since the last time.
@@ -219,6 +237,11 @@ impl Inner {
             | Call::Backfill(id, _)
             | Call::Expiry(id, _)
             | Call::SetSchema(id, _)
+            | Call::Split(id, _)
+            | Call::Freeze(id, ..)
+            | Call::Merge(id, ..)
+            | Call::RefuseMerge(id, ..)
+            | Call::Thaw(id, _)
                 if !leads(*id) =>
             {
                 not_leader()
@@ -245,7 +268,139 @@ impl Inner {
                 Ok(self.job(job))
             }
             Call::Expiry(..) => Ok(self.job(job)),
+            Call::Split(id, split) => self.split(host, *id, split),
+            Call::Freeze(source, absorber, merge) => Ok(self.freeze(*source, *absorber, merge)),
+            Call::Merge(absorber, source, merge) => self.merge(host, *absorber, *source, merge),
+            Call::RefuseMerge(absorber, source, merge) => {
+                Ok(self.decide(*absorber, *source, merge, MergeOutcome::Refused))
+            }
+            Call::Thaw(source, _) => {
+                for state in states(&mut self.stores, *source) {
+                    state.lineage.frozen = None;
+                }
+                Ok(Answer::Done)
+            }
         }
+    }
+
+    /// One replica of a group is as good as the other.
+    fn state(&mut self, group: GroupId) -> GroupState {
+        states(&mut self.stores, group).next().unwrap().clone()
+    }
+
+    fn split(&mut self, host: &str, id: GroupId, split: &Split) -> Result<Answer, NodeError> {
+        let parent = self.state(id);
+        if parent.lineage.splits.iter().any(|made| made.child == split.child) {
+            return Ok(Answer::Done);
+        }
+        let epoch = parent.descriptor.range_epoch;
+        if split.expected_epoch.is_some_and(|expected| expected != epoch) {
+            return Err(NodeError::NotYet(host.to_owned(), "another epoch".to_owned()));
+        }
+        if let Some(why) = &self.indivisible {
+            return Err(NodeError::Refused(host.to_owned(), why.clone()));
+        }
+        let key = match &split.at {
+            SplitPlace::Key(key) => key.clone(),
+            SplitPlace::Middle => middle(&parent.descriptor),
+        };
+        assert!(key > parent.descriptor.start && parent.descriptor.end.as_ref().is_none_or(|end| key < *end));
+        assert!(
+            self.groups.insert(split.child, self.groups[&id].child()).is_none(),
+            "its id is taken"
+        );
+        for store in self.stores.values_mut() {
+            let Some(parent) = store.groups.iter_mut().find(|state| state.descriptor.group == id) else {
+                continue;
+            };
+            parent.sizes.items /= 2;
+            parent.sizes.bytes /= 2;
+            let mut child = parent.clone();
+            child.descriptor.group = split.child;
+            child.descriptor.start = key.clone();
+            child.lineage = Lineage {
+                ancestors: parent.lineage.ancestors.clone(),
+                ..Lineage::default()
+            };
+            child.lineage.ancestors.push(Ancestor {
+                group: id,
+                until_epoch: epoch + 1,
+            });
+            parent.descriptor.end = Some(key.clone());
+            parent.lineage.splits.push(SplitDone {
+                id: String::new(),
+                key: key.clone(),
+                child: split.child,
+                range_epoch: epoch + 1,
+            });
+            (parent.descriptor.range_epoch, child.descriptor.range_epoch) = (epoch + 1, epoch + 1);
+            store.groups.push(child);
+        }
+        Ok(Answer::Done)
+    }
+
+    fn freeze(&mut self, source: GroupId, absorber: GroupId, merge: &str) -> Answer {
+        let everywhere = !self.slow;
+        for state in states(&mut self.stores, source) {
+            state.lineage.frozen = Some(Frozen {
+                id: merge.to_owned(),
+                absorber,
+                everywhere,
+            });
+        }
+        Answer::Frozen(everywhere)
+    }
+
+    fn merge(&mut self, host: &str, absorber: GroupId, source: GroupId, merge: &str) -> Result<Answer, NodeError> {
+        let known = self.state(absorber).lineage.merges;
+        if let Some(done) = known.into_iter().find(|done| done.id == merge) {
+            return Ok(Answer::Decided(done));
+        }
+        let gone = self.state(source);
+        let frozen = gone.lineage.frozen.as_ref();
+        assert!(
+            frozen.is_some_and(|frozen| frozen.id == merge && frozen.everywhere),
+            "it does not stand still"
+        );
+        if self.groups[&absorber].stores() != self.groups[&source].stores() {
+            return Err(NodeError::Refused(
+                host.to_owned(),
+                "they are on other stores".to_owned(),
+            ));
+        }
+        let epoch = self
+            .state(absorber)
+            .descriptor
+            .range_epoch
+            .max(gone.descriptor.range_epoch)
+            + 1;
+        for state in states(&mut self.stores, absorber) {
+            assert_eq!(
+                state.descriptor.end.as_ref(),
+                Some(&gone.descriptor.start),
+                "they are no neighbours"
+            );
+            state.descriptor.end = gone.descriptor.end.clone();
+            state.descriptor.range_epoch = epoch;
+            state.sizes.items += gone.sizes.items;
+            state.sizes.bytes += gone.sizes.bytes;
+        }
+        for store in self.stores.values_mut() {
+            store.groups.retain(|state| state.descriptor.group != source);
+        }
+        Ok(self.decide(absorber, source, merge, MergeOutcome::Merged { range_epoch: epoch }))
+    }
+
+    fn decide(&mut self, absorber: GroupId, source: GroupId, merge: &str, outcome: MergeOutcome) -> Answer {
+        let done = MergeDone {
+            id: merge.to_owned(),
+            source,
+            outcome,
+        };
+        for state in states(&mut self.stores, absorber) {
+            state.lineage.merges.push(done.clone());
+        }
+        Answer::Decided(done)
     }
 
     /// Puts a replica into a store, unless it is there.
@@ -272,6 +427,23 @@ impl Inner {
     }
 }
 
+/// All replicas of a group.
+fn states(stores: &mut BTreeMap<String, StoreState>, group: GroupId) -> impl Iterator<Item = &mut GroupState> {
+    let all = stores.values_mut().flat_map(|store| &mut store.groups);
+    all.filter(move |state| state.descriptor.group == group)
+}
+
+/// The middle of a range's hashes.
+fn middle(descriptor: &PartitionDescriptor) -> KeyBytes {
+    let first = |key: &KeyBytes| {
+        let bytes = key.0.iter().copied().chain(std::iter::repeat(0)).take(8);
+        bytes.fold(0_u128, |hash, byte| hash << 8 | u128::from(byte))
+    };
+    let end = descriptor.end.as_ref().map_or(1 << 64, first);
+    let middle = (first(&descriptor.start) + end) / 2;
+    KeyBytes((middle as u64).to_be_bytes().to_vec())
+}
+
 fn describe(host: &str, call: &Call) -> String {
     let (pod, _) = host.split_once('.').unwrap();
     let what = match call {
@@ -284,6 +456,11 @@ fn describe(host: &str, call: &Call) -> String {
         Call::Backfill(..) => "backfill".to_owned(),
         Call::Expiry(_, true) => "expiry on".to_owned(),
         Call::Expiry(_, false) => "expiry off".to_owned(),
+        Call::Split(..) => "split".to_owned(),
+        Call::Freeze(..) => "freeze".to_owned(),
+        Call::Merge(..) => "merge".to_owned(),
+        Call::RefuseMerge(..) => "refuse".to_owned(),
+        Call::Thaw(..) => "thaw".to_owned(),
     };
     format!("{what} {pod}")
 }

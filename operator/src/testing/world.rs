@@ -25,11 +25,12 @@ use crate::rolling::Turns;
 use crate::settings::Settings;
 use crate::table::lost::Absences;
 use crate::table::patience::Patience;
+use crate::table::plan::repartition::Growth;
 use crate::table::scale::Uses;
 use crate::table::{self, Context, Error, Known};
 
 /// Passes that settle anything that can be settled.
-const PASSES_MAX: usize = 60;
+const PASSES_MAX: usize = 200;
 /// Turns of the runtime within which a pass ends, if it ends.
 const TURNS_MAX: usize = 2000;
 
@@ -42,6 +43,7 @@ pub struct World {
     clock_ms: Arc<AtomicU64>,
     measured: HashMap<String, u64>,
     uses: HashMap<String, Uses>,
+    growths: HashMap<String, Growth>,
     patience: Arc<Patience>,
     turns: Arc<Turns>,
     absences: Arc<Absences>,
@@ -69,6 +71,7 @@ pub fn settings() -> Settings {
         router_directory: "http://routers:8001".into(),
         rolling_groups_max: 1,
         progress_deadline: Duration::from_secs(600),
+        measure_every: Duration::from_secs(300),
         planning: partita_planning::Settings::default(),
         admission: "enforce".into(),
         burst_seconds: 300,
@@ -109,6 +112,7 @@ impl World {
             clock_ms: Arc::new(AtomicU64::new(NOW_MS)),
             measured: HashMap::new(),
             uses: HashMap::new(),
+            growths: HashMap::new(),
             patience: patience(),
             turns: turns(),
             absences: Arc::default(),
@@ -125,6 +129,7 @@ impl World {
     pub fn restart(&mut self) {
         self.measured.clear();
         self.uses.clear();
+        self.growths.clear();
         (self.patience, self.turns, self.absences) = (patience(), turns(), Arc::default());
     }
 
@@ -159,6 +164,7 @@ impl World {
             now_ms: Box::new(move || clock.load(Ordering::Relaxed)),
             measured: Mutex::new(self.measured.clone()),
             uses: Mutex::new(self.uses.clone()),
+            growths: Mutex::new(self.growths.clone()),
         }
     }
 
@@ -183,6 +189,7 @@ impl World {
             if let Poll::Ready(passed) = futures::poll!(pass.as_mut()) {
                 self.measured = context.measured.lock().clone();
                 self.uses = context.uses.lock().clone();
+                self.growths = context.growths.lock().clone();
                 return Some(passed);
             }
             tokio::task::yield_now().await;

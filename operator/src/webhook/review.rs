@@ -71,11 +71,7 @@ mod tests {
     }
 
     fn said(old: Option<&Table>, new: &Table) -> Vec<String> {
-        let settings = Settings {
-            repartitions: true,
-            ..Settings::default()
-        };
-        warnings(old, new, &[], &settings)
+        warnings(old, new, &[], &Settings::default())
     }
 
     #[test]

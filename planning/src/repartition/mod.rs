@@ -134,6 +134,13 @@ pub struct Memory {
     too_many_since_ms: Option<u64>,
 }
 
+impl Memory {
+    /// Since when there are more partitions than asked for.
+    pub fn too_many_since_ms(&self) -> Option<u64> {
+        self.too_many_since_ms
+    }
+}
+
 /// Where a partition is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {

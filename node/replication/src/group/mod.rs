@@ -152,6 +152,11 @@ impl<S: Storage> Group<S> {
         }
     }
 
+    /// The last entry of its log.
+    pub(crate) fn log_end(&self) -> LogPosition {
+        self.replica.lock().log_end()
+    }
+
     /// The members as applied.
     pub fn members(&self) -> Arc<Members> {
         Arc::clone(self.replica.lock().members())

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use partita_model::key::KeyBytes;
 use partita_model::request::Refusal;
-use partita_partition::descriptor::GroupId;
+use partita_partition::descriptor::{GroupId, LogPosition};
 use partita_partition::evaluator::{Effect, Evaluator, Sequence};
 use partita_partition::split::SplitRecord;
 use partita_partition::storage::Storage;
@@ -288,6 +288,13 @@ impl<S: Storage> Replica<S> {
     /// What is known to be committed.
     pub(crate) fn committed_index(&self) -> u64 {
         self.driver.committed()
+    }
+
+    /// The last entry of its log.
+    pub(crate) fn log_end(&self) -> LogPosition {
+        let index = self.driver.last();
+        let term = self.driver.term_at(index).unwrap_or(0);
+        LogPosition { index, term }
     }
 
     /// Whether time stands still for it.

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod trio;
+
 use std::sync::Arc;
 
 use parking_lot::Mutex;

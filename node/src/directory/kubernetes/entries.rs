@@ -137,8 +137,17 @@ fn entry(namespace: &str, mut record: Record, partitions: &[&Partition], before:
     }
 }
 
-/// Where the replicas of a partition are: each storage node of its StatefulSet has one.
+/// Where the replicas of a partition are: each storage node of its StatefulSet has one, unless it is moving.
 fn addresses(partition: &Partition, namespace: &str) -> Vec<String> {
+    let moving = partition
+        .status
+        .as_ref()
+        .map(|status| &status.pods[..])
+        .unwrap_or_default();
+    if !moving.is_empty() {
+        let hosts = moving.iter().filter_map(|pod| names::host_of(pod, namespace));
+        return hosts.map(|host| format!("{host}:{}", names::TRANSPORT_PORT)).collect();
+    }
     let replicas = usize::try_from(partition.spec.replicas).unwrap_or(1).max(1);
     let address = |ordinal| {
         let host = names::host(&partition.spec.host, ordinal, namespace);
@@ -240,6 +249,9 @@ pub mod tests {
                 end: starts.get(place + 1).and_then(|next| hexadecimal(&next.start)),
                 host: name.clone(),
                 replicas: 1,
+                parent: None,
+                moving_to: None,
+                merging_into: None,
             };
             let mut partition = Partition::new(&name, spec);
             partition.metadata.namespace = table.metadata.namespace.clone();
@@ -295,6 +307,27 @@ pub mod tests {
         assert_eq!(
             found[0].addresses(second),
             [address(1, 2), address(1, 0), address(1, 1)]
+        );
+    }
+
+    #[test]
+    fn a_partition_that_moves_is_where_its_pods_are() {
+        let (orders, mut partitions) = ready(table("shop", "orders", "Orders"));
+        let expected = record(&orders);
+        let prefix = names::prefix("Orders", expected.id);
+        partitions[0].spec.replicas = 3;
+        partitions[0].status = Some(PartitionStatus {
+            leader: Some(format!("{prefix}-7-0")),
+            pods: [(0, 1), (7, 0), (7, 2)]
+                .map(|(set, pod)| format!("{prefix}-{set}-{pod}"))
+                .to_vec(),
+            ..PartitionStatus::default()
+        });
+        let found = entries(&objects([orders]), &objects(partitions), &Listing::default());
+        let address = |place, ordinal| format!("{prefix}-{place}-{ordinal}.{prefix}-{place}.shop.svc:8100");
+        assert_eq!(
+            found[0].addresses(expected.partitions[0].group),
+            [address(7, 0), address(0, 1), address(7, 2)]
         );
     }
 

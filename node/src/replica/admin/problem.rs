@@ -9,7 +9,7 @@ use partita_model::admin::{self, ProblemCode, StoreAddress};
 use partita_model::request::Refusal;
 use partita_partition::merge::MergeFault;
 use partita_partition::split::SplitFault;
-use partita_replication::{MembershipError, MergeError, SplitError};
+use partita_replication::{MembershipError, MergeError, SplitError, SurvivorError};
 
 /// A refusal.
 #[derive(Debug)]
@@ -161,6 +161,18 @@ impl From<MergeError> for Problem {
             MergeError::FrozenFor(..) => ProblemCode::FrozenForAnother,
             MergeError::Thawed(_) => ProblemCode::MergeOver,
             MergeError::NotRefused(_) => ProblemCode::NotRefused,
+        };
+        Self::conflict(error.to_string()).with(code)
+    }
+}
+
+impl From<SurvivorError> for Problem {
+    fn from(error: SurvivorError) -> Self {
+        let code = match &error {
+            SurvivorError::Refused(refusal) => return refusal.clone().into(),
+            SurvivorError::QuorumThere { .. } | SurvivorError::Led(_) => ProblemCode::QuorumThere,
+            SurvivorError::Incomplete => ProblemCode::Incomplete,
+            SurvivorError::StaleEpoch { .. } => ProblemCode::StaleEpoch,
         };
         Self::conflict(error.to_string()).with(code)
     }

@@ -1,7 +1,7 @@
 //! What a table is made of on Kubernetes: a storage node (StatefulSet and Service) and a Partition for each of its
 //! partitions, and a Partition for each of its global indexes' partitions. All of it is pure.
 //!
-//! 1. [`Piece`]: every partition that a record names, with the resources' names and the node that holds it;
+//! 1. [`Piece`]: every partition that a record names, and its [`places`]: the resources' names and the nodes that hold it;
 //! 2. [`node`], [`partition`]: the resources as they should be;
 //! 3. [`growth`]: the size that volumes should have;
 //! 4. [`difference`]: whether a resource is as it should be.
@@ -10,26 +10,26 @@ pub mod difference;
 pub mod growth;
 pub mod node;
 pub mod partition;
+pub mod places;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use partita_crds::{Table, names};
-use partita_model::partition::PartitionDescriptor;
+use partita_model::partition::{GroupId, PartitionDescriptor};
 use partita_model::schema::{IndexId, TableId};
 use partita_model::table::Status;
 use partita_model::table::record::{IndexPhase, Record};
 
+use places::{Place, Places};
+
 /// A partition and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
-    /// The Partition resource's name.
-    pub name: String,
-    /// Its place, as the label has it.
-    pub place: String,
-    /// The StatefulSet whose storage node holds it.
-    pub host: String,
+    /// What belongs to it.
+    pub place: Place,
     /// The global index whose rows it holds.
     pub index: Option<(String, IndexId)>,
     /// What its group is told of itself.
@@ -38,34 +38,69 @@ pub struct Piece {
     pub new: bool,
 }
 
-/// Every partition of a table and its global indexes, but for indexes that are being removed.
-pub fn pieces(record: &Record) -> Vec<Piece> {
+impl Deref for Piece {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
+}
+
+impl Piece {
+    /// Its group.
+    pub fn group(&self) -> GroupId {
+        self.descriptor.group
+    }
+}
+
+/// Every partition of a table and its global indexes, but for indexes that are being removed. Those that have no place yet get
+/// one that follows from their order.
+pub fn pieces(record: &Record, places: &Places) -> Vec<Piece> {
     let prefix = prefix(record);
     let creating = record.status == Status::Creating;
     let table = record.table_descriptors().into_iter().enumerate();
     let mut pieces: Vec<Piece> = table
-        .map(|(place, descriptor)| Piece {
-            name: names::partition(&prefix, place),
-            place: place.to_string(),
-            host: names::partition(&prefix, place),
+        .map(|(number, descriptor)| Piece {
+            place: match places.get(descriptor.group) {
+                Some(place) => place.clone(),
+                None => Place::of_table(&prefix, number),
+            },
             index: None,
             descriptor,
             new: creating,
         })
         .collect();
-    let nodes = pieces.len().max(1);
+    let mut hosts: Vec<String> = Vec::new();
+    for piece in &pieces {
+        if !hosts.contains(&piece.host) {
+            hosts.push(piece.host.clone());
+        }
+    }
+    let host = |number: usize| match hosts.len() {
+        0 => names::partition(&prefix, 0),
+        all => hosts[number % all].clone(),
+    };
     for index in &record.global {
         let descriptors = record.index_descriptors(index).into_iter().enumerate();
-        pieces.extend(descriptors.map(|(place, descriptor)| Piece {
-            name: names::index_partition(&prefix, index.id, place),
-            place: format!("i{}-{place}", index.id.0),
-            host: names::partition(&prefix, place % nodes),
+        pieces.extend(descriptors.map(|(number, descriptor)| Piece {
+            place: match places.get(descriptor.group) {
+                Some(place) => place.clone(),
+                None => Place::of_index(&prefix, index.id, number, host(number)),
+            },
             index: Some((index.name.clone(), index.id)),
             descriptor,
             new: creating || index.phase == IndexPhase::Building,
         }));
     }
     pieces
+}
+
+/// The StatefulSets that partitions are on, or move to.
+pub fn hosts(pieces: &[Piece]) -> BTreeSet<String> {
+    let hosts = pieces
+        .iter()
+        .flat_map(|piece| [Some(piece.host.clone()), piece.moving_to.clone()]);
+    hosts.flatten().collect()
 }
 
 /// What the names of a table's children begin with.

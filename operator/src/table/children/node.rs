@@ -65,6 +65,8 @@ pub struct StorageNode<'a> {
     pub place: usize,
     /// How many there are.
     pub replicas: usize,
+    /// A drain of nodes may take none of them away.
+    pub closed: bool,
     /// What it asks of the scheduler, unless the Table says otherwise.
     pub requests: Requests,
     /// Its volume's size.
@@ -110,7 +112,7 @@ impl StorageNode<'_> {
         PodDisruptionBudget {
             metadata: metadata(self.table, self.id, &self.name(), &place),
             spec: Some(PodDisruptionBudgetSpec {
-                max_unavailable: Some(IntOrString::Int(UNAVAILABLE_MAX)),
+                max_unavailable: Some(IntOrString::Int(if self.closed { 0 } else { UNAVAILABLE_MAX })),
                 // A pod that does not serve holds up no drain.
                 unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
                 selector: Some(LabelSelector {

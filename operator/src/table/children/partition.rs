@@ -10,7 +10,7 @@ use partita_model::table::record::Record;
 pub fn partition(table: &Table, record: &Record, piece: &Piece, replicas: usize) -> Partition {
     let hex = |key: &KeyBytes| hex::encode(&key.0);
     Partition {
-        metadata: metadata(table, record.id, &piece.name, &piece.place),
+        metadata: metadata(table, record.id, &piece.name, &piece.label),
         spec: PartitionSpec {
             table: table.metadata.name.clone().unwrap_or_default(),
             table_name: record.spec.name.clone(),
@@ -22,6 +22,9 @@ pub fn partition(table: &Table, record: &Record, piece: &Piece, replicas: usize)
             end: piece.descriptor.end.as_ref().map(hex),
             host: piece.host.clone(),
             replicas: i32::try_from(replicas).unwrap_or(1),
+            parent: piece.parent.clone(),
+            moving_to: piece.moving_to.clone(),
+            merging_into: piece.merging_into.clone(),
         },
         status: None,
     }

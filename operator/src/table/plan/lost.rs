@@ -8,7 +8,6 @@ use partita_model::table::record::Record;
 
 use super::Action;
 use crate::nodes::NodeName;
-use crate::table::children::pieces;
 use crate::table::lost::patience;
 use crate::table::observe::Observed;
 use crate::table::replicas::Replicas;
@@ -58,7 +57,11 @@ pub fn plan(observed: &Observed, record: &Record) -> Lost {
 
 /// Whether every group of a StatefulSet has a quorum of replicas that have caught up, without this one; else what is missing.
 fn others_suffice(observed: &Observed, record: &Record, name: &NodeName) -> Result<(), String> {
-    for piece in pieces(record).into_iter().filter(|piece| piece.host == name.host) {
+    for piece in observed
+        .pieces(record)
+        .into_iter()
+        .filter(|piece| piece.is_on(&name.host))
+    {
         let replicas = Replicas::of(observed, &piece);
         let suffice = replicas.is_some_and(|replicas| {
             let voters = replicas.leader().map(|leader| leader.group.replication.members.len());

@@ -4,7 +4,9 @@
 //! 1. what is left of a replica that is no member any more is destroyed;
 //! 2. a store without a replica gets one that learns, and room for it;
 //! 3. once it has caught up it takes the place of a voter whose store is nowhere any more, or becomes a further one;
-//! 4. a voter in a pod that is to go hands over if it leads, and is removed; its pod goes afterwards (see `replicas::pods`).
+//! 4. a voter in a pod that is to go hands over if it leads, and is removed; its pod goes afterwards (see `replicas::pods`);
+//! 5. a partition that moves gets replicas in the other StatefulSet in the same way: each takes the place of one that is to leave,
+//!    the leader's last, once it has handed over to one of them.
 //!
 //! Without a leader nothing is done: whoever leads has a quorum, and refuses what would lose it. A new replica never counts
 //! before it has caught up.
@@ -17,7 +19,7 @@ use partita_model::table::record::Record;
 
 use super::Action;
 use crate::nodes::{Call, NodeName};
-use crate::table::children::{Piece, pieces};
+use crate::table::children::Piece;
 use crate::table::observe::Observed;
 use crate::table::replicas::{Leader, Replicas, Seat};
 
@@ -28,12 +30,17 @@ pub struct Members {
     pub actions: Vec<Action>,
     /// What is under way.
     pub waiting: Option<String>,
+    /// All of it is about partitions that move.
+    pub moves: bool,
 }
 
 /// Plans the changes of a table's groups. `missing`: partitions whose groups are still to be made.
 pub fn plan(observed: &Observed, record: &Record, missing: &BTreeSet<String>) -> Members {
-    let mut members = Members::default();
-    for piece in pieces(record) {
+    let mut members = Members {
+        moves: true,
+        ..Members::default()
+    };
+    for piece in observed.pieces(record) {
         if missing.contains(&piece.name) {
             continue;
         }
@@ -49,6 +56,7 @@ pub fn plan(observed: &Observed, record: &Record, missing: &BTreeSet<String>) ->
         };
         members.actions.extend(group.leftovers());
         if let Some(Next { actions, words }) = group.next() {
+            members.moves &= piece.moving_to.is_some();
             members.actions.extend(actions);
             members
                 .waiting
@@ -91,12 +99,11 @@ impl Group<'_> {
 
     /// The pods that replicas should be in.
     fn seats(&self) -> impl Iterator<Item = &Seat<'_>> {
-        self.replicas.seats.iter().take(self.replicas.wanted)
+        self.replicas.home()
     }
 
     fn is_in_place(&self, member: &MemberState) -> bool {
-        self.seats()
-            .any(|seat| seat.store.is_some_and(|store| store.uuid == member.store))
+        self.replicas.is_in_place(member)
     }
 
     /// Replicas that are no members (any more).
@@ -199,18 +206,75 @@ impl Group<'_> {
                 },
                 format!("replacing the replica in store {}, which is lost", lost.store),
             ),
+            (None, Some(ready)) if voters >= self.replicas.wanted => self.take_a_place(ready),
             // An even number of voters bears no more losses than one less: the others follow at once.
             (_, Some(next)) if to_come > 0 && (ready.len() >= to_come || voters.is_multiple_of(2)) => self.change(
                 ChangeStep::Promote(next.replica),
                 "letting a new replica vote".to_owned(),
             ),
-            (None, _) if to_come == 0 => waits("waiting for the storage node of one of its replicas"),
+            (None, None) if to_come == 0 && !self.voters().any(|voter| self.is_to_leave(voter)) => {
+                waits("waiting for the storage node of one of its replicas")
+            }
             _ => {
                 let seat = self.replicas.seat_of(&learner.store);
                 let place = seat.map(|seat| format!(" in {}", seat.name)).unwrap_or_default();
                 waits(format!("a new replica{place} receives the data"))
             }
         }
+    }
+
+    /// A learner that has caught up takes the place of a voter that is to leave. The one that leads hands over first, to one
+    /// that is in place; where there is none, because there is but one replica, the learner votes beside it.
+    fn take_a_place(&self, ready: &MemberState) -> Option<Next> {
+        let leader = self.leader.group.replication.replica;
+        let mut leaving = self.voters().filter(|voter| self.is_to_leave(voter));
+        let Some(first) = leaving.next() else {
+            return waits("waiting for the storage node of one of its replicas");
+        };
+        let follower = [first].into_iter().chain(leaving).find(|voter| voter.replica != leader);
+        if let Some(follower) = follower {
+            let seat = self.replicas.seat_of(&follower.store);
+            let place = seat.map_or_else(|| format!("store {}", follower.store), |seat| seat.name.to_string());
+            let step = ChangeStep::Replace {
+                add: ready.replica,
+                remove: follower.replica,
+            };
+            return self.change(
+                step,
+                format!("moving the replica in {place} to {}", self.replicas.target),
+            );
+        }
+        let in_place: Vec<&MemberState> = self.voters().filter(|voter| self.is_in_place(voter)).collect();
+        if in_place.is_empty() {
+            return self.change(
+                ChangeStep::Promote(ready.replica),
+                "letting a new replica vote".to_owned(),
+            );
+        }
+        match in_place
+            .iter()
+            .find(|voter| self.replicas.is_caught_up(self.leader, voter))
+        {
+            Some(heir) => {
+                let call = Call::HandOver(self.id(), heir.replica);
+                next(self.tell(call), format!("handing over from {}", self.leader.name))
+            }
+            None => waits("waiting for another replica to catch up"),
+        }
+    }
+
+    /// Whether a voter is where it should not be. One that is nowhere to be seen may be in a pod that does not answer: that
+    /// matters where it should be, not where it moves away from.
+    fn is_to_leave(&self, voter: &MemberState) -> bool {
+        let here = format!("{}-", self.replicas.target);
+        let elsewhere = || {
+            voter
+                .address
+                .as_ref()
+                .is_some_and(|address| !address.starts_with(&here))
+        };
+        let seen = self.replicas.seat_of(&voter.store).is_some();
+        !self.is_in_place(voter) && (seen || self.piece.moving_to.is_some() && elsewhere())
     }
 
     /// A voter whose store is in none of the pods, the one that was in the pod of a learner first. A store that may be in a pod

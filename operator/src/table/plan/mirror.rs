@@ -12,7 +12,7 @@ use partita_model::table::record::Record;
 
 use super::{Action, Mirror, Problem};
 use crate::nodes::{Call, NodeName};
-use crate::table::children::{Piece, pieces};
+use crate::table::children::Piece;
 use crate::table::observe::Observed;
 use crate::table::replicas::{Leader, Replicas, Seat};
 
@@ -49,7 +49,7 @@ struct Found {
 pub fn plan(observed: &Observed, record: &Record, changed: &BTreeSet<String>) -> Seen {
     let mut seen = Seen::default();
     let mut lost = Vec::new();
-    for piece in pieces(record) {
+    for piece in observed.pieces(record) {
         let Some(known) = observed.partitions.get(&piece.name) else {
             // Its resource comes first.
             seen.missing.insert(piece.name.clone());
@@ -83,9 +83,17 @@ pub fn plan(observed: &Observed, record: &Record, changed: &BTreeSet<String>) ->
     seen
 }
 
+/// The first status of a partition whose group serves already, and whose resource is only now being made.
+pub fn adopted(observed: &Observed, piece: &Piece) -> Option<Mirror> {
+    let replicas = Replicas::of(observed, piece)?;
+    let leader = replicas.leader()?;
+    let status = serving(observed, piece, &PartitionStatus::default(), &replicas, &leader);
+    Some(mirror(piece, None, status))
+}
+
 /// What is known without asking.
 pub fn known(observed: &Observed, record: &Record) -> Vec<Mirror> {
-    let mirrors = pieces(record).into_iter().map(|piece| {
+    let mirrors = observed.pieces(record).into_iter().map(|piece| {
         let known = observed.partitions.get(&piece.name).map(AsRef::as_ref);
         let status = known.and_then(|known| known.status.clone()).unwrap_or_default();
         mirror(&piece, known, status)
@@ -123,12 +131,12 @@ fn judge(observed: &Observed, piece: &Piece, before: &PartitionStatus) -> Found 
         ..before.clone()
     };
     let status = match &leader {
-        Some(leader) => serving(observed, before, &replicas, leader),
+        Some(leader) => serving(observed, piece, before, &replicas, leader),
         None => leaderless(observed, piece, before, &replicas),
     };
     // One replica leads at once.
     let leads = leader.is_some() || alone && !births.is_empty();
-    let there = all_made && (leads || !piece.new && observed.holds(&piece.host, piece.descriptor.group));
+    let there = all_made && (leads || !piece.new && observed.holds(piece, piece.descriptor.group));
     Found { status, births, there }
 }
 
@@ -199,6 +207,7 @@ fn seat_at(piece: &Piece, place: usize, voters: usize) -> usize {
 /// Sizes are written when they are due, and with whatever else is written.
 fn serving(
     observed: &Observed,
+    piece: &Piece,
     before: &PartitionStatus,
     replicas: &Replicas<'_>,
     leader: &Leader<'_>,
@@ -211,6 +220,7 @@ fn serving(
     let serving = PartitionStatus {
         leader: Some(leader.name.to_string()),
         stores: voters.map(|member| member.store.clone()).collect(),
+        pods: replicas.pods(piece, leader),
         replicas: Some(there),
         ..with(
             before,

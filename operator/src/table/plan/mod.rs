@@ -3,14 +3,17 @@
 //! 1. [`deletion`]: a Table that is being deleted;
 //! 2. [`begin`]: a Table that nothing is known of: a new table, or one whose retained data is taken up ([`recover`]);
 //! 3. [`target`]: a settled table whose specification has changed gets another target, in its record;
-//! 4. [`nodes`]: storage nodes and Partition resources as they should be;
-//! 5. [`mirror`]: each partition's state, and its group where it is still to be made;
-//! 6. [`lost`]: volumes that are gone; [`members`]: groups that should have other replicas; [`growth`]: volumes that are to be larger; [`rolling`]: pods that are
+//! 4. [`adopt`]: what splits and merges have made of the partitions;
+//! 5. [`nodes`]: storage nodes and Partition resources as they should be; [`retire`]: those that are not needed any more;
+//! 6. [`mirror`]: each partition's state, and its group where it is still to be made;
+//! 7. [`lost`]: volumes that are gone; [`members`]: groups that should have other replicas; [`growth`]: volumes that are to be larger; [`rolling`]: pods that are
 //!    to be made anew;
-//! 7. [`steps`]: the next step from what the record intends to what is there.
+//! 8. [`steps`]: the next step from what the record intends to what is there;
+//! 9. [`repartition`]: more or fewer partitions, where nothing else is under way.
 //!
 //! A plan is for one pass: whatever it changes is observed before the next.
 
+mod adopt;
 mod begin;
 mod deletion;
 mod growth;
@@ -19,6 +22,8 @@ mod members;
 mod mirror;
 mod nodes;
 mod recover;
+pub mod repartition;
+pub mod retire;
 mod rolling;
 mod steps;
 mod target;
@@ -36,9 +41,12 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use partita_crds::names::FINALIZER;
 use partita_crds::{Partition, PartitionPhase, PartitionStatus};
+use partita_model::partition::GroupId;
 use partita_model::table::record::{Circumstances, Record};
 
 use partita_planning::autoscale::MINUTE_MS;
+
+use repartition::Growth;
 
 use super::apply::Outcome;
 use super::observe::{Kept, Observed, PARTITIONS_MAX};
@@ -53,9 +61,6 @@ const BUSY: Duration = Duration::from_secs(1);
 const WAITING: Duration = Duration::from_secs(2);
 /// How soon a table is looked at again that waits for a person. What the person does is noticed at once in most cases.
 const STALLED: Duration = Duration::from_secs(30);
-/// How soon a table is looked at again that is as it should be: when it is due to be measured.
-const SETTLED: Duration = Duration::from_secs(300);
-
 /// How soon a table is looked at again whose units follow the use.
 const FOLLOWING: Duration = Duration::from_millis(MINUTE_MS);
 
@@ -77,12 +82,18 @@ pub enum Action {
     ApplyStatefulSet(Box<StatefulSet>),
     /// Likewise.
     ApplyPartition(Box<Partition>),
+    /// Make the resource of a partition that serves already, with what is true of it.
+    AdoptPartition(Box<Partition>, Mirror),
     /// Mirror what is true of a partition.
     MirrorPartition(Mirror),
     /// Remove a resource.
     DeletePartition(String),
     /// Likewise.
     DeleteStatefulSet(String),
+    /// Likewise.
+    DeleteService(String),
+    /// Likewise.
+    DeleteDisruptionBudget(String),
     /// Remove a claim, and with it its data.
     DeleteClaim(String),
     /// Remove the claim of a storage node, if it is the one of this uid: its volume is gone.
@@ -102,6 +113,23 @@ pub enum Action {
     },
     /// Tell a storage node something.
     Tell(NodeName, Call),
+    /// Make two groups one, or let both go on.
+    Merge(Box<MergeOrder>),
+}
+
+/// Two groups that are to be one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergeOrder {
+    /// The one that stays.
+    pub absorber: GroupId,
+    /// Where it is led.
+    pub absorber_node: NodeName,
+    /// The one that goes.
+    pub source: GroupId,
+    /// Where that is led.
+    pub source_node: NodeName,
+    /// The merge's UUID.
+    pub id: String,
 }
 
 /// What is true of a partition.
@@ -217,6 +245,8 @@ pub struct Plan {
     pub decisions: Vec<(&'static str, String)>,
     /// Its units follow the use: it is looked at every minute.
     pub follows: bool,
+    /// What is remembered of its partitions; `None`: as before.
+    pub growth: Option<Growth>,
     /// Nothing is to be said about it: the next pass follows from what was written.
     pub quiet: bool,
 }
@@ -247,11 +277,18 @@ impl Plan {
 
     /// Something was told to nodes, and what comes of it is seen by asking them.
     fn tells(&self) -> bool {
-        self.actions.iter().any(|action| matches!(action, Action::Tell(..)))
+        let told = |action: &Action| matches!(action, Action::Tell(..) | Action::Merge(_));
+        self.actions.iter().any(told)
     }
 
     /// When the table is looked at again, unless something happens before.
-    pub fn look_again(&self, outcome: &Outcome) -> Duration {
+    pub fn look_again(&self, outcome: &Outcome, settings: &Settings, now_ms: u64) -> Duration {
+        let due = self.growth.as_ref().and_then(|growth| growth.due_in(now_ms));
+        let by_itself = self.unless_due(outcome, settings.measure_every);
+        due.map_or(by_itself, |due| due.clamp(BUSY, by_itself.max(BUSY)))
+    }
+
+    fn unless_due(&self, outcome: &Outcome, measure_every: Duration) -> Duration {
         let unwell = self.mirrors.iter().any(|mirror| !mirror.is_whole());
         if outcome.refused_by_api.is_some() || outcome.growth_refused.is_some() {
             STALLED
@@ -267,15 +304,21 @@ impl Plan {
         } else if self.problem.is_some() {
             STALLED
         } else if self.follows {
-            FOLLOWING
+            FOLLOWING.min(measure_every)
         } else {
-            SETTLED
+            measure_every
         }
     }
 }
 
 /// Plans a pass.
-pub fn plan(observed: &Observed, valid: &Result<Valid, Problem>, settings: &Settings, now_ms: u64) -> Plan {
+pub fn plan(
+    observed: &Observed,
+    valid: &Result<Valid, Problem>,
+    settings: &Settings,
+    growth: &Growth,
+    now_ms: u64,
+) -> Plan {
     let at = Circumstances {
         now_ms,
         partitions_max: PARTITIONS_MAX,
@@ -310,7 +353,7 @@ pub fn plan(observed: &Observed, valid: &Result<Valid, Problem>, settings: &Sett
             Ok(valid) => begin::plan(observed, valid, settings, at),
             Err(problem) => Plan::problem(None, problem.clone()),
         },
-        Kept::Record(record) => keep(observed, record, valid, settings, at),
+        Kept::Record(record) => keep(observed, record, valid, settings, growth, at),
     }
 }
 
@@ -320,6 +363,7 @@ fn keep(
     record: &Record,
     valid: &Result<Valid, Problem>,
     settings: &Settings,
+    growth: &Growth,
     at: Circumstances,
 ) -> Plan {
     if observed.uncovered.is_some() {
@@ -338,25 +382,39 @@ fn keep(
         Ok(None) => None,
         Err(problem) => Some(problem),
     };
+    if let Some(adopted) = adopt::plan(observed, record) {
+        return Plan { problem, ..adopted };
+    }
     let nodes = nodes::plan(observed, record, settings);
     let seen = mirror::plan(observed, record, &nodes.changed());
     problem = problem.or(seen.lost);
     let steps = steps::plan(observed, record, &seen.missing);
     let members = members::plan(observed, record, &seen.missing);
-    let (growth, lost, rolling) = (
+    let (volumes, lost, rolling) = (
         growth::plan(observed),
         lost::plan(observed, record),
         rolling::plan(observed, record),
     );
-    let mut actions = growth.actions;
+    let retirement = retire::plan(observed, record);
+    let still = nodes.actions.is_empty() && nodes.waiting.is_none() && seen.missing.is_empty() && steps.is_done();
+    let repartition = repartition::plan(observed, record, settings, growth, at.now_ms, still);
+    let mut actions = volumes.actions;
     actions.extend(nodes.actions);
     actions.extend(seen.actions);
     actions.extend(lost.actions);
     actions.extend(members.actions);
     actions.extend(rolling.actions);
-    let beside = growth.waiting.map(|words| ("GrowingVolumes", words));
+    actions.extend(repartition.actions);
+    actions.extend(retirement.actions);
+    let beside = volumes.waiting.map(|words| ("GrowingVolumes", words));
     let beside = beside.or(lost.waiting.map(|words| ("VolumeLost", words)));
+    let moving = repartition.waiting.as_ref().filter(|_| members.moves);
+    let beside = beside.or(moving.map(|words| ("Repartitioning", words.clone())));
     let beside = beside.or(members.waiting.map(|words| ("ChangingReplicas", words)));
+    let beside = beside.or(repartition
+        .waiting
+        .or(retirement.waiting)
+        .map(|words| ("Repartitioning", words)));
     let beside = beside.or(rolling.waiting.map(|words| ("RollingUpdate", words)));
     let waiting = nodes.waiting.or(steps.waiting);
     if waiting.is_none() {
@@ -370,10 +428,19 @@ fn keep(
         problem,
         waiting,
         beside,
-        news: lost.news,
+        news: lost.news.or(news(&repartition.decisions)),
+        decisions: repartition.decisions,
+        growth: Some(repartition.growth),
         follows: scale::follows(&observed.table),
         ..Plan::default()
     }
+}
+
+/// All that was decided is one event.
+fn news(decisions: &[(&'static str, String)]) -> Option<(&'static str, String)> {
+    let (reason, _) = decisions.first()?;
+    let words: Vec<&str> = decisions.iter().map(|(_, words)| words.as_str()).collect();
+    Some((reason, words.join("; ")))
 }
 
 fn paused(observed: &Observed) -> Plan {

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use partita_model::table::record::Record;
+use partita_crds::{Table, names};
+use partita_model::table::Throughput;
+use partita_model::table::record::{IndexRecord, Record};
 use partita_planning::requests;
 
 use super::Action;
 use crate::settings::Settings;
 use crate::table::children::node::{StorageNode, storage as volume};
-use crate::table::children::{difference, is_ours, partition, pieces};
+use crate::table::children::places::number;
+use crate::table::children::{Piece, difference, hosts, is_ours, partition, prefix};
 use crate::table::observe::Observed;
-use crate::table::replicas;
+use crate::table::replicas::{self, Replicas};
 
 /// What is to be done about them.
 #[derive(Debug, Default)]
@@ -34,9 +37,18 @@ impl Nodes {
 
 /// Of a table whose partitions are known.
 pub fn plan(observed: &Observed, record: &Record, settings: &Settings) -> Nodes {
-    let places: Vec<usize> = (0..record.partitions.len()).collect();
+    let all = observed.pieces(record);
+    let prefix = prefix(record);
+    let places: Vec<usize> = hosts(&all).iter().filter_map(|host| number(&prefix, host)).collect();
     let mut nodes = storage(observed, record, &places, settings);
-    for piece in pieces(record) {
+    // What was absorbed holds nothing: an operator was killed before it took it away.
+    let absorbed = observed.partitions.iter().filter(|(name, partition)| {
+        partition.spec.merging_into.is_some() && all.iter().all(|piece| piece.name != **name)
+    });
+    nodes
+        .actions
+        .extend(absorbed.map(|(name, _)| Action::DeletePartition(name.clone())));
+    for piece in all {
         let there = observed.partitions.get(&piece.name).map(AsRef::as_ref);
         if there.is_some_and(|there| !is_ours(&observed.table, &there.metadata)) {
             nodes.waiting.get_or_insert_with(|| left_over(&piece.name));
@@ -65,6 +77,12 @@ pub fn storage(observed: &Observed, record: &Record, places: &[usize], settings:
 }
 
 fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, settings: &Settings) {
+    let host = names::partition(&prefix(record), place);
+    let here: Vec<Piece> = observed
+        .pieces(record)
+        .into_iter()
+        .filter(|piece| piece.is_on(&host))
+        .collect();
     let wanted = observed.table.spec.storage.clone();
     let mut node = StorageNode {
         table: &observed.table,
@@ -73,10 +91,11 @@ fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, s
         seed: record.seed,
         place,
         replicas: observed.replicas(),
+        closed: here.iter().any(|piece| straddles(observed, piece)),
         requests: settings
             .planning
             .formula
-            .requests(requests::units(&requests::sized(record, &observed.table.spec), place)),
+            .requests(units(record, &observed.table, &here, &host)),
         storage_size: wanted
             .as_ref()
             .and_then(|storage| storage.size.clone())
@@ -123,6 +142,24 @@ fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, s
     if difference::differs(&desired, set) {
         nodes.actions.push(Action::ApplyStatefulSet(Box::new(desired)));
     }
+}
+
+/// What the partitions that are to be on a StatefulSet have to serve. One that nobody is known to be on yet is as good as any.
+fn units(record: &Record, table: &Table, here: &[Piece], host: &str) -> Throughput {
+    let stays = |piece: &&Piece| piece.target() == host;
+    let of_table = here.iter().filter(stays).filter(|piece| piece.index.is_none()).count();
+    let of_index = |index: &IndexRecord| {
+        let ours = |piece: &&Piece| piece.index.as_ref().is_some_and(|(_, id)| *id == index.id);
+        here.iter().filter(stays).filter(ours).count()
+    };
+    let of_table = if here.is_empty() { 1 } else { of_table };
+    requests::of_node(&requests::sized(record, &table.spec), of_table, of_index)
+}
+
+/// Whether some of a partition's voters are in one StatefulSet and some in another: a drain of nodes, which counts the pods of
+/// each, could take the quorum away.
+fn straddles(observed: &Observed, piece: &Piece) -> bool {
+    piece.moving_to.is_some() && Replicas::of(observed, piece).is_some_and(|replicas| replicas.straddles())
 }
 
 fn left_over(name: &str) -> String {

@@ -18,7 +18,8 @@ use super::nodes::{self, Nodes};
 use super::{Action, Plan, Problem};
 use crate::nodes::NodeName;
 use crate::settings::Settings;
-use crate::table::children::{difference, partition, pieces};
+use crate::table::children::places::{Names, Place, Places};
+use crate::table::children::{difference, partition, pieces, prefix};
 use crate::table::claims::Claim;
 use crate::table::observe::{Node, Observed};
 use crate::table::validate::Valid;
@@ -36,7 +37,7 @@ pub fn record(observed: &Observed, valid: &Valid, id: TableId, settings: &Settin
         .map_err(|error| error.to_string())
         .and_then(|record| placed(observed, record))
     {
-        Ok(record) => Plan {
+        Ok((record, _)) => Plan {
             news: Some((
                 "Adopted",
                 format!(
@@ -74,10 +75,10 @@ pub fn partitions(observed: &Observed, record: &Record, settings: &Settings, at:
         .map_err(|error| error.to_string())
         .and_then(|found| placed(observed, found))
     {
-        Ok(found) => {
-            let wanted = pieces(&found).into_iter().map(|piece| {
+        Ok((found, places)) => {
+            let wanted = pieces(&found, &places).into_iter().map(|piece| {
                 let desired = partition::partition(&observed.table, record, &piece, observed.replicas());
-                (piece.name, difference::marked(desired))
+                (piece.place.name, difference::marked(desired))
             });
             let actions = wanted.filter(|(name, desired)| {
                 let there = observed.partitions.get(name).map(AsRef::as_ref);
@@ -159,16 +160,45 @@ fn groups(observed: &Observed) -> Vec<PartitionDescriptor> {
     known.into_values().map(|group| group.descriptor.clone()).collect()
 }
 
-/// Checks that every group is where its name says.
-fn placed(observed: &Observed, record: Record) -> Result<Record, String> {
-    let misplaced = pieces(&record)
-        .into_iter()
-        .find(|piece| !observed.holds(&piece.host, piece.descriptor.group));
-    match misplaced {
-        None => Ok(record),
-        Some(piece) => Err(format!(
-            "the partition {} should be in the stores of {}, and is in another one",
-            piece.name, piece.host
-        )),
+/// Where every group is: what its resource says, if it still has one, else where it was found. A table's partition is called like
+/// its storage nodes, if it is alone there.
+fn placed(observed: &Observed, record: Record) -> Result<(Record, Places), String> {
+    let prefix = prefix(&record);
+    let mut places = observed.places.clone();
+    let taken = observed.partitions.keys().cloned();
+    let mut names = Names::without(&prefix, taken);
+    let of_table = record.partitions.iter().map(|partition| (partition.group, None));
+    let of_indexes = record.global.iter().flat_map(|index| {
+        let own = index.partitions.iter();
+        own.map(|partition| (partition.group, Some(index.id)))
+    });
+    for (group, index) in of_table.chain(of_indexes) {
+        if places.get(group).is_some_and(|place| observed.holds(place, group)) {
+            continue;
+        }
+        let leads = |node: &Node| match node {
+            Node::Store(store) => {
+                let found = store.groups.iter().find(|state| state.descriptor.group == group)?;
+                Some(found.leader)
+            }
+            Node::Silent => None,
+        };
+        let found = observed
+            .nodes
+            .iter()
+            .filter_map(|(name, node)| Some((leads(node)?, name)));
+        let Some((_, node)) = found.max_by_key(|(leads, _)| *leads) else {
+            return Err(format!("the group {:016x} is in none of the stores", group.0));
+        };
+        let place = match places.get(group) {
+            Some(known) => Place {
+                host: node.host.clone(),
+                moving_to: None,
+                ..known.clone()
+            },
+            None => names.adopted(index, &node.host, None),
+        };
+        places.set(group, place);
     }
+    Ok((record, places))
 }

@@ -11,7 +11,7 @@ use super::Action;
 use crate::nodes::NodeName;
 use crate::table::children::growth::is_less;
 use crate::table::children::node::made_from;
-use crate::table::children::{Piece, is_ours, pieces};
+use crate::table::children::{Piece, is_ours};
 use crate::table::observe::Observed;
 use crate::table::pods::{StoragePod, requests};
 use crate::table::replicas::Replicas;
@@ -28,14 +28,14 @@ pub struct Rolling {
 /// Plans the restarts of a table's pods.
 pub fn plan(observed: &Observed, record: &Record) -> Rolling {
     let mut rolling = Rolling::default();
-    let all = pieces(record);
+    let all = observed.pieces(record);
     for (host, set) in &observed.stateful_sets {
         // The controller makes the next pod from what it has seen.
         let seen = set.status.as_ref().and_then(|status| status.observed_generation) >= set.metadata.generation;
         if !seen || !is_ours(&observed.table, &set.metadata) {
             continue;
         }
-        let here: Vec<&Piece> = all.iter().filter(|piece| piece.host == *host).collect();
+        let here: Vec<&Piece> = all.iter().filter(|piece| piece.is_on(host)).collect();
         of_set(&mut rolling, observed, host, set, &here);
     }
     rolling

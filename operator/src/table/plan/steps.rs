@@ -11,7 +11,7 @@ use partita_model::table::record::{IndexRecord, Record, Step};
 
 use super::{Action, Note};
 use crate::nodes::{Call, NodeName};
-use crate::table::children::{Piece, pieces};
+use crate::table::children::Piece;
 use crate::table::observe::{Node, Observed};
 use crate::table::replicas::Replicas;
 
@@ -27,6 +27,11 @@ pub struct Steps {
 }
 
 impl Steps {
+    /// Whether nothing is to be done, or waited for.
+    pub fn is_done(&self) -> bool {
+        self.actions.is_empty() && self.note.is_none() && self.waiting.is_none()
+    }
+
     fn wait(reason: impl Into<String>) -> Self {
         Self {
             waiting: Some(reason.into()),
@@ -69,7 +74,7 @@ pub fn plan(observed: &Observed, record: &Record, missing: &BTreeSet<String>) ->
         Step::BuildIndex(name) => match record.index(&name) {
             Some(index) => {
                 let copy = |piece: Piece| tell(&piece, Call::Backfill(piece.descriptor.group, index.id));
-                match of_table(record).map(copy).collect() {
+                match of_table(observed, record).map(copy).collect() {
                     Ok(actions) => done(actions, Note::IndexBuilt(name)),
                     Err(reason) => Steps::wait(reason),
                 }
@@ -79,7 +84,7 @@ pub fn plan(observed: &Observed, record: &Record, missing: &BTreeSet<String>) ->
         Step::SwitchTimeToLive => {
             let on = record.time_to_live == TimeToLiveStatus::Enabling;
             let walk = |piece: Piece| tell(&piece, Call::Expiry(piece.descriptor.group, on));
-            match of_table(record).map(walk).collect() {
+            match of_table(observed, record).map(walk).collect() {
                 Ok(actions) => done(actions, Note::TimeToLiveSwitched(on)),
                 Err(reason) => Steps::wait(reason),
             }
@@ -91,7 +96,10 @@ pub fn plan(observed: &Observed, record: &Record, missing: &BTreeSet<String>) ->
 
 /// What keeps a partition's storage node from running, as far as its pod tells.
 fn trouble(observed: &Observed, record: &Record, partition: &str) -> String {
-    let piece = pieces(record).into_iter().find(|piece| piece.name == partition);
+    let piece = observed
+        .pieces(record)
+        .into_iter()
+        .find(|piece| piece.name == partition);
     let replicas = piece.as_ref().and_then(|piece| Replicas::of(observed, piece));
     let why = replicas.and_then(|replicas| replicas.silent().find_map(|node| observed.trouble(node)));
     why.map(|why| format!(": {why}")).unwrap_or_default()
@@ -111,15 +119,18 @@ fn leader(observed: &Observed, piece: &Piece) -> Result<NodeName, String> {
     )
 }
 
-fn of_table(record: &Record) -> impl Iterator<Item = Piece> {
-    pieces(record).into_iter().filter(|piece| piece.index.is_none())
+fn of_table(observed: &Observed, record: &Record) -> impl Iterator<Item = Piece> {
+    observed
+        .pieces(record)
+        .into_iter()
+        .filter(|piece| piece.index.is_none())
 }
 
 /// Tells the schema to the table's partitions that know an older one. Those that are only now being made know it.
 fn schema_known(observed: &Observed, record: &Record) -> Result<Vec<Action>, String> {
     let schema: Arc<TableSchema> = Arc::new(record.schema());
     let mut actions = Vec::new();
-    for piece in of_table(record) {
+    for piece in of_table(observed, record) {
         let Some(replicas) = Replicas::of(observed, &piece) else {
             return Err(format!("waiting for the storage nodes of {}", piece.name));
         };
@@ -130,7 +141,7 @@ fn schema_known(observed: &Observed, record: &Record) -> Result<Vec<Action>, Str
             }
             Some(_) => {}
             // It is being made, and knows the schema.
-            None if !observed.holds(&piece.host, piece.descriptor.group) && replicas.silent().next().is_none() => {}
+            None if !observed.holds(&piece, piece.descriptor.group) && replicas.silent().next().is_none() => {}
             None => return Err(leader(observed, &piece).err().unwrap_or_default()),
         }
     }

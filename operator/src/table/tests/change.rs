@@ -153,18 +153,18 @@ async fn time_to_live_is_switched() {
 }
 
 #[tokio::test]
-async fn units_change_the_pod_but_not_the_partitions() {
+async fn units_of_one_partition_change_its_pod() {
     let mut world = ready().await;
     edit(&world, |spec| {
-        spec["provisionedThroughput"]["writeCapacityUnits"] = json!(3000)
+        spec["provisionedThroughput"]["writeCapacityUnits"] = json!(500)
     });
     world.settle().await;
     assert!(world.condition("Ready").0);
     assert_eq!(world.cluster.names("statefulsets").len(), 1);
     let set = &world.cluster.all("statefulsets")[0];
     let requests = &set["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"];
-    assert_eq!(requests["cpu"], "660m");
-    assert_eq!(state(&world)["spec"]["throughput"]["write"], 3000);
+    assert_eq!(requests["cpu"], "290m");
+    assert_eq!(state(&world)["spec"]["throughput"]["write"], 500);
 }
 
 #[tokio::test]

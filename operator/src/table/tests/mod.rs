@@ -2,6 +2,7 @@
 
 mod change;
 mod data;
+mod growth;
 mod life;
 mod nodes;
 mod replicas;

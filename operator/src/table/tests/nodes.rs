@@ -108,7 +108,7 @@ async fn other_units_restart_nobody() {
     let mut world = ready().await;
     let before = uids(&world, "pods");
     edit(&world, |spec| {
-        spec["provisionedThroughput"]["readCapacityUnits"] = json!(3000)
+        spec["provisionedThroughput"]["readCapacityUnits"] = json!(300)
     });
     world.settle().await;
     assert_eq!(uids(&world, "pods"), before);

@@ -182,7 +182,9 @@ async fn without_a_quorum_nothing_is_touched() {
         "{message}"
     );
     assert!(
-        message.contains(&away[0]) && message.contains("kubectl -n shop get pods,pvc"),
+        message.contains(&away[0])
+            && message.contains("kubectl -n shop get pods,pvc")
+            && message.contains("partita admin recover"),
         "{message}"
     );
     let events: Vec<String> = world

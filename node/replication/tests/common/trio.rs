@@ -1,0 +1,169 @@
+//! Three stores whose every step is taken by hand, and whose clocks stand still unless they are moved: what happens does not depend
+//! on how fast it does.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use partita_model::request::{Refusal, WriteReply};
+use partita_partition::descriptor::GroupId;
+use partita_partition::storage::memory::MemoryStorage;
+use partita_replication::log::memory::MemoryLog;
+use partita_replication::time::TICK_NS;
+use partita_replication::{Group, Peers, Store, StoreOptions};
+use uuid::Uuid;
+
+use super::{descriptor, write};
+
+pub const GROUP: GroupId = GroupId(1);
+
+type Sent = Arc<Mutex<Vec<(Uuid, Uuid, Bytes)>>>;
+
+struct Wire {
+    from: Uuid,
+    sent: Sent,
+}
+
+impl Peers for Wire {
+    fn send(&self, to: Uuid, frames: Bytes) {
+        self.sent.lock().push((self.from, to, frames));
+    }
+}
+
+/// Three stores, one group.
+pub struct Trio {
+    /// What is on their disks.
+    pub disks: Vec<(Arc<MemoryStorage>, Arc<MemoryLog>)>,
+    pub stores: Vec<Arc<Store<MemoryStorage>>>,
+    sent: Sent,
+    clock: Arc<AtomicU64>,
+    /// Letters to this one are lost.
+    pub deaf: Option<usize>,
+    /// These do nothing any more.
+    pub dead: [bool; 3],
+}
+
+impl Trio {
+    /// The first one leads.
+    pub fn start() -> Self {
+        let sent = Sent::default();
+        let clock = Arc::new(AtomicU64::new(1_000_000_000));
+        let disks: Vec<(Arc<MemoryStorage>, Arc<MemoryLog>)> = (0..3).map(|_| Default::default()).collect();
+        let stores: Vec<_> = (0..3).map(|place| open(&disks[place], place, &sent, &clock)).collect();
+        let uuids: Vec<_> = stores.iter().map(|store| store.uuid()).collect();
+        let deaf = None;
+        let dead = [false; 3];
+        let mut trio = Self {
+            disks,
+            dead,
+            stores,
+            sent,
+            clock,
+            deaf,
+        };
+        for store in &trio.stores {
+            store.bootstrap_among(descriptor(GROUP.0), &uuids).unwrap();
+        }
+        while trio.step() {}
+        assert!(trio.group(0).is_serving());
+        trio
+    }
+
+    /// It dies, with all that was not synced, and starts again.
+    pub fn restart(&mut self, place: usize) {
+        let (state, log) = &self.disks[place];
+        let (dies, sent) = (self.stores.remove(place), Arc::clone(&self.sent));
+        drop(dies);
+        state.crash();
+        log.recover();
+        self.stores
+            .insert(place, open(&self.disks[place], place, &sent, &self.clock));
+        self.dead[place] = false;
+    }
+
+    pub fn group(&self, place: usize) -> Arc<Group<MemoryStorage>> {
+        self.stores[place].group(GROUP).unwrap()
+    }
+
+    pub fn replica(&self, place: usize) -> u64 {
+        self.group(place).stats().replica
+    }
+
+    /// One letter is delivered, or one store takes one turn; false when nothing is left to do.
+    pub fn step(&mut self) -> bool {
+        let letter = {
+            let mut sent = self.sent.lock();
+            (!sent.is_empty()).then(|| sent.remove(0))
+        };
+        if let Some((from, to, frames)) = letter {
+            let place = self.stores.iter().position(|store| store.uuid() == to).unwrap();
+            if self.deaf != Some(place) && !self.dead[place] {
+                self.stores[place].receive(from, &frames).unwrap();
+            }
+            return true;
+        }
+        for (store, _) in self.stores.iter().zip(self.dead).filter(|(_, dead)| !dead) {
+            if let Some(gathered) = store.gather() {
+                let synced = store.sync(gathered).unwrap();
+                assert!(store.apply(synced));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Time passes, tick by tick.
+    pub fn pass(&mut self, time: u64) {
+        for _ in 0..time / TICK_NS {
+            self.clock.fetch_add(TICK_NS, Ordering::SeqCst);
+            for (store, _) in self.stores.iter().zip(self.dead).filter(|(_, dead)| !dead) {
+                store.tick();
+            }
+            while self.step() {}
+        }
+    }
+}
+
+fn open(
+    (state, log): &(Arc<MemoryStorage>, Arc<MemoryLog>),
+    place: usize,
+    sent: &Sent,
+    clock: &Arc<AtomicU64>,
+) -> Arc<Store<MemoryStorage>> {
+    let (from, sent, clock) = (Uuid::from_u128(place as u128 + 1), Arc::clone(sent), Arc::clone(clock));
+    let options = StoreOptions {
+        peers: Some(Arc::new(Wire { from, sent })),
+        elapsed: Arc::new(move || clock.load(Ordering::SeqCst)),
+        uuid: from,
+        // Not what makes them all the same once the numbers of the replicas are mixed in.
+        seed: 1000 * (place as u64 + 1),
+        by_hand: true,
+        on_fatal: Arc::new(|reason| panic!("{reason}")),
+        ..StoreOptions::default()
+    };
+    Store::with_engines(Arc::clone(state), Arc::clone(log) as _, options).unwrap()
+}
+
+/// Somebody's question, under way.
+pub struct Asked<T>(Pin<Box<dyn Future<Output = T>>>);
+
+impl<T> Asked<T> {
+    pub fn new(question: impl Future<Output = T> + 'static) -> Self {
+        Self(Box::pin(question))
+    }
+
+    /// The answer, if it is there.
+    pub fn answer(&mut self) -> Option<T> {
+        match self.0.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => Some(answer),
+            Poll::Pending => None,
+        }
+    }
+}
+
+pub fn writing(group: Arc<Group<MemoryStorage>>, id: &'static str) -> Asked<Result<WriteReply, Refusal>> {
+    Asked::new(async move { write(&group, id, "x").await })
+}

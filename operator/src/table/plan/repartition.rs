@@ -1,0 +1,498 @@
+//! How many partitions a table has, and where they are: splits, moves and merges by intention
+//! ([`partita_planning::repartition`] decides, from units and bytes).
+//!
+//! 1. [`Growth`] is what is remembered from pass to pass. It is kept in memory: an operator that is started anew waits anew before it
+//!    merges anything.
+//! 2. A partition is split where it is ([`split`]); what that made is taken up by `adopt`. All splits that are wanted come first.
+//! 3. Then those that share storage nodes with another one of the table move to storage nodes of their own, a few at a time: the
+//!    intent (`movingTo`) is written down, `members` moves the replicas, and when all are there, that is written down.
+//! 4. A partition that is to be absorbed (`mergingInto`) moves to the storage nodes of the one in front of it. Once all
+//!    replicas of both are there, they are merged.
+//! 5. Storage nodes that no partition is on any more go, with their volumes (`retire`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use partita_model::admin::{GroupState, MemberRole, MergeOutcome, Split, SplitPlace};
+use partita_model::key::KeyBytes;
+use partita_model::partition::GroupId;
+use partita_model::schema::IndexId;
+use partita_model::table::record::{IndexPhase, Record};
+use partita_model::table::{BillingMode, Throughput};
+use partita_planning::quantity;
+use partita_planning::repartition::{self, Change, Decision, Limits, Measured, Memory, Partition, target};
+
+use super::{Action, MergeOrder};
+use crate::nodes::{self, Call, NodeName};
+use crate::settings::Settings;
+use crate::table::children::node::storage;
+use crate::table::children::{Piece, difference, partition};
+use crate::table::observe::Observed;
+use crate::table::replicas::Replicas;
+
+/// Partitions with fewer items are cut in the middle of their hashes: where half of so few bytes are says little.
+const ITEMS_MIN: u64 = 100;
+/// What was refused is not asked for again for so long, in milliseconds: a split that finds no place has read half the partition.
+const REFUSED_MS: u64 = 5 * 60 * 1000;
+/// What is due and cannot be done now is looked at again after so many milliseconds.
+const AGAIN_MS: u64 = 5_000;
+/// A partition is split before it takes more than so many hundredths of its volume: compaction needs room for as much again.
+const VOLUME_PERCENT: u64 = 40;
+
+/// What is remembered of a table.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Growth {
+    /// What the last decisions told the next, by index.
+    memories: BTreeMap<Option<IndexId>, Memory>,
+    /// Since when partitions have had the ranges that they have, as far as this process has seen.
+    changed: BTreeMap<GroupId, Since>,
+    /// Until when groups are left alone, because a node refused.
+    refused: BTreeMap<GroupId, u64>,
+    /// When all nodes are to be asked again.
+    due_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Since {
+    range: (KeyBytes, Option<KeyBytes>),
+    ms: u64,
+}
+
+impl Growth {
+    /// Whether there is something to decide.
+    pub fn due(&self, now_ms: u64) -> bool {
+        self.due_ms.is_some_and(|due| due <= now_ms)
+    }
+
+    /// When there will be.
+    pub fn due_in(&self, now_ms: u64) -> Option<Duration> {
+        self.due_ms.map(|due| Duration::from_millis(due.saturating_sub(now_ms)))
+    }
+
+    /// A node refused to change a group.
+    pub fn refused(&mut self, group: GroupId, now_ms: u64) {
+        self.refused.insert(group, now_ms + REFUSED_MS);
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub struct Repartition {
+    /// In this order.
+    pub actions: Vec<Action>,
+    /// What is under way.
+    pub waiting: Option<String>,
+    /// What was decided, and why.
+    pub decisions: Vec<(&'static str, String)>,
+    /// What is remembered.
+    pub growth: Growth,
+}
+
+impl Repartition {
+    fn decide(&mut self, action: &'static str, words: String) {
+        self.waiting.get_or_insert_with(|| words.clone());
+        self.decisions.push((action, words));
+    }
+}
+
+/// Plans a pass. `still`: nothing else is about to be changed.
+pub fn plan(
+    observed: &Observed,
+    record: &Record,
+    settings: &Settings,
+    growth: &Growth,
+    now_ms: u64,
+    still: bool,
+) -> Repartition {
+    let mut plan = Repartition {
+        growth: growth.clone(),
+        ..Repartition::default()
+    };
+    if !still || !record.settled() {
+        // Looked at as soon as it is over.
+        plan.growth.due_ms = Some(now_ms);
+        return plan;
+    }
+    let pieces = observed.pieces(record);
+    plan.growth.refused.retain(|_, until| *until > now_ms);
+    plan.growth.note(&pieces, now_ms);
+    let step = Step {
+        observed,
+        record,
+        limits: limits(observed, settings),
+        pieces: &pieces,
+        now_ms,
+    };
+    step.finish_moves(&mut plan);
+    if plan.actions.is_empty() {
+        step.decide(&mut plan);
+    }
+    if plan.actions.is_empty() {
+        step.merge(&mut plan);
+    }
+    if plan.actions.is_empty() {
+        step.start_moves(&mut plan);
+    }
+    if !plan.actions.is_empty() {
+        // What came of it is looked at at once.
+        plan.growth.due_ms = Some(now_ms);
+    }
+    if let Some(piece) = pieces.iter().find(|piece| piece.moving_to.is_some()) {
+        let words = || format!("moving {} to {}", piece.name, piece.target());
+        plan.waiting.get_or_insert_with(words);
+    }
+    plan
+}
+
+/// Partitions of the table that share their storage nodes with another one, and are not the one that these were made for.
+pub fn to_move(pieces: &[Piece]) -> impl Iterator<Item = &Piece> {
+    let of_table = || pieces.iter().filter(|piece| piece.index.is_none());
+    of_table().filter(move |piece| {
+        let mut here = of_table().filter(|other| other.target() == piece.target());
+        let keeps = of_table().find(|other| other.name == piece.target() && other.target() == piece.target());
+        let keeps = keeps.or_else(|| here.next());
+        let settled = piece.moving_to.is_none() && piece.merging_into.is_none();
+        settled && piece.name != piece.host && keeps.is_some_and(|keeps| keeps.group() != piece.group())
+    })
+}
+
+/// A partition's own ceiling is also what its volume bears.
+fn limits(observed: &Observed, settings: &Settings) -> Limits {
+    let mut limits = settings.planning.limits.clone();
+    let sizes = observed.stateful_sets.values().filter_map(|set| storage(set));
+    let bytes = sizes.filter_map(|(size, _)| u64::try_from(quantity::nanos(&size)? / 1_000_000_000).ok());
+    if let Some(smallest) = bytes.min() {
+        limits.bytes = limits.bytes.min(smallest / 100 * VOLUME_PERCENT).max(1);
+    }
+    limits
+}
+
+impl Growth {
+    /// Notes the ranges of partitions: one that was not known is as old as what is known.
+    fn note(&mut self, pieces: &[Piece], now_ms: u64) {
+        let before = std::mem::take(&mut self.changed);
+        for piece in pieces {
+            let range = (piece.descriptor.start.clone(), piece.descriptor.end.clone());
+            let known = before.get(&piece.group()).filter(|known| known.range == range);
+            let since = known.cloned().unwrap_or(Since { range, ms: now_ms });
+            self.changed.insert(piece.group(), since);
+        }
+    }
+}
+
+struct Step<'a> {
+    observed: &'a Observed,
+    record: &'a Record,
+    limits: Limits,
+    pieces: &'a [Piece],
+    now_ms: u64,
+}
+
+impl Step<'_> {
+    fn apply(&self, piece: &Piece) -> Action {
+        let (table, replicas) = (&self.observed.table, self.observed.replicas());
+        let desired = partition::partition(table, self.record, piece, replicas);
+        Action::ApplyPartition(Box::new(difference::marked(desired)))
+    }
+
+    fn replicas(&self, piece: &Piece) -> Option<Replicas<'_>> {
+        Replicas::of(self.observed, piece)
+    }
+
+    /// What a group's leader says, and where it is.
+    fn led(&self, piece: &Piece) -> Option<(NodeName, GroupState)> {
+        let replicas = self.replicas(piece)?;
+        let leader = replicas.leader()?;
+        Some((leader.name.clone(), leader.group.clone()))
+    }
+
+    /// All replicas are where they should be, and none is left where they were.
+    fn has_moved(&self, piece: &Piece) -> bool {
+        let replicas = self.replicas(piece);
+        replicas.is_some_and(|replicas| {
+            let left = replicas.seats.iter().filter(|seat| seat.name.host != piece.target());
+            let answered = replicas.seats.iter().all(|seat| seat.store.is_some());
+            replicas.is_whole() && answered && left.filter(|seat| seat.group.is_some()).count() == 0
+        })
+    }
+
+    fn finish_moves(&self, plan: &mut Repartition) {
+        for piece in self.pieces.iter().filter(|piece| piece.moving_to.is_some()) {
+            if self.has_moved(piece) {
+                let mut piece = piece.clone();
+                piece.place.host = piece.target().to_owned();
+                piece.place.moving_to = None;
+                plan.actions.push(self.apply(&piece));
+                plan.decide("Moved", format!("{} is on {} now", piece.name, piece.host));
+            }
+        }
+    }
+
+    /// A few at a time, once their groups are as they should be.
+    fn start_moves(&self, plan: &mut Repartition) {
+        let moving = self.pieces.iter().filter(|piece| piece.moving_to.is_some()).count();
+        let mut left = self.limits.changes_at_once.saturating_sub(moving);
+        for piece in to_move(self.pieces) {
+            if left == 0 {
+                return;
+            }
+            if self.replicas(piece).is_none_or(|replicas| !replicas.is_whole()) {
+                let words = || format!("before {} moves, all its replicas must have caught up", piece.name);
+                plan.waiting.get_or_insert_with(words);
+                continue;
+            }
+            let mut piece = piece.clone();
+            piece.place.moving_to = Some(piece.name.clone());
+            plan.actions.push(self.apply(&piece));
+            let words = format!(
+                "split: {} moves from {} to storage nodes of its own",
+                piece.name, piece.host
+            );
+            plan.decide("Move", words);
+            left -= 1;
+        }
+    }
+
+    /// Asks the planner about the table and each index.
+    fn decide(&self, plan: &mut Repartition) {
+        let spec = &self.record.spec;
+        let mut families = vec![(None, units(self.record, spec.throughput, spec.warm))];
+        for (index, spec) in self.record.global.iter().zip(&spec.global) {
+            if index.phase == IndexPhase::Ready {
+                families.push((Some(index.id), units(self.record, spec.throughput, spec.warm)));
+            }
+        }
+        plan.growth.due_ms = None;
+        for (index, units) in families {
+            let of = |piece: &&Piece| piece.index.as_ref().map(|(_, id)| *id) == index;
+            let own: Vec<&Piece> = self.pieces.iter().filter(of).collect();
+            let led: Option<Vec<(NodeName, GroupState)>> = own.iter().map(|piece| self.led(piece)).collect();
+            // Those that nobody was asked about are at rest, or it is not known what they hold.
+            let Some(led) = led else { continue };
+            let measured = Measured {
+                units,
+                partitions: own
+                    .iter()
+                    .zip(&led)
+                    .map(|(piece, (_, state))| self.measured(piece, state, plan))
+                    .collect(),
+            };
+            let memory = plan.growth.memories.remove(&index).unwrap_or_default();
+            let (decisions, memory) = repartition::step(&measured, &memory, &self.limits, self.now_ms);
+            let asked = self.next_look(plan, &measured, &memory);
+            if own.len() as u64 <= asked {
+                self.let_go(plan, &own, &led);
+            }
+            plan.growth.memories.insert(index, memory);
+            for decision in decisions {
+                if self.keeps_what_there_is() && matches!(decision.action, repartition::Action::Merge { .. }) {
+                    continue;
+                }
+                self.carry_out(plan, &own, &led, &decision);
+            }
+        }
+    }
+
+    /// What an on-demand table needs is said by its load alone, which is not measured: it is not merged.
+    fn keeps_what_there_is(&self) -> bool {
+        self.record.spec.billing == BillingMode::PayPerRequest
+    }
+
+    fn measured(&self, piece: &Piece, state: &GroupState, plan: &Repartition) -> Partition {
+        let group = piece.group();
+        let replication = &state.replication;
+        let busy = replication.joint
+            || replication
+                .members
+                .iter()
+                .any(|member| member.role != MemberRole::Voter);
+        let intended = piece.moving_to.is_some() || piece.merging_into.is_some();
+        let absorbs = self
+            .pieces
+            .iter()
+            .any(|other| other.merging_into.as_ref() == Some(&piece.name));
+        let refused = plan.growth.refused.contains_key(&group);
+        let change = match piece.merging_into {
+            _ if absorbs => Some(Change::Merge),
+            _ if busy || intended || refused || state.lineage.frozen.is_some() => Some(Change::Other),
+            _ => None,
+        };
+        Partition {
+            group: group.0,
+            read: 0.0,
+            write: 0.0,
+            busiest_key: 0.0,
+            bytes: state.sizes.bytes,
+            span: span(piece),
+            changed_ms: plan.growth.changed.get(&group).map_or(self.now_ms, |since| since.ms),
+            change,
+        }
+    }
+
+    /// When the planner is to be asked again: at once while there are too few partitions, after the cool-down while there are
+    /// too many. Otherwise when the table is measured.
+    fn next_look(&self, plan: &mut Repartition, measured: &Measured, memory: &Memory) -> u64 {
+        let bytes = measured.partitions.iter().map(|partition| partition.bytes).sum();
+        let asked = target(measured.units, bytes, &self.limits);
+        let due = match measured.partitions.len() as u64 {
+            there if there < asked => Some(self.now_ms),
+            there if there > asked && !self.keeps_what_there_is() => memory.too_many_since_ms().map(|since| {
+                let rested = measured.partitions.iter().map(|partition| partition.changed_ms).max();
+                rested.unwrap_or(since).max(since) + self.limits.cool_down_ms
+            }),
+            _ => None,
+        };
+        if let Some(due) = due {
+            let due = due.max(self.now_ms + AGAIN_MS);
+            plan.growth.due_ms = Some(plan.growth.due_ms.map_or(due, |known| known.min(due)));
+        }
+        asked
+    }
+
+    /// What was to be merged, and is needed after all.
+    fn let_go(&self, plan: &mut Repartition, own: &[&Piece], led: &[(NodeName, GroupState)]) {
+        let going = own.iter().zip(led).filter(|(piece, _)| piece.merging_into.is_some());
+        for (piece, _) in going.filter(|(_, (_, state))| state.lineage.frozen.is_none()) {
+            let mut piece = (*piece).clone();
+            piece.place.merging_into = None;
+            plan.actions.push(self.apply(&piece));
+            plan.decide("MergeGivenUp", format!("{} is needed after all", piece.name));
+        }
+    }
+
+    fn carry_out(&self, plan: &mut Repartition, own: &[&Piece], led: &[(NodeName, GroupState)], decision: &Decision) {
+        let of = |group: u64| {
+            let place = own.iter().position(|piece| piece.group().0 == group)?;
+            Some((own[place], &led[place]))
+        };
+        let why = &decision.why;
+        match &decision.action {
+            repartition::Action::Split { group, .. } => {
+                let Some((piece, (node, state))) = of(*group) else {
+                    return;
+                };
+                let size = matches!(why, repartition::Why::Size { .. });
+                if let Some(split) = split(piece, state, size) {
+                    plan.actions
+                        .push(Action::Tell(node.clone(), Call::Split(piece.group(), Box::new(split))));
+                    plan.decide("Split", format!("{} is split: {why}", piece.name));
+                }
+            }
+            repartition::Action::Merge { group, absorbed } => {
+                let (Some((absorber, _)), Some((source, _))) = (of(*group), of(*absorbed)) else {
+                    return;
+                };
+                let mut source = source.clone();
+                source.place.merging_into = Some(absorber.name.clone());
+                if source.host != absorber.host {
+                    source.place.moving_to = Some(absorber.host.clone());
+                }
+                plan.actions.push(self.apply(&source));
+                plan.decide(
+                    "Merge",
+                    format!("{} is to be a part of {}: {why}", source.name, absorber.name),
+                );
+            }
+            repartition::Action::Report { group } => {
+                let Some((piece, _)) = of(*group) else { return };
+                plan.decisions.push(("HotKey", format!("{}: {why}", piece.name)));
+            }
+        }
+    }
+
+    /// Merges what has come together.
+    fn merge(&self, plan: &mut Repartition) {
+        for source in self.pieces.iter().filter(|piece| piece.merging_into.is_some()) {
+            let absorber = self
+                .pieces
+                .iter()
+                .find(|piece| Some(&piece.name) == source.merging_into.as_ref());
+            let (Some(absorber), Some((source_node, source_state))) = (absorber, self.led(source)) else {
+                continue;
+            };
+            let Some((absorber_node, absorber_state)) = self.led(absorber) else {
+                continue;
+            };
+            let words = || format!("{} is about to be a part of {}", source.name, absorber.name);
+            plan.waiting.get_or_insert_with(words);
+            if source.moving_to.is_some() || plan.growth.refused.contains_key(&source.group()) {
+                continue;
+            }
+            let whole = |piece: &Piece| self.replicas(piece).is_some_and(|replicas| replicas.is_whole());
+            let begun = source_state.lineage.frozen.is_some();
+            if !begun && !(whole(source) && whole(absorber) && self.has_moved(source)) {
+                continue;
+            }
+            let given_up = absorber_state.lineage.merges.iter();
+            let given_up =
+                given_up.filter(|merge| merge.source == source.group() && merge.outcome == MergeOutcome::Refused);
+            let (own, other) = (&absorber_state.descriptor, &source_state.descriptor);
+            let id = match &source_state.lineage.frozen {
+                Some(frozen) => frozen.id.clone(),
+                None => nodes::merge_id(
+                    (own.group, own.range_epoch),
+                    (other.group, other.range_epoch),
+                    given_up.count(),
+                ),
+            };
+            plan.actions.push(Action::Merge(Box::new(MergeOrder {
+                absorber: own.group,
+                absorber_node,
+                source: other.group,
+                source_node,
+                id,
+            })));
+        }
+    }
+}
+
+/// Units that partitions have to be ready for: on demand none, unless they are kept warm.
+fn units(record: &Record, declared: Throughput, warm: Option<Throughput>) -> Throughput {
+    let declared = match record.spec.billing {
+        BillingMode::Provisioned => declared,
+        BillingMode::PayPerRequest => Throughput::default(),
+    };
+    let warm = warm.unwrap_or_default();
+    Throughput {
+        read: declared.read.max(warm.read),
+        write: declared.write.max(warm.write),
+    }
+}
+
+/// The hashes that a partition's range begins and ends with.
+fn hashes(piece: &Piece) -> (u64, u128) {
+    let first = |key: &KeyBytes| {
+        let bytes = key.0.iter().copied().chain(std::iter::repeat(0)).take(8);
+        bytes.fold(0_u64, |hash, byte| hash << 8 | u64::from(byte))
+    };
+    let end = piece.descriptor.end.as_ref();
+    (
+        first(&piece.descriptor.start),
+        end.map_or(1 << 64, |end| u128::from(first(end))),
+    )
+}
+
+fn span(piece: &Piece) -> u64 {
+    let (start, end) = hashes(piece);
+    u64::try_from(end.saturating_sub(u128::from(start))).unwrap_or(u64::MAX)
+}
+
+/// How a partition is to be cut: at the middle of its bytes, or of its hashes if it holds next to nothing.
+fn split(piece: &Piece, state: &GroupState, for_size: bool) -> Option<Split> {
+    let descriptor = &state.descriptor;
+    let at = match for_size || state.sizes.items >= ITEMS_MIN {
+        true => SplitPlace::Middle,
+        false => {
+            let (start, end) = hashes(piece);
+            let middle = u64::try_from((u128::from(start) + end) / 2)
+                .ok()
+                .filter(|middle| *middle > start)?;
+            SplitPlace::Key(KeyBytes(middle.to_be_bytes().to_vec()))
+        }
+    };
+    Some(Split {
+        expected_epoch: Some(descriptor.range_epoch),
+        at,
+        child: nodes::child_of(descriptor.group, descriptor.range_epoch),
+    })
+}
