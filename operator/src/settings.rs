@@ -64,7 +64,6 @@ impl From<&Options> for Settings {
                     cool_down_ms: options.merge_after_seconds.saturating_mul(1000),
                     ..Limits::default()
                 },
-                ..partita_planning::Settings::default()
             },
             admission: options.admission.name().to_owned(),
             burst_seconds: options.burst_seconds,

@@ -39,7 +39,7 @@ pub fn plan(observed: &Observed) -> Growth {
 enum State {
     Grown,
     Asked(String),
-    Asking(Action, String),
+    Asking(Box<Action>, String),
 }
 
 fn grow(growth: &mut Growth, observed: &Observed, name: &str, set: &StatefulSet, size: &Quantity) {
@@ -50,7 +50,7 @@ fn grow(growth: &mut Growth, observed: &Observed, name: &str, set: &StatefulSet,
             State::Grown => continue,
             State::Asked(words) => words,
             State::Asking(action, words) => {
-                growth.actions.push(action);
+                growth.actions.push(*action);
                 words
             }
         };
@@ -70,7 +70,7 @@ fn volume(observed: &Observed, node: &NodeName, size: &Quantity) -> State {
     let claim = observed.claims.iter().find(|claim| claim.name == node.claim());
     match claim.and_then(|claim| Some((claim, claim.volume.as_ref()?))) {
         Some((claim, volume)) if is_less(&volume.asked, size) => State::Asking(
-            Action::GrowClaim(claim.name.clone(), size.clone()),
+            Box::new(Action::GrowClaim(claim.name.clone(), size.clone())),
             format!("growing the volume of {node} to {}", size.0),
         ),
         Some((_, volume)) if volume.capacity.as_ref().is_none_or(|capacity| is_less(capacity, size)) => {

@@ -420,7 +420,8 @@ impl Step<'_> {
             }
             let whole = |piece: &Piece| self.replicas(piece).is_some_and(|replicas| replicas.is_whole());
             let begun = source_state.lineage.frozen.is_some();
-            if !begun && !(whole(source) && whole(absorber) && self.has_moved(source)) {
+            let together = whole(source) && whole(absorber) && self.has_moved(source);
+            if !begun && !together {
                 continue;
             }
             let given_up = absorber_state.lineage.merges.iter();
