@@ -12,7 +12,8 @@ def test_the_queries_return_data(place):
     session = place.session
     assert session.system.names("podmonitors") != []
     prometheus.start(session.own)
-    place.ready(table("measured"))
+    # With units: an on-demand partition alone has no ceiling of its own, and so none to show.
+    place.ready(table("measured", billingMode="PROVISIONED", provisionedThroughput=UNITS))
     sdk = place.sdk()
     checker = sdk.check("measured")
 
@@ -32,6 +33,7 @@ def test_the_queries_return_data(place):
     metrics.eventually(session, 'up{job=~".*/partita-.*"} == 0', lambda samples: samples == [])
 
 
+UNITS = {"readCapacityUnits": 200, "writeCapacityUnits": 200}
 # What a person asks: operation, units, latency, size; by table, by partition.
 QUERIES = [
     'sum(rate(partita_requests_total{operation="PutItem",code="OK"}[30s])) > 0',
