@@ -245,3 +245,28 @@ impl World {
         (text("status") == "True", text("reason"), text("message"))
     }
 }
+
+/// Makes a world and does something to it, once for each write at which the operator can be killed on the way to where it
+/// settles; `done` looks at the end of each.
+pub async fn killed_anywhere(begin: impl AsyncFn() -> World, done: impl Fn(&World), kills_min: usize) {
+    let mut kills = 0;
+    loop {
+        let mut world = begin().await;
+        world.cluster.set_budget(Some(kills));
+        let mut killed = false;
+        for _ in 0..PASSES_MAX {
+            if world.pass_of("orders").await.unwrap() == Pass::Killed {
+                killed = true;
+                break;
+            }
+        }
+        world.cluster.set_budget(None);
+        world.settle().await;
+        done(&world);
+        if !killed {
+            break;
+        }
+        kills += 1;
+    }
+    assert!(kills >= kills_min, "there were only {kills} writes to be killed at");
+}

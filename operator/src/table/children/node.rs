@@ -275,6 +275,8 @@ impl StorageNode<'_> {
             ..ContainerPort::default()
         };
         let (transport, admin) = (names::TRANSPORT_PORT, names::ADMIN_PORT);
+        // What the operator splits partitions by is what one may use.
+        let units = settings.planning.limits.units;
         Container {
             name: "replica".to_owned(),
             image: Some(settings.image.clone()),
@@ -292,6 +294,8 @@ impl StorageNode<'_> {
                 value("PARTITA_LOG", &settings.log),
                 value("PARTITA_ADMISSION", &settings.admission),
                 value("PARTITA_BURST_SECONDS", &settings.burst_seconds.to_string()),
+                value("PARTITA_PARTITION_READ_UNITS", &units.read.to_string()),
+                value("PARTITA_PARTITION_WRITE_UNITS", &units.write.to_string()),
                 field("POD_NAME", "metadata.name"),
                 field("POD_NAMESPACE", "metadata.namespace"),
                 value("PARTITA_ADVERTISE", &self.advertised()),

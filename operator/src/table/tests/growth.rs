@@ -7,7 +7,7 @@ use partita_model::partition::GroupId;
 use serde_json::{Value, json};
 
 use crate::nodes::Call;
-use crate::testing::world::{Pass, World};
+use crate::testing::world::{Pass, World, killed_anywhere};
 use crate::testing::{NAMESPACE, table};
 
 /// How long neighbours are left alone before they are merged, and more.
@@ -105,31 +105,6 @@ fn decisions(world: &World) -> Vec<String> {
     all.iter()
         .map(|one| format!("{}: {}", text(&one["action"]), text(&one["reason"])))
         .collect()
-}
-
-/// Makes a world and does something to it, once for each write at which the operator can be killed on the way to where it
-/// settles; `done` looks at the end of each.
-async fn killed_anywhere(begin: impl AsyncFn() -> World, done: impl Fn(&World), kills_min: usize) {
-    let mut kills = 0;
-    loop {
-        let mut world = begin().await;
-        world.cluster.set_budget(Some(kills));
-        let mut killed = false;
-        for _ in 0..200 {
-            if world.pass_of("orders").await.unwrap_or(Pass::Done) == Pass::Killed {
-                killed = true;
-                break;
-            }
-        }
-        world.cluster.set_budget(None);
-        world.settle().await;
-        done(&world);
-        if !killed {
-            break;
-        }
-        kills += 1;
-    }
-    assert!(kills >= kills_min, "there were only {kills} writes to be killed at");
 }
 
 fn by_hand(epoch: u64, key: u8, child: u64) -> Split {
@@ -402,4 +377,18 @@ async fn lost_resources_of_split_partitions_are_made_again() {
             assert_eq!(before["spec"][field], after["spec"][field]);
         }
     }
+}
+
+#[tokio::test]
+async fn what_a_partition_can_is_what_its_storage_nodes_let_it() {
+    let world = ready(500, 1).await;
+    let set = &world.cluster.all("statefulsets")[0];
+    let environment = &set["spec"]["template"]["spec"]["containers"][0]["env"];
+    let value = |name: &str| {
+        let found = environment.as_array().unwrap().iter().find(|one| one["name"] == name);
+        text(&found.unwrap()["value"])
+    };
+    let limits = crate::testing::world::settings().planning.limits.units;
+    assert_eq!(value("PARTITA_PARTITION_READ_UNITS"), limits.read.to_string());
+    assert_eq!(value("PARTITA_PARTITION_WRITE_UNITS"), limits.write.to_string());
 }

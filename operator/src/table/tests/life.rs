@@ -3,7 +3,7 @@
 use partita_crds::names;
 use serde_json::json;
 
-use crate::testing::world::{Pass, World};
+use crate::testing::world::{Pass, World, killed_anywhere};
 use crate::testing::{NAMESPACE, table};
 
 /// Four partitions, and an index with two.
@@ -95,26 +95,7 @@ async fn a_settled_table_is_left_alone() {
 
 #[tokio::test]
 async fn killed_at_any_write_it_goes_on() {
-    let mut kills = 0;
-    loop {
-        let mut world = orders();
-        world.cluster.set_budget(Some(kills));
-        let mut killed = false;
-        for _ in 0..40 {
-            if world.pass_of("orders").await.unwrap() == Pass::Killed {
-                killed = true;
-                break;
-            }
-        }
-        world.cluster.set_budget(None);
-        world.settle().await;
-        check(&world);
-        if !killed {
-            break;
-        }
-        kills += 1;
-    }
-    assert!(kills > 20, "there were only {kills} writes to be killed at");
+    killed_anywhere(async || orders(), check, 21).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use partita_model::hexadecimal::parse_id;
 use partita_model::partition::GroupId;
 use serde_json::{Value, json};
 
-use crate::testing::world::{Pass, World};
+use crate::testing::world::{World, killed_anywhere};
 use crate::testing::{NAMESPACE, table};
 
 /// One partition and an index with one, of so many replicas.
@@ -77,31 +77,6 @@ fn lose(world: &World, ordinal: usize) {
         .cluster
         .delete("persistentvolumeclaims", NAMESPACE, &format!("data-{pod}"));
     world.cluster.delete("pods", NAMESPACE, &pod);
-}
-
-/// Makes a world and does something to it, once for each write at which the operator can be killed on the way to where it
-/// settles; `done` looks at the end of each.
-async fn killed_anywhere(begin: impl AsyncFn() -> World, done: impl Fn(&World), kills_min: usize) {
-    let mut kills = 0;
-    loop {
-        let mut world = begin().await;
-        world.cluster.set_budget(Some(kills));
-        let mut killed = false;
-        for _ in 0..60 {
-            if world.pass_of("orders").await.unwrap() == Pass::Killed {
-                killed = true;
-                break;
-            }
-        }
-        world.cluster.set_budget(None);
-        world.settle().await;
-        done(&world);
-        if !killed {
-            break;
-        }
-        kills += 1;
-    }
-    assert!(kills >= kills_min, "there were only {kills} writes to be killed at");
 }
 
 #[tokio::test]
