@@ -97,6 +97,15 @@ class Raw:
         assert int(reply.headers["x-amz-crc32"]) == zlib.crc32(reply.body)
         return reply.json
 
+    def pages(self, operation, body):
+        """The answers to a Query or Scan, page by page to the last."""
+        while True:
+            answer = self.ok(operation, body)
+            yield answer
+            if "LastEvaluatedKey" not in answer:
+                return
+            body = {**body, "ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
     def error(self, operation, body):
         """Name and text of the error of an operation that must fail."""
         reply = self(operation, body)

@@ -171,13 +171,7 @@ def test_a_page_is_a_megabyte(api, ranged, key):
         api.ok("PutItem", {"TableName": ranged, "Item": item})
     query = {"TableName": ranged, "KeyConditionExpression": "pk = :p", "ExpressionAttributeValues": {":p": {"S": key}},
              "Select": "COUNT", "ConsistentRead": True, "ReturnConsumedCapacity": "TOTAL"}
-    pages = []
-    while True:
-        answer = api.ok("Query", query)
-        pages.append((answer["ScannedCount"], used(answer)))
-        if "LastEvaluatedKey" not in answer:
-            break
-        query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+    pages = [(answer["ScannedCount"], used(answer)) for answer in api.pages("Query", query)]
     assert sum(count for count, _ in pages) == 14 and len(pages) == 2
     for count, units in pages:
         # 100,000 bytes, and some 40 of the key and the names.

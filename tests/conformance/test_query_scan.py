@@ -99,13 +99,7 @@ def test_pages_of_a_megabyte(api, ranged, key):
 
 
 def everything(api, request):
-    found = []
-    while True:
-        answer = api.ok("Scan", request)
-        found += answer.get("Items", [])
-        if "LastEvaluatedKey" not in answer:
-            return found
-        request = {**request, "ExclusiveStartKey": answer["LastEvaluatedKey"]}
+    return [item for page in api.pages("Scan", request) for item in page.get("Items", [])]
 
 
 @pytest.fixture(scope="module")
