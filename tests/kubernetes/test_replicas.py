@@ -106,6 +106,24 @@ def test_three_replicas_on_three_nodes_lose_their_leader_and_a_volume(trio):
     assert found >= report["items"], (found, report)
 
 
+@pytest.mark.own_cluster
+def test_the_leaders_process_is_killed(trio):
+    place, checker, kubectl = trio
+    for _ in range(2):
+        leader = partition(kubectl)["status"]["leader"]
+        before = restarts(kubectl, leader)
+        place.session.own.kill_container(place.name, leader, kubectl.get("pod", leader)["spec"]["containers"][0]["name"])
+        checker.progress()
+        wait_for("its process being another one", lambda: restarts(kubectl, leader) > before)
+        whole(kubectl)
+    finished(checker)
+
+
+def restarts(kubectl, pod):
+    """How often a pod's container was started again."""
+    return kubectl.get("pod", pod)["status"]["containerStatuses"][0]["restartCount"]
+
+
 def test_one_becomes_three_and_one_again(place):
     place.ready(changed(three("trio"), replicas=1))
     kubectl = place.kubectl
