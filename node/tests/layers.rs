@@ -16,7 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "partita-transport",
         &["partita-model", "partita-partition", "partita-tls"],
     ),
-    ("partita-operator", &["partita-crds", "partita-model"]),
+    ("partita-operator", &["partita-crds", "partita-model", "partita-tls"]),
     (
         "partita",
         &[

@@ -4,9 +4,11 @@
 //! 2. [`lease`]: of several operators one is active, the others wait, ready to take over;
 //! 3. [`controller`] watches Tables and what belongs to them, and reconciles each ([`table`]), also with the storage nodes'
 //!    admin API ([`nodes`]);
-//! 4. told to stop, it finishes what it is in the middle of and gives the Lease up. If it loses the Lease, it ends at once.
+//! 4. [`certificates`] makes and renews what operator, routers and storage nodes need for mutual TLS with each other;
+//! 5. told to stop, it finishes what it is in the middle of and gives the Lease up. If it loses the Lease, it ends at once.
 
 mod admin;
+mod certificates;
 mod cli;
 mod controller;
 mod lease;
@@ -34,6 +36,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use admin::Admin;
+use certificates::Certificates;
 use cli::Options;
 use lease::{Leadership, TIMING};
 use metrics::Metrics;
@@ -43,6 +46,9 @@ use table::{Context, Known};
 
 /// How long what was begun may take once the process is told to stop: a pass is short, only its calls to nodes may hang.
 const STOP_MAX: Duration = Duration::from_secs(15);
+
+/// The wait between attempts to read or make the authority.
+const CERTIFICATES_RETRY: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -99,11 +105,20 @@ async fn lead(
         instance: Some(options.identity.clone()),
     };
     let settings = Settings::from(options);
+    let certificates = tokio::select! {
+        certificates = certificates(options, &client) => certificates,
+        lost = leadership.keep() => return Err(lost.into()),
+        () = told(stop.clone()) => None,
+    };
+    if let Some(certificates) = &certificates {
+        tokio::spawn(Arc::clone(certificates).keep());
+    }
     let own = client.clone();
     let context = move |known: Known| Context {
         recorder: Recorder::new(own.clone(), reporter),
         client: own,
-        nodes: Arc::new(HttpNodes::new()),
+        nodes: Arc::new(HttpNodes::new(certificates.as_ref().map(|known| known.own()))),
+        certificates,
         known,
         settings,
         metrics,
@@ -131,6 +146,23 @@ async fn lead(
     leadership.release().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The certificates, if there are to be any. Without the API server there is nothing else to do meanwhile, either.
+async fn certificates(options: &Options, client: &Client) -> Option<Arc<Certificates>> {
+    if !options.peer_tls {
+        return None;
+    }
+    let settle_s = options.certificate_settle_seconds;
+    loop {
+        match Certificates::start(client.clone(), &options.namespace, settle_s, now_ms).await {
+            Ok(certificates) => return Some(certificates),
+            Err(error) => {
+                tracing::error!(%error, "no certificates yet: nothing is done before there are some");
+                tokio::time::sleep(CERTIFICATES_RETRY).await;
+            }
+        }
+    }
 }
 
 /// Becomes true when the process is told to stop.

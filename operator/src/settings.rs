@@ -15,6 +15,8 @@ pub struct Settings {
     pub image_pull_secrets: Vec<String>,
     /// Where they learn about each other.
     pub router_directory: String,
+    /// Whether they speak mutual TLS, with the certificates of their namespace.
+    pub peer_tls: bool,
     /// The size of their volumes, where the Table names none.
     pub storage_size: Quantity,
     /// Format of their log.
@@ -30,6 +32,7 @@ impl From<&Options> for Settings {
             image_pull_policy: options.image_pull_policy.clone(),
             image_pull_secrets: options.image_pull_secrets.clone(),
             router_directory: options.router_directory.clone(),
+            peer_tls: options.peer_tls,
             storage_size: Quantity(options.storage_size.clone()),
             log_format: options.log_format.name().to_owned(),
             log: options.log.clone(),

@@ -46,7 +46,19 @@ def test_everything_that_is_written_is_a_volume(manifests):
     for _, pod in pods(manifests):
         for container in pod["containers"]:
             folders = [argument.partition("=")[2] for argument in container["args"] if argument.startswith("--directory-cache=")]
-            assert folders == [mount["mountPath"] for mount in container.get("volumeMounts", [])]
+            assert folders == [mount["mountPath"] for mount in container.get("volumeMounts", []) if not mount.get("readOnly")]
+
+
+def test_certificates_are_mounted_where_they_are_read(manifests):
+    for _, pod in pods(manifests):
+        for container in pod["containers"]:
+            mounted = {mount["mountPath"] for mount in container.get("volumeMounts", []) if mount.get("readOnly")}
+            read = {argument.partition("=")[2] for argument in container["args"] if argument.startswith("--peer-tls=")}
+            read |= {argument.partition("=")[2].rpartition("/")[0] for argument in container["args"]
+                     if argument.startswith(("--tls-cert=", "--tls-key="))}
+            assert mounted == read
+        secrets = [volume["secret"] for volume in pod.get("volumes", []) if "secret" in volume]
+        assert all(secret["defaultMode"] == 0o440 for secret in secrets)
 
 
 def test_a_token_is_where_a_role_is(manifests):
@@ -74,10 +86,16 @@ def test_roles_name_every_right(manifests):
             assert not ESCALATING & set(rule["resources"])
 
 
-def test_secrets_are_read_in_one_namespace_by_routers_alone(manifests):
-    readers = [role for role in of_kind(manifests, "Role", "ClusterRole") if any("secrets" in rule["resources"] for rule in role["rules"])]
-    assert [(role["kind"], role["metadata"]["labels"]["app.kubernetes.io/component"]) for role in readers] == [("Role", "router")]
-    assert [rule["verbs"] for rule in readers[0]["rules"]] == [["get", "list", "watch"]]
+def test_secrets_are_read_in_one_namespace_by_routers_and_else_by_name(manifests):
+    rules = [(role["metadata"]["labels"]["app.kubernetes.io/component"], role["kind"], rule)
+             for role in of_kind(manifests, "Role", "ClusterRole") for rule in role["rules"] if "secrets" in rule["resources"]]
+    assert [(kind, rule["verbs"]) for component, kind, rule in rules if component == "router"] == [("Role", ["get", "list", "watch"])]
+    for component, kind, rule in rules:
+        if component == "operator":
+            names = {"Role": ["partita-authority"], "ClusterRole": ["partita-replica-tls", "partita-router-tls"]}[kind]
+            assert rule["verbs"] == ["create"] or rule["resourceNames"] == names
+        else:
+            assert component == "router"
 
 
 def test_everything_namespaced_is_in_the_release_namespace(manifests):

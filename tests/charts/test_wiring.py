@@ -47,8 +47,21 @@ def test_services_lead_to_ports_of_routers(manifests):
 def test_the_operator_knows_the_routers_service(manifests):
     service, = (service for service in of_kind(manifests, "Service") if service["spec"]["type"] == "ClusterIP")
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
-    assert flags(component(manifests, "operator"))["--router-directory"] == f"http://{name}.{namespace}.svc:8001"
-    assert 8001 in [port["port"] for port in service["spec"]["ports"]]
+    secured = "--peer-tls" in flags(component(manifests, "operator"))
+    scheme, port = ("https", 8002) if secured else ("http", 8001)
+    assert flags(component(manifests, "operator"))["--router-directory"] == f"{scheme}://{name}.{namespace}.svc:{port}"
+    assert [taken["appProtocol"] for taken in service["spec"]["ports"] if taken["port"] == port] == [scheme]
+
+
+def test_mutual_tls_is_everywhere_or_nowhere(manifests):
+    operator, router = flags(component(manifests, "operator")), flags(component(manifests, "router"))
+    assert ("--peer-tls" in operator) == ("--peer-tls" in router)
+    if "--peer-tls" in router:
+        assert router["--admin-tls-listen"] == "0.0.0.0:8002"
+
+
+def test_mutual_tls_is_the_default():
+    assert "--peer-tls" in flags(component(documents(rendered()), "router"))
 
 
 def test_clients_outside_reach_the_api_and_nothing_else():

@@ -213,6 +213,18 @@ impl Cluster {
         inner.requests.push(format!("{method} {path}"));
         match (method.as_str(), at.plural.as_str()) {
             ("GET", "persistentvolumeclaims" | "pods") if at.name.is_none() => (StatusCode::OK, inner.list(&at, query)),
+            ("GET", "secrets") => match inner.objects.get(&at.key()) {
+                Some(secret) => (StatusCode::OK, secret.clone()),
+                None => problem(StatusCode::NOT_FOUND, "not found"),
+            },
+            ("POST", "secrets") => inner.create(&at, body),
+            ("PATCH", "secrets") => {
+                assert!(
+                    query.contains("fieldManager=partita-operator") && query.contains("force=true"),
+                    "{query}"
+                );
+                inner.apply_secret(&at, body)
+            }
             ("POST", "events") => {
                 let text = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
                 inner.events.push((text("reason"), text("note")));
@@ -357,6 +369,41 @@ impl Inner {
         if at.plural == "statefulsets" {
             self.run(&at.key());
         }
+        (StatusCode::OK, self.objects[&at.key()].clone())
+    }
+
+    fn create(&mut self, at: &Path, object: Value) -> (StatusCode, Value) {
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        let key = (at.plural.clone(), at.namespace.clone(), name);
+        if self.objects.contains_key(&key) {
+            return problem(StatusCode::CONFLICT, "already exists");
+        }
+        self.store(key.clone(), object);
+        (StatusCode::CREATED, self.objects[&key].clone())
+    }
+
+    /// Others' annotations stay; who names a version follows it.
+    fn apply_secret(&mut self, at: &Path, mut desired: Value) -> (StatusCode, Value) {
+        if let Some((plural, message)) = &self.refusal
+            && *plural == format!("secrets of {}", at.namespace)
+        {
+            return problem(StatusCode::FORBIDDEN, message);
+        }
+        if let Some(before) = self.objects.get(&at.key()) {
+            let followed = &desired["metadata"]["resourceVersion"];
+            if !followed.is_null() && *followed != before["metadata"]["resourceVersion"] {
+                return problem(StatusCode::CONFLICT, "the object has been modified");
+            }
+            if !before["metadata"]["annotations"].is_null() {
+                merge(&mut desired["metadata"], json!({"annotations": {}}));
+                merge(
+                    &mut desired["metadata"]["annotations"],
+                    before["metadata"]["annotations"].clone(),
+                );
+            }
+            merge(&mut desired["metadata"], before["metadata"].clone());
+        }
+        self.store(at.key(), desired);
         (StatusCode::OK, self.objects[&at.key()].clone())
     }
 

@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::cluster::Cluster;
 use super::nodes::FakeNodes;
 use super::{NAMESPACE, NOW_MS};
+use crate::certificates::Certificates;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::table::{self, Context, Error, Known};
@@ -36,6 +37,8 @@ pub struct World {
     pub nodes: FakeNodes,
     clock_ms: Arc<AtomicU64>,
     measured: HashMap<String, u64>,
+    /// The certificates, where there are any.
+    pub certificates: Option<Arc<Certificates>>,
 }
 
 /// How a pass ended.
@@ -55,7 +58,8 @@ pub fn settings() -> Settings {
         image: "partita:test".into(),
         image_pull_policy: "IfNotPresent".into(),
         image_pull_secrets: vec!["registry".into()],
-        router_directory: "http://routers:8001".into(),
+        router_directory: "https://routers:8002".into(),
+        peer_tls: true,
         storage_size: k8s_openapi::apimachinery::pkg::api::resource::Quantity("30Gi".into()),
         log_format: "json".into(),
         log: "info".into(),
@@ -85,6 +89,7 @@ impl World {
             cluster,
             clock_ms: Arc::new(AtomicU64::new(NOW_MS)),
             measured: HashMap::new(),
+            certificates: None,
         }
     }
 
@@ -103,6 +108,7 @@ impl World {
         let client = self.cluster.client();
         Context {
             nodes: Arc::new(self.nodes.clone()),
+            certificates: self.certificates.clone(),
             known: Known {
                 tables: store(&self.cluster, "tables"),
                 partitions: store(&self.cluster, "partitions"),

@@ -7,8 +7,8 @@ use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdate
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference,
     ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext, Service, ServicePort, ServiceSpec,
-    TopologySpreadConstraint, VolumeMount, VolumeResourceRequirements,
+    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Service,
+    ServicePort, ServiceSpec, TopologySpreadConstraint, Volume, VolumeMount, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -25,6 +25,10 @@ use crate::settings::Settings;
 const USER: i64 = 65532;
 /// Where the volume is mounted.
 const DATA: &str = "/data";
+/// Where the certificate is mounted.
+const CERTIFICATE: &str = "/etc/partita/tls";
+/// Mode of the certificate's files: the pod's group, and nobody else, reads them.
+const GROUP_READS: i32 = 0o440;
 /// The claim template's name: a claim is called `data-<pod>`.
 const CLAIM: &str = "data";
 /// How long a pod may take to stop: requests end within 20 s, then tables are flushed.
@@ -66,7 +70,7 @@ impl StorageNode<'_> {
     }
 
     /// Gives its pod a name.
-    pub fn service(&self) -> Service {
+    pub fn service(&self, settings: &Settings) -> Service {
         let port = |name: &str, port: u16| ServicePort {
             name: Some(name.to_owned()),
             port: i32::from(port),
@@ -74,16 +78,20 @@ impl StorageNode<'_> {
             ..ServicePort::default()
         };
         let place = self.place.to_string();
+        let mut ports = vec![
+            port("transport", names::TRANSPORT_PORT),
+            port("admin", names::ADMIN_PORT),
+        ];
+        if settings.peer_tls {
+            ports.push(port("admin-tls", names::ADMIN_TLS_PORT));
+        }
         Service {
             metadata: metadata(self.table, self.id, &self.name(), &place),
             spec: Some(ServiceSpec {
                 cluster_ip: Some("None".to_owned()),
                 publish_not_ready_addresses: Some(true),
                 selector: Some(selected(self.id, &place)),
-                ports: Some(vec![
-                    port("transport", names::TRANSPORT_PORT),
-                    port("admin", names::ADMIN_PORT),
-                ]),
+                ports: Some(ports),
                 ..ServiceSpec::default()
             }),
             ..Service::default()
@@ -177,6 +185,7 @@ impl StorageNode<'_> {
             tolerations: some_if_any(scheduling.tolerations.clone()),
             priority_class_name: scheduling.priority_class_name.clone(),
             containers: vec![self.container(settings, &scheduling)],
+            volumes: settings.peer_tls.then(|| vec![certificate_volume()]),
             ..PodSpec::default()
         }
     }
@@ -203,25 +212,40 @@ impl StorageNode<'_> {
             ..ContainerPort::default()
         };
         let (transport, admin) = (names::TRANSPORT_PORT, names::ADMIN_PORT);
+        let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
+            name: name.to_owned(),
+            mount_path: path.to_owned(),
+            read_only: read_only.then_some(true),
+            ..VolumeMount::default()
+        };
+        let mut args = vec![
+            "replica".to_owned(),
+            format!("--data={DATA}"),
+            format!("--listen=0.0.0.0:{transport}"),
+            format!("--admin-listen=0.0.0.0:{admin}"),
+            format!("--directory={}", settings.router_directory),
+        ];
+        let mut ports = vec![port("transport", transport), port("admin", admin)];
+        let mut mounts = vec![mount(CLAIM, DATA, false)];
+        if settings.peer_tls {
+            args.push(format!("--peer-tls={CERTIFICATE}"));
+            args.push(format!("--admin-tls-listen=0.0.0.0:{}", names::ADMIN_TLS_PORT));
+            ports.push(port("admin-tls", names::ADMIN_TLS_PORT));
+            mounts.push(mount("tls", CERTIFICATE, true));
+        }
         Container {
             name: "replica".to_owned(),
             image: Some(settings.image.clone()),
             image_pull_policy: Some(settings.image_pull_policy.clone()),
             command: Some(vec!["/usr/local/bin/partita".to_owned()]),
-            args: Some(vec![
-                "replica".to_owned(),
-                format!("--data={DATA}"),
-                format!("--listen=0.0.0.0:{transport}"),
-                format!("--admin-listen=0.0.0.0:{admin}"),
-                format!("--directory={}", settings.router_directory),
-            ]),
+            args: Some(args),
             env: Some(vec![
                 value("PARTITA_LOG_FORMAT", &settings.log_format),
                 value("PARTITA_LOG", &settings.log),
                 field("POD_NAME", "metadata.name"),
                 field("POD_NAMESPACE", "metadata.namespace"),
             ]),
-            ports: Some(vec![port("transport", transport), port("admin", admin)]),
+            ports: Some(ports),
             resources: Some(ResourceRequirements {
                 requests: Some(BTreeMap::from([
                     (
@@ -240,11 +264,7 @@ impl StorageNode<'_> {
             }),
             liveness_probe: Some(probe("/healthz", PROBE_EVERY_SECONDS, Some(LIVENESS_FAILURES))),
             readiness_probe: Some(probe("/readyz", READINESS_EVERY_SECONDS, None)),
-            volume_mounts: Some(vec![VolumeMount {
-                name: CLAIM.to_owned(),
-                mount_path: DATA.to_owned(),
-                ..VolumeMount::default()
-            }]),
+            volume_mounts: Some(mounts),
             security_context: Some(SecurityContext {
                 allow_privilege_escalation: Some(false),
                 read_only_root_filesystem: Some(true),
@@ -256,6 +276,19 @@ impl StorageNode<'_> {
             }),
             ..Container::default()
         }
+    }
+}
+
+/// The certificate of the namespace's storage nodes. Files that change in it are seen without a restart.
+fn certificate_volume() -> Volume {
+    Volume {
+        name: "tls".to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(names::REPLICA_SECRET.to_owned()),
+            default_mode: Some(GROUP_READS),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
     }
 }
 
