@@ -46,6 +46,24 @@ pub struct Options {
     #[arg(long, value_name = "URL", env = "PARTITA_ROUTER_DIRECTORY")]
     pub router_directory: String,
 
+    /// Make certificates, and let operator, routers and storage nodes speak mutual TLS with each other
+    ///
+    /// The authority is the Secret partita-authority of --namespace. Each namespace with Tables gets the Secrets
+    /// partita-replica-tls (for its storage nodes) and partita-router-tls (for routers beside applications); --namespace gets
+    /// partita-router-tls for the routers. All are renewed in time, without a restart of anything. The annotation
+    /// partita.dev/rotate on the authority, set to any other value than before, has it replaced.
+    #[arg(long, env = "PARTITA_PEER_TLS")]
+    pub peer_tls: bool,
+
+    /// How long a changed Secret may take to reach every process, in seconds: each step of a rotation waits for it
+    #[arg(
+        long,
+        value_name = "S",
+        env = "PARTITA_CERTIFICATE_SETTLE_SECONDS",
+        default_value_t = 600
+    )]
+    pub certificate_settle_seconds: u64,
+
     /// Size of a storage node's volume where the Table names none: three times a partition's size limit of 10 GB
     #[arg(long, value_name = "QUANTITY", env = "PARTITA_STORAGE_SIZE", default_value = STORAGE_SIZE)]
     pub storage_size: String,
@@ -215,5 +233,6 @@ mod tests {
         ]);
         assert_eq!(options.image_pull_secrets, ["a", "b"]);
         assert_eq!(options.storage_size, "30Gi");
+        assert!(!options.peer_tls);
     }
 }

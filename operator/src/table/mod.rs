@@ -44,6 +44,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
+use crate::certificates::{self, Certificates};
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::rolling::{Host, Turns};
@@ -65,6 +66,8 @@ pub struct Context {
     pub client: Client,
     /// The storage nodes.
     pub nodes: Arc<dyn Nodes>,
+    /// The certificates, where there is mutual TLS.
+    pub certificates: Option<Arc<Certificates>>,
     /// What the API server's watches told so far.
     pub known: Known,
     /// How storage nodes are run.
@@ -145,6 +148,9 @@ pub enum Error {
     /// The API server refused or did not answer.
     #[error(transparent)]
     Kube(kube::Error),
+    /// Storage nodes would have no certificate.
+    #[error(transparent)]
+    Certificates(#[from] certificates::Error),
 }
 
 impl From<kube::Error> for Error {
@@ -191,6 +197,12 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
         valid.scaled = scale::scale(valid, &observed.table, record, uses, now_ms);
     }
     let mut plan = plan::plan(&observed, &valid, &context.settings, &growth, now_ms);
+    if let Some(certificates) = &context.certificates
+        && !observed.deleting()
+    {
+        // A storage node does not start without one.
+        certificates.ensure(&observed.namespace).await?;
+    }
     let outcome = apply::apply(context, &observed, &plan.actions).await?;
     if let Some(growth) = &mut plan.growth {
         for (group, why) in &outcome.left_alone {
@@ -243,7 +255,7 @@ pub fn on_error(table: Arc<Table>, error: &Error, context: Arc<Context>) -> Next
             tracing::debug!(namespace, table = name, reason, "looking again");
             Next::requeue(STALE)
         }
-        Error::Kube(error) => {
+        error @ (Error::Kube(_) | Error::Certificates(_)) => {
             context.metrics.errors.inc();
             tracing::warn!(namespace, table = name, %error, "will be tried again");
             Next::requeue(RETRY)

@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::cluster::Cluster;
 use super::nodes::FakeNodes;
 use super::{NAMESPACE, NOW_MS};
+use crate::certificates::Certificates;
 use crate::metrics::Metrics;
 use crate::rolling::Turns;
 use crate::settings::Settings;
@@ -49,6 +50,10 @@ pub struct World {
     absences: Arc<Absences>,
     /// The image of the storage nodes.
     pub image: String,
+    /// Whether they speak mutual TLS.
+    pub peer_tls: bool,
+    /// The certificates, where there are any.
+    pub certificates: Option<Arc<Certificates>>,
 }
 
 /// How a pass ended.
@@ -68,7 +73,8 @@ pub fn settings() -> Settings {
         image: "partita:test".into(),
         image_pull_policy: "IfNotPresent".into(),
         image_pull_secrets: vec!["registry".into()],
-        router_directory: "http://routers:8001".into(),
+        router_directory: "https://routers:8002".into(),
+        peer_tls: true,
         rolling_groups_max: 1,
         progress_deadline: Duration::from_secs(600),
         measure_every: Duration::from_secs(300),
@@ -117,6 +123,8 @@ impl World {
             turns: turns(),
             absences: Arc::default(),
             image: settings().image,
+            peer_tls: settings().peer_tls,
+            certificates: None,
         }
     }
 
@@ -138,6 +146,7 @@ impl World {
         let client = self.cluster.client();
         Context {
             nodes: Arc::new(self.nodes.clone()),
+            certificates: self.certificates.clone(),
             known: Known {
                 tables: store(&self.cluster, "tables"),
                 partitions: store(&self.cluster, "partitions"),
@@ -150,6 +159,7 @@ impl World {
             absences: Arc::clone(&self.absences),
             settings: Settings {
                 image: self.image.clone(),
+                peer_tls: self.peer_tls,
                 ..settings()
             },
             metrics: Metrics::register(&Registry::new()).unwrap(),

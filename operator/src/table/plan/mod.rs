@@ -108,7 +108,7 @@ pub enum Action {
         node: NodeName,
         /// The pod's uid.
         uid: String,
-        /// It serves: somebody will notice.
+        /// It serves, and somebody will notice: it waits for its turn.
         serves: bool,
     },
     /// Tell a storage node something.

@@ -130,7 +130,7 @@ fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, s
         // A template of claims cannot be changed: see plan::growth.
         (node.storage_size, node.storage_class) = (size, class);
     }
-    let desired = difference::marked(node.service());
+    let desired = difference::marked(node.service(settings));
     if difference::differs(&desired, service) {
         nodes.actions.push(Action::ApplyService(Box::new(desired)));
     }

@@ -103,6 +103,33 @@ async fn a_pod_that_does_not_serve_is_replaced_at_once() {
     assert_eq!(images(&world), ["partita:next"; 4]);
 }
 
+fn speak_tls(world: &World) -> Vec<bool> {
+    let pods = world.cluster.all("pods");
+    let arguments = pods.iter().map(|pod| pod["spec"]["containers"][0]["args"].to_string());
+    arguments.map(|arguments| arguments.contains("--peer-tls=")).collect()
+}
+
+#[tokio::test]
+async fn where_mutual_tls_is_turned_off_or_on_all_restart_at_once() {
+    let mut world = ready().await;
+    assert_eq!(speak_tls(&world), [true; 4]);
+    for on in [false, true] {
+        world.peer_tls = on;
+        // The first pass tells the StatefulSets; then nobody understands the old ones any more.
+        world.pass_of("orders").await.unwrap();
+        let pods = world.cluster.names("pods");
+        world
+            .nodes
+            .silence(&pods.iter().map(String::as_str).collect::<Vec<_>>());
+        world.pass_of("orders").await.unwrap();
+        assert_eq!(speak_tls(&world), [on; 4]);
+        world.nodes.silence(&[]);
+        world.settle().await;
+        assert!(world.condition("Ready").0 && !world.condition("Reconciling").0);
+    }
+    assert!(world.nodes.made().values().all(|times| *times == 1));
+}
+
 #[tokio::test]
 async fn other_units_restart_nobody() {
     let mut world = ready().await;
