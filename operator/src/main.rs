@@ -117,7 +117,10 @@ async fn lead(
         true => tokio::select! {
             made = made => Some(made),
             lost = leadership.keep() => return Err(lost.into()),
-            () = told(stop.clone()) => None,
+            () = told(stop.clone()) => {
+                leadership.release().await;
+                return Ok(());
+            }
         },
         false => {
             // The webhook's are nobody's reason to wait.
