@@ -124,9 +124,16 @@ def test_mutual_tls_is_turned_off_and_on_and_nothing_is_lost(place):
     whole(kubectl)
     checker = place.sdk().check("trio", repeats=True)
     try:
-        for arguments in (["--set=peerTls.enabled=false"], []):
+        for secured, arguments in ((False, ["--set=peerTls.enabled=false"]), (True, [])):
             assert "Mutual TLS is turned" in session.install(*arguments)
-            wait_for("all nodes being other ones", lambda: all_restarted(session), 300)
+
+            def all_speak_it(secured=secured):
+                pods = kubectl.items("pods", STORAGE)
+                speak = [any(argument.startswith("--peer-tls=") for argument in pod["spec"]["containers"][0]["args"]) for pod in pods]
+                assert speak == [secured] * 3, speak
+                return True
+            wait_for("all nodes being other ones", all_speak_it, 300)
+            wait_for("all other tables' nodes", lambda: all_restarted(session), 300)
             whole(kubectl)
             checker.progress(seconds=180)
     finally:
