@@ -137,7 +137,12 @@ fn below_the_reserve_writes_are_refused_and_reads_go_on() {
     let store = machine
         .start_with(StoreOptions {
             reserve_bytes: 1 << 20,
-            free_space: Some(Arc::new(move || Some(probe.load(Ordering::SeqCst)))),
+            volume: Some(Arc::new(move || {
+                Some(Volume {
+                    free_bytes: probe.load(Ordering::SeqCst),
+                    total_bytes: 1 << 40,
+                })
+            })),
             ..machine.deaths.options()
         })
         .unwrap();
