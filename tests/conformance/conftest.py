@@ -1,6 +1,7 @@
-"""What the suite shares: signed raw requests, boto3, and tables that are made once and removed at the end.
+"""What the suite shares: signed raw requests, boto3, and tables: some that are made once and removed at the end, and those
+that a test makes for itself, removed after it.
 
-The endpoint is PARTITA_ENDPOINT. Nothing here knows what is behind it.
+The endpoint is PARTITA_ENDPOINT. Nothing here knows what is behind it, but whether it is AWS itself.
 """
 
 import http.client
@@ -25,7 +26,8 @@ READY_SECONDS_MAX = 120
 # In front of what is wrong with the expressions (and their older equivalents) of PutItem, UpdateItem and DeleteItem, and with
 # a Query's Select.
 DETECTED = "1 validation error detected: "
-POLL_SECONDS = 0.02 if "127.0.0.1" in ENDPOINT else 1.0
+AWS = (urllib.parse.urlsplit(ENDPOINT).hostname or "").endswith(".amazonaws.com")
+POLL_SECONDS = 1.0 if AWS else 0.02
 
 
 class Reply:
@@ -146,13 +148,13 @@ def client():
                         config=Config(retries={"total_max_attempts": 1}))
 
 
-@pytest.fixture(scope="session")
-def make_table(api):
-    """Makes tables: make_table({"pk": "S", ...}, hash, range, **other parameters of CreateTable)."""
+def maker(api):
+    """Makes tables, and removes them in the end: make({"pk": "S", ...}, hash, range, **other parameters of CreateTable).
+    With wait=False the caller waits."""
     made = []
 
-    def make(attributes, hash_key="pk", range_key=None, name=None, **parameters):
-        name = name or f"conformance-{uuid.uuid4().hex[:12]}"
+    def make(attributes, hash_key="pk", range_key=None, wait=True, **parameters):
+        name = f"conformance-{uuid.uuid4().hex[:12]}"
         schema = [{"AttributeName": hash_key, "KeyType": "HASH"}]
         if range_key:
             schema.append({"AttributeName": range_key, "KeyType": "RANGE"})
@@ -163,7 +165,8 @@ def make_table(api):
                 {"AttributeName": attribute, "AttributeType": kind} for attribute, kind in attributes.items()],
             **parameters})
         made.append(name)
-        api.wait(name)
+        if wait:
+            api.wait(name)
         return name
 
     yield make
@@ -171,16 +174,34 @@ def make_table(api):
         api("DeleteTable", {"TableName": name})
 
 
+@pytest.fixture
+def make_table(api):
+    """Makes tables for one test."""
+    yield from maker(api)
+
+
 @pytest.fixture(scope="session")
-def simple(make_table):
+def make_shared_table(api):
+    """Makes tables that several tests use."""
+    yield from maker(api)
+
+
+@pytest.fixture(scope="session")
+def simple(make_shared_table):
     """A table with the string key `pk`."""
-    return make_table({"pk": "S"})
+    return make_shared_table({"pk": "S"})
 
 
 @pytest.fixture(scope="session")
-def ranged(make_table):
+def texts(make_shared_table):
+    """A table with `pk` (S) and `sk` (S)."""
+    return make_shared_table({"pk": "S", "sk": "S"}, range_key="sk")
+
+
+@pytest.fixture(scope="session")
+def ranged(make_shared_table):
     """A table with `pk` (S) and `sk` (N)."""
-    return make_table({"pk": "S", "sk": "N"}, range_key="sk")
+    return make_shared_table({"pk": "S", "sk": "N"}, range_key="sk")
 
 
 def index(name, *keys, projection="ALL", include=None):
@@ -193,9 +214,9 @@ def index(name, *keys, projection="ALL", include=None):
 
 
 @pytest.fixture(scope="session")
-def indexed(make_table):
+def indexed(make_shared_table):
     """A table with an LSI on `lk` (N), and GSIs: `all`, `keys`, `some` (INCLUDE extra) on `gk` (S) and `gs` (N)."""
-    return make_table(
+    return make_shared_table(
         {"pk": "S", "sk": "N", "lk": "N", "gk": "S", "gs": "N"}, range_key="sk",
         LocalSecondaryIndexes=[
             index("local", "pk", "lk:RANGE"), index("local-keys", "pk", "lk:RANGE", projection="KEYS_ONLY")],

@@ -65,12 +65,11 @@ def test_filters_come_after_limits(api, filled):
     assert answer["Items"] == [{"v": {"N": "100"}}]
 
 
-def test_strings_and_binaries_sort_by_bytes(api, make_table):
-    table = make_table({"pk": "S", "sk": "S"}, range_key="sk")
+def test_strings_sort_by_bytes(api, texts, key):
     words = ["", "A", "B", "a", "a\u0000", "aa", "b", "é", "漢", "\ud7ff", "\ue000", "\U0001f600"][1:]
     for word in reversed(words):
-        api.ok("PutItem", {"TableName": table, "Item": {"pk": {"S": "p"}, "sk": {"S": word}}})
-    request = {"TableName": table, "KeyConditionExpression": "pk = :p", "ExpressionAttributeValues": {":p": {"S": "p"}}}
+        api.ok("PutItem", {"TableName": texts, "Item": {"pk": {"S": key}, "sk": {"S": word}}})
+    request = {"TableName": texts, "KeyConditionExpression": "pk = :p", "ExpressionAttributeValues": {":p": {"S": key}}}
     assert [item["sk"]["S"] for item in api.ok("Query", request)["Items"]] == words
     request["KeyConditionExpression"] += " AND begins_with(sk, :a)"
     request["ExpressionAttributeValues"][":a"] = {"S": "a"}
@@ -103,8 +102,8 @@ def everything(api, request):
 
 
 @pytest.fixture(scope="module")
-def scanned(api, make_table):
-    table = make_table({"pk": "S"})
+def scanned(api, make_shared_table):
+    table = make_shared_table({"pk": "S"})
     for start in range(0, 100, 25):
         api.ok("BatchWriteItem", {"RequestItems": {table: [
             {"PutRequest": {"Item": {"pk": {"S": f"k{n}"}, "n": {"N": str(n)}}}} for n in range(start, start + 25)]}})
@@ -198,12 +197,10 @@ def test_bad_queries(api, filled, more, message):
     ("pk = :pk AND sk BETWEEN :a AND :long", {":a": {"S": "a"}},
      "Aggregated size of all range keys has exceeded the size limit of 1024 bytes"),
 ])
-def test_no_key_is_that_long(api, make_table, condition, values, part):
-    table = make_table({"pk": "S", "sk": "S"}, range_key="sk")
-
+def test_no_key_is_that_long(api, texts, condition, values, part):
     def query(bytes_):
         used = {":pk": {"S": "p"}, ":long": {"S": "x" * bytes_}, **values}
-        return {"TableName": table, "KeyConditionExpression": condition,
+        return {"TableName": texts, "KeyConditionExpression": condition,
                 "ExpressionAttributeValues": {name: value for name, value in used.items() if name in condition.replace(",", " ").replace(")", " ").split()}}
     longest = 2048 if condition.startswith("pk = :long") else 1024
     assert api.ok("Query", query(longest))["Count"] == 0

@@ -1,5 +1,6 @@
 """The golden scripts, as `script.rs` beside this file describes them, sent to the endpoint."""
 
+import itertools
 import json
 import pathlib
 import time
@@ -54,15 +55,28 @@ def difference(reply, marks):
     return None if same else f"\n  expected {expected}\n  answered {reply.status} {reply.body.decode()}"
 
 
+@pytest.fixture(scope="module")
+def tables(api, request):
+    """The tables of the scripts that run, made all at once where making one takes its time: names by script."""
+    chosen = {item.callspec.params["path"] for item in request.session.items if item.path == request.path}
+    made = {path: [] for path in chosen}
+    for path in sorted(chosen):
+        for _, operation, body, _ in steps(path.read_text()):
+            if operation == "@table":
+                api.ok("CreateTable", body)
+                made[path].append(json.loads(body)["TableName"])
+    yield made
+    for name in itertools.chain(*made.values()):
+        api("DeleteTable", {"TableName": name})
+
+
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_script(api, path):
-    differences, tables = [], []
+def test_script(api, tables, path):
+    for name in tables[path]:
+        api.wait(name)
+    differences = []
     for line, operation, body, marks in steps(path.read_text()):
         if operation == "@table":
-            name = json.loads(body)["TableName"]
-            api.ok("CreateTable", body)
-            tables.append(name)
-            api.wait(name)
             continue
         found = difference(api(operation[1:], body), marks)
         # A global index follows its table: a read of one is repeated for a while.
@@ -71,6 +85,4 @@ def test_script(api, path):
             found = difference(api(operation[1:], body), marks)
         if found:
             differences.append(f"{path.name}:{line}: {operation[1:]}: {found}")
-    for name in tables:
-        api("DeleteTable", {"TableName": name})
     assert not differences, "\n".join(differences)

@@ -20,11 +20,15 @@ class ApiError(AssertionError):
 
 def in_pod(session, kubectl, name, access_key, secret_key):
     """A pod with the tests' client, and keys of one namespace."""
-    kubectl.apply(pod(name, session.client_image, {
-        "AWS_ENDPOINT_URL_DYNAMODB": session.endpoint, "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key,
-        "AWS_EC2_METADATA_DISABLED": "true"}))
+    kubectl.apply(pod(name, session.client_image, settings(session, access_key, secret_key)))
     return Sdk(session, kubectl, name)
+
+
+def settings(session, access_key, secret_key):
+    """Where the API is and who asks, as any SDK reads it."""
+    return {
+        "AWS_ENDPOINT_URL_DYNAMODB": session.endpoint, "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key, "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 class Sdk:
