@@ -20,6 +20,8 @@ const FULL_PERCENT: u128 = 80;
 /// A file system this much larger than its claim is not the claim's own (a folder of the host's, say): what else is in it
 /// says nothing about the table, and a larger claim would not make it larger.
 const OWN_PERCENT_MAX: i128 = 125;
+/// One this much smaller is still growing to what its volume has become.
+const OWN_PERCENT_MIN: i128 = 75;
 const MIB: i128 = 1 << 20;
 const MIB_IN_GIB: i128 = 1 << 10;
 /// Of [`nanos`].
@@ -88,7 +90,8 @@ fn is_full(observed: &Observed, node: &NodeName, size: &Quantity, volume: Option
     let Some(capacity) = nanos(capacity.unwrap_or(size)) else {
         return false;
     };
-    if i128::from(volume.total_bytes) > capacity / NANO * OWN_PERCENT_MAX / 100 {
+    let percent = i128::from(volume.total_bytes) * 100 / (capacity / NANO).max(1);
+    if !(OWN_PERCENT_MIN..=OWN_PERCENT_MAX).contains(&percent) {
         return false;
     }
     let used = volume.total_bytes.saturating_sub(volume.free_bytes);
