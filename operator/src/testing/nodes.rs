@@ -1,7 +1,7 @@
 //! Storage nodes in memory: a node is there while its pod is, and its store is its claim's. Groups are as a quorum of their
 //! members would have them ([`super::groups`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -36,6 +36,8 @@ struct Inner {
     silent: Vec<String>,
     /// New replicas do not catch up, and nothing stands still everywhere.
     slow: bool,
+    /// Merges whose absorber has heard that the source stands still: later than the source's own leader.
+    heard: BTreeSet<String>,
     /// Why nothing can be split.
     indivisible: Option<String>,
     calls: Vec<String>,
@@ -51,6 +53,7 @@ impl FakeNodes {
             jobs: BTreeMap::new(),
             silent: Vec::new(),
             slow: false,
+            heard: BTreeSet::new(),
             indivisible: None,
             calls: Vec::new(),
         })))
@@ -363,6 +366,12 @@ impl Inner {
             frozen.is_some_and(|frozen| frozen.id == merge && frozen.everywhere),
             "it does not stand still"
         );
+        if self.heard.insert(merge.to_owned()) {
+            return Err(NodeError::NotFrozen(
+                host.to_owned(),
+                "not every voter has its freeze".to_owned(),
+            ));
+        }
         if self.groups[&absorber].stores() != self.groups[&source].stores() {
             return Err(NodeError::Refused(
                 host.to_owned(),
