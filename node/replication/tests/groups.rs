@@ -12,7 +12,7 @@ use partita_partition::command::Command;
 use partita_partition::descriptor::GroupId;
 use partita_partition::storage::Storage as _;
 use partita_replication::log::memory::Fault;
-use partita_replication::{Group, StoreOptions};
+use partita_replication::{Group, StoreOptions, Volume};
 
 /// Starts a write and polls it once: it is evaluated and waits for its entry.
 fn started<S: partita_partition::storage::Storage>(
