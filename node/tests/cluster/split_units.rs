@@ -8,7 +8,7 @@ use serde_json::json;
 use super::node::{Node, eventually, path};
 use super::shared::{PATIENCE, until};
 use super::table::{record, spec};
-use super::trio::{Outcome, Trio};
+use super::trio::Trio;
 
 /// The table has one read unit, of which a new one has saved up 300 seconds' worth.
 const SAVED: f64 = 300.0;
@@ -41,7 +41,7 @@ async fn a_split_hands_out_no_units_and_takes_none_away() {
         (shown(leads, "allowed_read_units") == Some(1.0) && balance(leads) > SAVED - 50.0).then_some(())
     });
     for number in 0..40 {
-        assert_eq!(trio.put(&format!("thing-{number}"), "red").await, Outcome::Acknowledged);
+        trio.written(&format!("thing-{number}"), "red").await;
     }
     for number in 0..100 {
         trio.colour(&format!("thing-{}", number % 40)).await;
@@ -93,7 +93,7 @@ async fn a_new_leader_goes_on_with_what_was_left() {
         let leads = &trio.nodes[leader];
         (shown(leads, "allowed_read_units") == Some(1.0) && balance(leads) > SAVED - 50.0).then_some(())
     });
-    assert_eq!(trio.put("thing", "red").await, Outcome::Acknowledged);
+    trio.written("thing", "red").await;
     let begin = Instant::now();
     for _ in 0..100 {
         trio.colour("thing").await;
