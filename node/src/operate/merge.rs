@@ -98,7 +98,7 @@ impl Pair<'_> {
                 Ok(made) => self.end(printer, made.merge).await,
                 // Its replica of the source may hear later than the source's leader that all of them stand still.
                 Err(NotDone::Refused(problem))
-                    if problem.code == ProblemCode::NotFrozen && Instant::now() < deadline =>
+                    if problem.code == Some(ProblemCode::NotFrozen) && Instant::now() < deadline =>
                 {
                     sleep(RETRY).await;
                     continue;
