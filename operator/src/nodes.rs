@@ -129,8 +129,8 @@ pub enum NodeError {
     /// Not now: what was seen has changed meanwhile, or something has to come first that goes on by itself.
     #[error("{0} is not ready for it: {1}")]
     NotYet(String, String),
-    /// The source of a merge does not stand still, as far as the node knows.
-    #[error("{0} refused: {1}")]
+    /// The source of a merge does not stand still, or not everywhere, as far as the node knows.
+    #[error("{0}: {1}")]
     NotFrozen(String, String),
 }
 

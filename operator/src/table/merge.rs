@@ -2,8 +2,8 @@
 //! between.
 //!
 //! 1. The source is told to stand still until all its voters have that.
-//! 2. The absorber's leader makes the merge: its log decides (ADR 20). Its own replica of the source may hear later than the
-//!    source's leader that all of them stand still: then both are asked again.
+//! 2. The absorber's leader makes the merge: its log decides (ADR 20). What it knows of the source is what its own store knows,
+//!    and that may be a moment older than what the source's leader said: it is asked again then.
 //! 3. If it refuses, or not all of the source's voters answer, the merge is given up in the absorber's log, and the source goes
 //!    on. What nobody knows the end of is asked for again in the next pass, with the same id.
 
@@ -43,12 +43,11 @@ pub async fn merge(context: &Context, observed: &Observed, order: &MergeOrder) -
     let deadline = Instant::now() + FREEZE_MAX;
     let call = Call::Merge(order.absorber, order.source, order.id.clone());
     loop {
-        match run.freeze(deadline).await {
-            Ok(()) => {}
-            Err(Failed::Refused(why) | Failed::NotFrozen(why)) => return run.give_up(why).await,
-            Err(Failed::Unknown(why)) => return Ended::Unknown(why),
-        }
-        return match run.tell(&order.absorber_node, &call).await {
+        let merged = match run.freeze(deadline).await {
+            Ok(()) => run.tell(&order.absorber_node, &call).await,
+            Err(failed) => Err(failed),
+        };
+        return match merged {
             Ok(Answer::Decided(decided)) => match decided.outcome {
                 MergeOutcome::Merged { .. } => Ended::Merged,
                 MergeOutcome::Refused => run.give_up("it was refused before".to_owned()).await,
@@ -67,7 +66,7 @@ pub async fn merge(context: &Context, observed: &Observed, order: &MergeOrder) -
 enum Failed {
     /// Nothing has changed.
     Refused(String),
-    /// Nothing has changed: the source does not stand still, as far as the node knows.
+    /// Likewise, because the source does not stand still as far as is known there.
     NotFrozen(String),
     /// It may have been done.
     Unknown(String),

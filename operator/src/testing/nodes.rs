@@ -1,7 +1,7 @@
 //! Storage nodes in memory: a node is there while its pod is, and its store is its claim's. Groups are as a quorum of their
 //! members would have them ([`super::groups`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -36,8 +36,8 @@ struct Inner {
     silent: Vec<String>,
     /// New replicas do not catch up, and nothing stands still everywhere.
     slow: bool,
-    /// Merges whose absorber has heard that the source stands still: later than the source's own leader.
-    heard: BTreeSet<String>,
+    /// Merges that find that their source does not stand still yet, as far as is known there.
+    unheard: u32,
     /// Why nothing can be split.
     indivisible: Option<String>,
     calls: Vec<String>,
@@ -53,7 +53,7 @@ impl FakeNodes {
             jobs: BTreeMap::new(),
             silent: Vec::new(),
             slow: false,
-            heard: BTreeSet::new(),
+            unheard: 0,
             indivisible: None,
             calls: Vec::new(),
         })))
@@ -74,6 +74,11 @@ impl FakeNodes {
     /// Whether new replicas catch up.
     pub fn slow_down(&self, slow: bool) {
         self.0.lock().slow = slow;
+    }
+
+    /// So many merges come before the absorber's stores know of the freeze.
+    pub fn tell_late_of_freezes(&self, merges: u32) {
+        self.0.lock().unheard = merges;
     }
 
     /// Splits are refused.
@@ -366,11 +371,9 @@ impl Inner {
             frozen.is_some_and(|frozen| frozen.id == merge && frozen.everywhere),
             "it does not stand still"
         );
-        if self.heard.insert(merge.to_owned()) {
-            return Err(NodeError::NotFrozen(
-                host.to_owned(),
-                "not every voter has its freeze".to_owned(),
-            ));
+        if self.unheard > 0 {
+            self.unheard -= 1;
+            return Err(NodeError::NotFrozen(host.to_owned(), "not everywhere".to_owned()));
         }
         if self.groups[&absorber].stores() != self.groups[&source].stores() {
             return Err(NodeError::Refused(
