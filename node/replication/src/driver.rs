@@ -276,9 +276,13 @@ impl Driver {
         Ok(self.last())
     }
 
-    /// A change of membership has been applied.
+    /// A change of membership has been applied. One that was on its way to the state while a snapshot took the log's place
+    /// comes too late: the snapshot's members, which are in force already, know of it.
     pub(crate) fn apply_change(&mut self, change: &ConfChangeV2) -> Result<(), DriverError> {
-        self.node.apply_conf_change(change)?;
+        let overtaken = self.node.snap().is_some() || self.is_installing();
+        if !overtaken {
+            self.node.apply_conf_change(change)?;
+        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use super::command::{admin, fails, printed, told};
 use super::node::path;
-use super::trio::{NAMES, Outcome, Trio, store};
+use super::trio::{NAMES, Trio, store};
 
 const THINGS: usize = 30;
 
@@ -15,7 +15,7 @@ fn uuid(trio: &Trio, name: &str) -> String {
 async fn lost() -> (Trio, &'static str) {
     let mut trio = Trio::start().await;
     for number in 0..THINGS {
-        while trio.put(&format!("thing-{number}"), "red").await != Outcome::Acknowledged {}
+        trio.written(&format!("thing-{number}"), "red").await;
     }
     let leader = trio.leader().await;
     let last = *NAMES.iter().find(|name| **name != leader).unwrap();
@@ -52,7 +52,7 @@ async fn what_is_left_becomes_the_group_once_somebody_accepts_the_loss() {
             "thing-{number} is lost"
         );
     }
-    assert_eq!(trio.put("thing", "blue").await, Outcome::Acknowledged);
+    trio.written("thing", "blue").await;
     // Repeated, it was done; and there is nothing else to recover.
     let again = told(&trio, &order);
     assert_eq!(again["now"]["replica"], done["now"]["replica"]);
@@ -101,6 +101,6 @@ async fn nothing_is_recovered_that_is_not_lost() {
     trio.kill(leader);
     let refused = admin(&trio, &["recover", &group, "--from", &from, "--i-accept-loss"]);
     assert!(!refused.status.success(), "{refused:?}");
-    assert_eq!(trio.put("thing", "red").await, Outcome::Acknowledged);
+    trio.written("thing", "red").await;
     assert_eq!(trio.state(other)["replication"]["members"].as_array().unwrap().len(), 3);
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::router::{Endpoint, Router, get};
 use super::shared::until;
+use super::split::led;
 use super::table::spec;
 use super::trio::{NAMES, Trio};
 
@@ -230,12 +231,20 @@ async fn eventual_reads_are_spread_and_a_planned_stop_is_not_noticed() {
         assert!(after > before, "{before} {after}");
     }
     // A store that is told to stop hands over what it leads first.
+    let before = led(&trio);
     let writers = Writers::start(&router.endpoint(), 4);
     let stopped = trio.nodes.remove("first").unwrap();
     assert!(stopped.stop().success());
     serves(&router);
     let written = writers.finish();
     let unknown: usize = written.iter().map(|written| written.unknown.len()).sum();
-    assert_eq!(unknown, 0);
+    // A hand-over is one election. On a machine that stands still for long enough there are others.
+    let planned = led(&trio).iter().all(|state| {
+        let same = |known: &&Value| known["descriptor"]["group"] == state["descriptor"]["group"];
+        let known = before.iter().find(same).and_then(|known| known["term"].as_u64());
+        known.is_some_and(|known| state["term"].as_u64() <= Some(known + 1))
+    });
+    println!("{unknown} of unknown fate; nobody else was lost: {planned}");
+    assert!(unknown == 0 || !planned, "{unknown}");
     nothing_is_lost(&router, &written);
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::node::{Node, eventually, path};
 use super::shared::{PATIENCE, until};
 use super::table::{record, spec};
-use super::trio::{Outcome, Trio};
+use super::trio::Trio;
 
 /// The table has one read unit, of which a new one has saved up 300 seconds' worth.
 const SAVED: f64 = 300.0;
@@ -41,7 +41,7 @@ async fn a_split_hands_out_no_units_and_takes_none_away() {
         (shown(leads, "allowed_read_units") == Some(1.0) && balance(leads) > SAVED - 50.0).then_some(())
     });
     for number in 0..40 {
-        assert_eq!(trio.put(&format!("thing-{number}"), "red").await, Outcome::Acknowledged);
+        trio.written(&format!("thing-{number}"), "red").await;
     }
     for number in 0..100 {
         trio.colour(&format!("thing-{}", number % 40)).await;
@@ -93,13 +93,13 @@ async fn a_new_leader_goes_on_with_what_was_left() {
         let leads = &trio.nodes[leader];
         (shown(leads, "allowed_read_units") == Some(1.0) && balance(leads) > SAVED - 50.0).then_some(())
     });
-    assert_eq!(trio.put("thing", "red").await, Outcome::Acknowledged);
+    trio.written("thing", "red").await;
     let begin = Instant::now();
     for _ in 0..100 {
         trio.colour("thing").await;
     }
     let before = balance(&trio.nodes[leader]);
-    // Handed over: the new leader asks.
+    // Handed over: the new leader asks. (Of so new a table it shows a full bucket until it is answered.)
     let (next, number) = {
         let (name, node) = trio.nodes.iter().find(|(name, _)| **name != leader).unwrap();
         let state = node.expect(200, "GET", &path(trio.group()), "");
@@ -111,7 +111,6 @@ async fn a_new_leader_goes_on_with_what_was_left() {
     let is_near = |balance: f64, before: f64| balance >= before - 5.0 && balance <= before + earned(begin);
     until("the new leader to know what was left", || {
         let balance = shown(&trio.nodes[next], "read_units_balance")?;
-        assert!(balance <= before + earned(begin), "{before} before, {balance} after");
         is_near(balance, before).then_some(())
     });
     // Killed: its followers have heard within a second of use.
@@ -136,7 +135,6 @@ async fn a_new_leader_goes_on_with_what_was_left() {
     let last = trio.leader().await;
     until("the last leader to go on", || {
         let balance = shown(&trio.nodes[last], "read_units_balance")?;
-        assert!(balance <= used + earned(begin), "{used} before, {balance} after");
         is_near(balance, used).then_some(())
     });
 }

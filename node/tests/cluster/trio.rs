@@ -160,6 +160,27 @@ impl Trio {
         }
     }
 
+    /// Puts a thing until it is acknowledged: where machines are slow, leaders change, and then nobody knows what became of it.
+    pub async fn written(&self, pk: &str, colour: &str) {
+        while self.put(pk, colour).await != Outcome::Acknowledged {}
+    }
+
+    /// A call at the group's leader, whoever that is by now, asked again under the same id where it is not known what came of
+    /// it: status and body of the answer.
+    pub fn at_leader(&self, path: &str, body: &Value) -> (u16, Value) {
+        let passes = |answer: &Value| {
+            let code = answer["code"].as_str().unwrap_or_default();
+            ["notLeader", "unknownFate", "busy"].contains(&code)
+        };
+        until("an answer of the leader", || {
+            let answers = self.nodes.values().map(|node| {
+                let (status, answer) = node.admin("PUT", path, &body.to_string());
+                (status, serde_json::from_str::<Value>(&answer).unwrap())
+            });
+            answers.into_iter().find(|(_, answer)| !passes(answer))
+        })
+    }
+
     /// A thing's colour, by a strong read.
     pub async fn colour(&self, pk: &str) -> Option<String> {
         eventually("an answer to a strong read", async || {

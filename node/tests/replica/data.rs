@@ -25,7 +25,7 @@ async fn what_was_acknowledged_survives_a_kill() {
         for item in 0..50 {
             let pk = format!("{round}-{item}");
             let written = put(&record, thing(&pk, Some("red"), None));
-            node.peer().write(group_of(&record, &pk), written).await.unwrap();
+            node.written(group_of(&record, &pk), written).await;
         }
         node.kill();
         node = cluster.start("a");

@@ -34,7 +34,7 @@ async fn items_expire_once_their_rows_are_made() {
     let own = path(partition.group);
     for pk in 0..600 {
         let item = thing(&pk.to_string(), None, (pk % 2 == 0).then(past_s));
-        node.peer().write(partition.group, put(&before, item)).await.unwrap();
+        node.written(partition.group, put(&before, item)).await;
     }
     let off = job(&node, &format!("{own}/expiry/off"));
     assert_eq!(off["done"], true);

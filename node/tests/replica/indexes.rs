@@ -49,7 +49,9 @@ async fn rows(record: &Record, places: &[(&Node, &[PartitionDescriptor])]) -> (u
                 Bound::Included(partition.start.clone()),
                 partition.end.clone().map_or(Bound::Unbounded, Bound::Excluded),
             );
-            let page = node.peer().page(partition.group, page).await.unwrap();
+            let peer = node.peer();
+            let read = async || peer.page(partition.group, page.clone()).await.ok();
+            let page = eventually("a page of the index", read).await;
             all += page.items.len();
             red.extend(
                 page.items
@@ -107,7 +109,7 @@ async fn changes_reach_indexes_here_and_elsewhere() {
     // An item that changes its colour moves, within a partition of the index or between them.
     let moved = pk(0);
     let painted = put(&record, thing(&moved, Some("green"), None));
-    a.peer().write(group_of(&record, &moved), painted).await.unwrap();
+    a.written(group_of(&record, &moved), painted).await;
     red.remove(&moved);
     until_rows(&record, &places, &red, ITEMS).await;
     assert!(lags(&a) && !lags(&b));

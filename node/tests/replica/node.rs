@@ -5,6 +5,7 @@ use std::process::{Command, ExitStatus};
 use std::time::Instant;
 
 use partita_model::partition::GroupId;
+use partita_model::request::WriteRequest;
 use partita_transport::{Client, ClientOptions, Identity, Peer, Role};
 use serde_json::{Value, json};
 
@@ -89,6 +90,14 @@ impl Node {
     /// The transport to it.
     pub fn peer(&self) -> Peer {
         self.client.peer(self.address())
+    }
+
+    /// Puts something until it is acknowledged: where the machine is slow, a connection may not be there in time.
+    #[allow(dead_code)] // Not everybody writes.
+    pub async fn written(&self, group: GroupId, request: WriteRequest) {
+        let peer = self.peer();
+        let write = async || peer.write(group, request.clone()).await.ok();
+        eventually("a write to be acknowledged", write).await;
     }
 
     /// Calls the admin API: status and body.

@@ -1,11 +1,14 @@
 //! Storage nodes: restarted when their image changes, given larger volumes, in trouble.
 
+use partita_model::admin::VolumeState;
 use serde_json::{Value, json};
 
 use crate::testing::world::{Pass, World};
 use crate::testing::{NAMESPACE, table};
 
 const NOT_READY: &str = "False";
+/// Longer than it takes until a table at rest is measured again.
+const MEASURE_MS: u64 = 600_000;
 
 async fn ready() -> World {
     let mut world = World::with(table(4000, 1000));
@@ -167,6 +170,87 @@ async fn a_size_is_a_floor() {
     for claim in world.cluster.all("persistentvolumeclaims") {
         assert_eq!(claim["spec"]["resources"]["requests"]["storage"], "30Gi");
     }
+}
+
+/// Sizes of volumes by claim, and in the templates.
+fn volumes(world: &World) -> (Vec<String>, Vec<String>) {
+    let size = |spec: &Value| spec["resources"]["requests"]["storage"].as_str().unwrap().to_owned();
+    let claims = world.cluster.all("persistentvolumeclaims");
+    let sets = world.cluster.all("statefulsets");
+    (
+        claims.iter().map(|claim| size(&claim["spec"])).collect(),
+        sets.iter()
+            .map(|set| size(&set["spec"]["volumeClaimTemplates"][0]["spec"]))
+            .collect(),
+    )
+}
+
+fn fill_volume(world: &World, pod: &str, total_gib: u64, free_gib: u64) {
+    world.nodes.store_of(pod, |store| {
+        store.volume = Some(VolumeState {
+            total_bytes: total_gib << 30,
+            free_bytes: free_gib << 30,
+        });
+    });
+}
+
+#[tokio::test]
+async fn a_volume_that_fills_grows_by_itself_as_far_as_the_table_lets_it() {
+    let mut kills = 0;
+    loop {
+        let mut world = ready().await;
+        edit(&world, |spec| spec["storage"] = json!({"maxSize": "50Gi"}));
+        world.settle().await;
+        let (pods, first) = (uids(&world, "pods"), world.cluster.names("pods")[0].clone());
+        assert_eq!(volumes(&world).0, ["30Gi"; 4], "none is full");
+
+        fill_volume(&world, &first, 30, 6);
+        world.later(MEASURE_MS);
+        world.cluster.set_budget(Some(kills));
+        let mut killed = false;
+        for _ in 0..20 {
+            if world.pass_of("orders").await.unwrap() == Pass::Killed {
+                killed = true;
+                break;
+            }
+            // The file system has grown, and is not full any more: what was begun is still finished.
+            if volumes(&world).0[0] == "45Gi" {
+                fill_volume(&world, &first, 45, 21);
+            }
+        }
+        world.cluster.set_budget(None);
+        // Here it still has to: that is no reason for another step.
+        world.settle().await;
+        let grown = ["45Gi", "30Gi", "30Gi", "30Gi"].map(str::to_owned).to_vec();
+        assert_eq!(volumes(&world), (grown.clone(), grown), "killed at {kills}");
+        assert_eq!(uids(&world, "pods"), pods);
+
+        fill_volume(&world, &first, 45, 1);
+        world.later(MEASURE_MS);
+        world.settle().await;
+        assert_eq!(volumes(&world).1[0], "50Gi");
+        fill_volume(&world, &first, 50, 1);
+        world.later(MEASURE_MS);
+        world.settle().await;
+        assert_eq!(volumes(&world).1[0], "50Gi");
+        assert!(world.condition("Ready").0 && !world.condition("Reconciling").0);
+        if !killed {
+            break;
+        }
+        kills += 1;
+    }
+    assert!(kills > 2, "there were only {kills} writes to be killed at");
+}
+
+#[tokio::test]
+async fn a_file_system_that_is_not_the_volume_s_own_says_nothing() {
+    let mut world = ready().await;
+    edit(&world, |spec| spec["storage"] = json!({"maxSize": "50Gi"}));
+    world.settle().await;
+    fill_volume(&world, &world.cluster.names("pods")[0].clone(), 400, 10);
+    world.later(MEASURE_MS);
+    world.settle().await;
+    assert_eq!(volumes(&world).0, ["30Gi"; 4]);
 }
 
 #[tokio::test]
