@@ -1,9 +1,11 @@
 //! Storage nodes: restarted when their image changes, given larger volumes, in trouble.
 
+use std::cell::RefCell;
+
 use partita_model::admin::VolumeState;
 use serde_json::{Value, json};
 
-use crate::testing::world::{Pass, World};
+use crate::testing::world::{Pass, World, killed_anywhere};
 use crate::testing::{NAMESPACE, table};
 
 const NOT_READY: &str = "False";
@@ -194,52 +196,49 @@ fn fill_volume(world: &World, pod: &str, total_gib: u64, free_gib: u64) {
     });
 }
 
+/// A table whose volumes may grow, with one that has so much left.
+async fn filling(free_gib: u64) -> (World, String) {
+    let mut world = ready().await;
+    edit(&world, |spec| spec["storage"] = json!({"maxSize": "50Gi"}));
+    world.settle().await;
+    assert_eq!(volumes(&world).0, ["30Gi"; 4], "none is full");
+    let first = world.cluster.names("pods")[0].clone();
+    fill_volume(&world, &first, 30, free_gib);
+    world.later(MEASURE_MS);
+    (world, first)
+}
+
 #[tokio::test]
-async fn a_volume_that_fills_grows_by_itself_as_far_as_the_table_lets_it() {
-    let mut kills = 0;
-    loop {
-        let mut world = ready().await;
-        edit(&world, |spec| spec["storage"] = json!({"maxSize": "50Gi"}));
-        world.settle().await;
-        let (pods, first) = (uids(&world, "pods"), world.cluster.names("pods")[0].clone());
-        assert_eq!(volumes(&world).0, ["30Gi"; 4], "none is full");
-
-        fill_volume(&world, &first, 30, 6);
-        world.later(MEASURE_MS);
-        world.cluster.set_budget(Some(kills));
-        let mut killed = false;
-        for _ in 0..20 {
-            if world.pass_of("orders").await.unwrap() == Pass::Killed {
-                killed = true;
-                break;
-            }
-            // The file system has grown, and is not full any more: what was begun is still finished.
-            if volumes(&world).0[0] == "45Gi" {
-                fill_volume(&world, &first, 45, 21);
-            }
-        }
-        world.cluster.set_budget(None);
-        // Here it still has to: that is no reason for another step.
-        world.settle().await;
+async fn a_volume_that_fills_grows_by_itself_wherever_the_operator_is_killed() {
+    let pods = RefCell::new(Vec::new());
+    let begin = async || {
+        let (world, _) = filling(6).await;
+        *pods.borrow_mut() = uids(&world, "pods");
+        world
+    };
+    // The file system, which is not full for the larger volume, has to grow yet: what was begun is finished, and nothing more.
+    let done = |world: &World| {
         let grown = ["45Gi", "30Gi", "30Gi", "30Gi"].map(str::to_owned).to_vec();
-        assert_eq!(volumes(&world), (grown.clone(), grown), "killed at {kills}");
-        assert_eq!(uids(&world, "pods"), pods);
-
-        fill_volume(&world, &first, 45, 1);
-        world.later(MEASURE_MS);
-        world.settle().await;
-        assert_eq!(volumes(&world).1[0], "50Gi");
-        fill_volume(&world, &first, 50, 1);
-        world.later(MEASURE_MS);
-        world.settle().await;
-        assert_eq!(volumes(&world).1[0], "50Gi");
+        assert_eq!(volumes(world), (grown.clone(), grown));
+        assert_eq!(uids(world, "pods"), *pods.borrow());
         assert!(world.condition("Ready").0 && !world.condition("Reconciling").0);
-        if !killed {
-            break;
-        }
-        kills += 1;
+    };
+    killed_anywhere(begin, done, 3).await;
+}
+
+#[tokio::test]
+async fn volumes_grow_by_themselves_as_far_as_the_table_lets_them() {
+    let (mut world, first) = filling(7).await;
+    world.settle().await;
+    assert_eq!(volumes(&world).1[0], "30Gi", "it is not full yet");
+    for (total_gib, size) in [(30, "45Gi"), (45, "50Gi"), (50, "50Gi")] {
+        fill_volume(&world, &first, total_gib, 1);
+        world.later(MEASURE_MS);
+        world.settle().await;
+        assert_eq!(volumes(&world).1, [size, "30Gi", "30Gi", "30Gi"]);
+        assert_eq!(volumes(&world).0, volumes(&world).1);
     }
-    assert!(kills > 2, "there were only {kills} writes to be killed at");
+    assert!(world.condition("Ready").0 && !world.condition("Reconciling").0);
 }
 
 #[tokio::test]
