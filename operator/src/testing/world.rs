@@ -13,6 +13,7 @@ use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::Event;
 use parking_lot::Mutex;
 use partita_crds::Table;
+use partita_planning::repartition::Limits;
 use prometheus::Registry;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -57,6 +58,8 @@ pub struct World {
     pub peer_tls: bool,
     /// The certificates, where there are any.
     pub certificates: Option<Arc<Certificates>>,
+    /// What a partition can, by the operator's settings.
+    pub limits: Limits,
 }
 
 /// How a pass ended.
@@ -129,6 +132,7 @@ impl World {
             image: settings().image,
             peer_tls: settings().peer_tls,
             certificates: None,
+            limits: settings().planning.limits,
         }
     }
 
@@ -165,6 +169,10 @@ impl World {
             settings: Settings {
                 image: self.image.clone(),
                 peer_tls: self.peer_tls,
+                planning: partita_planning::Settings {
+                    limits: self.limits.clone(),
+                    ..settings().planning
+                },
                 ..settings()
             },
             metrics: Metrics::register(&Registry::new()).unwrap(),
