@@ -123,6 +123,7 @@ async fn lead(
         metrics,
         now_ms: Box::new(now_ms),
         measured: Mutex::new(HashMap::new()),
+        doubts: Mutex::default(),
         uses: Mutex::new(HashMap::new()),
         growths: Mutex::new(HashMap::new()),
     };

@@ -129,6 +129,9 @@ pub enum NodeError {
     /// Not now: what was seen has changed meanwhile, or something has to come first that goes on by itself.
     #[error("{0} is not ready for it: {1}")]
     NotYet(String, String),
+    /// The source of a merge does not stand still, or not everywhere, as far as the node knows.
+    #[error("{0}: {1}")]
+    NotFrozen(String, String),
 }
 
 /// The storage nodes, by host name.
@@ -206,6 +209,7 @@ fn refused(host: &str, status: StatusCode, body: &[u8]) -> NodeError {
             | ProblemCode::IndexBuilding
             | ProblemCode::ChangesPending,
         ) => NodeError::NotYet(host, message),
+        Some(ProblemCode::NotFrozen) => NodeError::NotFrozen(host, message),
         _ => NodeError::Refused(host, message),
     }
 }

@@ -512,12 +512,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             found.causes,
-            [
-                "warm read units 1",
-                "warm write units 5000",
-                "index byId added",
-                "replicas 3 → 5"
-            ]
+            ["warm write units 5000", "index byId added", "replicas 3 → 5"]
         );
         assert_eq!(found.notes, ["the index byId is built from the table's 10 GiB"]);
         // Four of five partitions move to nodes of their own, five replicas each; the one that stays gets two more.

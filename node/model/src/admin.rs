@@ -54,8 +54,21 @@ pub struct StoreState {
     /// Whether it gives away what it leads.
     #[serde(default)]
     pub draining: bool,
+    /// Where its data is.
+    #[serde(default)]
+    pub volume: Option<VolumeState>,
     /// Its groups, by id.
     pub groups: Vec<GroupState>,
+}
+
+/// The file system that a store's data is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeState {
+    /// What it holds when it is full.
+    pub total_bytes: u64,
+    /// What the store may still write.
+    pub free_bytes: u64,
 }
 
 /// A group as its replica in this store sees it.

@@ -2,7 +2,8 @@
 //! between.
 //!
 //! 1. The source is told to stand still until all its voters have that.
-//! 2. The absorber's leader makes the merge: its log decides (ADR 20).
+//! 2. The absorber's leader makes the merge: its log decides (ADR 20). What it knows of the source is what its own store knows,
+//!    and that may be a moment older than what the source's leader said: it is asked again then.
 //! 3. If it refuses, or not all of the source's voters answer, the merge is given up in the absorber's log, and the source goes
 //!    on. What nobody knows the end of is asked for again in the next pass, with the same id.
 
@@ -39,26 +40,34 @@ pub async fn merge(context: &Context, observed: &Observed, order: &MergeOrder) -
         observed,
         order,
     };
-    match run.freeze().await {
-        Ok(()) => {}
-        Err(Failed::Refused(why)) => return run.give_up(why).await,
-        Err(Failed::Unknown(why)) => return Ended::Unknown(why),
-    }
+    let deadline = Instant::now() + FREEZE_MAX;
     let call = Call::Merge(order.absorber, order.source, order.id.clone());
-    match run.tell(&order.absorber_node, &call).await {
-        Ok(Answer::Decided(decided)) => match decided.outcome {
-            MergeOutcome::Merged { .. } => Ended::Merged,
-            MergeOutcome::Refused => run.give_up("it was refused before".to_owned()).await,
-        },
-        Ok(_) => Ended::Unknown("an answer that says nothing of a merge".to_owned()),
-        Err(Failed::Refused(why)) => run.give_up(why).await,
-        Err(Failed::Unknown(why)) => Ended::Unknown(why),
+    loop {
+        let merged = match run.freeze(deadline).await {
+            Ok(()) => run.tell(&order.absorber_node, &call).await,
+            Err(failed) => Err(failed),
+        };
+        return match merged {
+            Ok(Answer::Decided(decided)) => match decided.outcome {
+                MergeOutcome::Merged { .. } => Ended::Merged,
+                MergeOutcome::Refused => run.give_up("it was refused before".to_owned()).await,
+            },
+            Ok(_) => Ended::Unknown("an answer that says nothing of a merge".to_owned()),
+            Err(Failed::NotFrozen(_)) if Instant::now() < deadline => {
+                sleep(FREEZE_ASKED).await;
+                continue;
+            }
+            Err(Failed::Refused(why) | Failed::NotFrozen(why)) => run.give_up(why).await,
+            Err(Failed::Unknown(why)) => Ended::Unknown(why),
+        };
     }
 }
 
 enum Failed {
     /// Nothing has changed.
     Refused(String),
+    /// Likewise, because the source does not stand still as far as is known there.
+    NotFrozen(String),
     /// It may have been done.
     Unknown(String),
 }
@@ -75,12 +84,13 @@ impl Run<'_> {
         let told = self.context.nodes.call(&host, call).await;
         told.map_err(|error| match error {
             NodeError::Refused(..) => Failed::Refused(error.to_string()),
+            NodeError::NotFrozen(..) => Failed::NotFrozen(error.to_string()),
             NodeError::Silent(..) | NodeError::NotYet(..) => Failed::Unknown(error.to_string()),
         })
     }
 
     /// Until it stands still everywhere.
-    async fn freeze(&self) -> Result<(), Failed> {
+    async fn freeze(&self, deadline: Instant) -> Result<(), Failed> {
         let MergeOrder {
             absorber,
             source,
@@ -89,7 +99,6 @@ impl Run<'_> {
             ..
         } = self.order;
         let call = Call::Freeze(*source, *absorber, id.clone());
-        let deadline = Instant::now() + FREEZE_MAX;
         loop {
             match self.tell(source_node, &call).await? {
                 Answer::Frozen(true) => return Ok(()),
@@ -118,7 +127,9 @@ impl Run<'_> {
         let merge = match self.tell(absorber_node, &refuse).await {
             Ok(Answer::Decided(merge)) => merge,
             Ok(_) => return Ended::Unknown(why),
-            Err(Failed::Refused(error) | Failed::Unknown(error)) => return Ended::Unknown(format!("{why}; {error}")),
+            Err(Failed::Refused(error) | Failed::NotFrozen(error) | Failed::Unknown(error)) => {
+                return Ended::Unknown(format!("{why}; {error}"));
+            }
         };
         if matches!(merge.outcome, MergeOutcome::Merged { .. }) {
             return Ended::Merged;
@@ -132,7 +143,7 @@ impl Run<'_> {
         );
         match self.tell(source_node, &thaw).await {
             // One that never stood still goes on as it is.
-            Ok(_) | Err(Failed::Refused(_)) => Ended::GivenUp(why),
+            Ok(_) | Err(Failed::Refused(_) | Failed::NotFrozen(_)) => Ended::GivenUp(why),
             Err(Failed::Unknown(error)) => Ended::Unknown(format!("{why}; {error}")),
         }
     }

@@ -29,7 +29,7 @@ pub mod validate;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -77,6 +77,8 @@ pub struct Context {
     pub now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
     /// When each Table (by uid) was last measured.
     pub measured: Mutex<HashMap<String, u64>>,
+    /// Tables (by uid) that are looked at once more before what was seen is believed.
+    pub doubts: Mutex<HashSet<String>>,
     /// What was used of each Table (by uid) whose units follow the use.
     pub uses: Mutex<HashMap<String, Uses>>,
     /// What is remembered of the partitions of each Table (by uid).
@@ -177,6 +179,7 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
         measure: due,
         sample,
         repartition: growth.due(now_ms),
+        again: context.doubts.lock().remove(&uid),
     };
     let observed = observe::observe(context, table, asked).await?;
     let mut valid = validate::validate(&observed.table, observed.record());
@@ -217,7 +220,9 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
             .metrics
             .condition(&observed.namespace, &observed.name, kind, holds);
     }
-    if due && observed.most_answered() {
+    if plan.is_doubtful() {
+        context.doubts.lock().insert(uid);
+    } else if due && observed.most_answered() {
         context.measured.lock().insert(uid, now_ms);
     }
     Ok(Next::requeue(plan.look_again(&outcome, &context.settings, now_ms)))

@@ -89,11 +89,13 @@ pub struct Asked {
     pub sample: bool,
     /// It has too few partitions, or has had too many for long.
     pub repartition: bool,
+    /// At the last look something seemed to be amiss.
+    pub again: bool,
 }
 
 impl Asked {
     fn any(self) -> bool {
-        self.measure || self.sample || self.repartition
+        self.measure || self.sample || self.repartition || self.again
     }
 }
 
@@ -504,7 +506,7 @@ fn with_data(observed: &Observed) -> BTreeSet<NodeName> {
 }
 
 /// Whether a partition is ready, with all that belongs to it, as far as the API server knows.
-fn is_well(observed: &Observed, piece: &Piece) -> bool {
+pub fn is_well(observed: &Observed, piece: &Piece) -> bool {
     let status = observed
         .partitions
         .get(&piece.name)

@@ -36,6 +36,8 @@ struct Inner {
     silent: Vec<String>,
     /// New replicas do not catch up, and nothing stands still everywhere.
     slow: bool,
+    /// Merges that find that their source does not stand still yet, as far as is known there.
+    unheard: u32,
     /// Why nothing can be split.
     indivisible: Option<String>,
     calls: Vec<String>,
@@ -51,6 +53,7 @@ impl FakeNodes {
             jobs: BTreeMap::new(),
             silent: Vec::new(),
             slow: false,
+            unheard: 0,
             indivisible: None,
             calls: Vec::new(),
         })))
@@ -71,6 +74,11 @@ impl FakeNodes {
     /// Whether new replicas catch up.
     pub fn slow_down(&self, slow: bool) {
         self.0.lock().slow = slow;
+    }
+
+    /// So many merges come before the absorber's stores know of the freeze.
+    pub fn tell_late_of_freezes(&self, merges: u32) {
+        self.0.lock().unheard = merges;
     }
 
     /// Splits are refused.
@@ -154,6 +162,7 @@ impl Inner {
             cluster: String::new(),
             address: String::new(),
             draining: false,
+            volume: None,
             groups: Vec::new(),
         };
         Some(self.stores.entry(claim).or_insert(fresh))
@@ -362,6 +371,10 @@ impl Inner {
             frozen.is_some_and(|frozen| frozen.id == merge && frozen.everywhere),
             "it does not stand still"
         );
+        if self.unheard > 0 {
+            self.unheard -= 1;
+            return Err(NodeError::NotFrozen(host.to_owned(), "not everywhere".to_owned()));
+        }
         if self.groups[&absorber].stores() != self.groups[&source].stores() {
             return Err(NodeError::Refused(
                 host.to_owned(),

@@ -1,7 +1,7 @@
 //! An operator between an API server and storage nodes, all in memory. It makes one pass at a time, with caches that are up to
 //! date, and can be killed at any write.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -33,6 +33,8 @@ use crate::table::{self, Context, Error, Known};
 const PASSES_MAX: usize = 200;
 /// Turns of the runtime within which a pass ends, if it ends.
 const TURNS_MAX: usize = 2000;
+/// Waits that are part of a pass.
+const MOMENT_MAX: Duration = Duration::from_secs(60);
 
 /// Everything.
 pub struct World {
@@ -42,6 +44,7 @@ pub struct World {
     pub nodes: FakeNodes,
     clock_ms: Arc<AtomicU64>,
     measured: HashMap<String, u64>,
+    doubts: HashSet<String>,
     uses: HashMap<String, Uses>,
     growths: HashMap<String, Growth>,
     patience: Arc<Patience>,
@@ -111,6 +114,7 @@ impl World {
             cluster,
             clock_ms: Arc::new(AtomicU64::new(NOW_MS)),
             measured: HashMap::new(),
+            doubts: HashSet::new(),
             uses: HashMap::new(),
             growths: HashMap::new(),
             patience: patience(),
@@ -128,6 +132,7 @@ impl World {
     /// The operator is started again: it remembers nothing.
     pub fn restart(&mut self) {
         self.measured.clear();
+        self.doubts.clear();
         self.uses.clear();
         self.growths.clear();
         (self.patience, self.turns, self.absences) = (patience(), turns(), Arc::default());
@@ -163,6 +168,7 @@ impl World {
             client,
             now_ms: Box::new(move || clock.load(Ordering::Relaxed)),
             measured: Mutex::new(self.measured.clone()),
+            doubts: Mutex::new(self.doubts.clone()),
             uses: Mutex::new(self.uses.clone()),
             growths: Mutex::new(self.growths.clone()),
         }
@@ -184,19 +190,30 @@ impl World {
         let table: Table = serde_json::from_value(table).unwrap();
         let context = Arc::new(self.context());
         let mut pass = std::pin::pin!(table::reconcile(Arc::new(table), Arc::clone(&context)));
-        // Everything is in memory: after so many turns whoever is not finished waits for ever.
+        // Everything is in memory: after so many turns whoever is not finished waits for a moment to pass, or for ever.
+        let mut ended = None;
         for _ in 0..TURNS_MAX {
             if let Poll::Ready(passed) = futures::poll!(pass.as_mut()) {
-                self.measured = context.measured.lock().clone();
-                self.uses = context.uses.lock().clone();
-                self.growths = context.growths.lock().clone();
-                return Some(passed);
+                ended = Some(passed);
+                break;
             }
             tokio::task::yield_now().await;
         }
-        assert!(self.cluster.is_spent(), "nobody killed it, and it does not go on");
-        self.restart();
-        None
+        if ended.is_none() && self.cluster.is_spent() {
+            self.restart();
+            return None;
+        }
+        let passed = match ended {
+            Some(passed) => passed,
+            None => tokio::time::timeout(MOMENT_MAX, pass)
+                .await
+                .expect("nobody killed it, and it does not go on"),
+        };
+        self.measured = context.measured.lock().clone();
+        self.doubts = context.doubts.lock().clone();
+        self.uses = context.uses.lock().clone();
+        self.growths = context.growths.lock().clone();
+        Some(passed)
     }
 
     /// Passes over the Table `orders` until nothing changes any more.

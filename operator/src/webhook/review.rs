@@ -107,7 +107,9 @@ mod tests {
 
     #[test]
     fn what_will_be_refused_is_said_with_its_field() {
-        let new = table(1, |table| table["spec"]["storage"] = json!({"maxSize": "1Ti"}));
+        let new = table(1, |table| {
+            table["spec"]["storage"] = json!({"size": "2Ti", "maxSize": "1Ti"})
+        });
         let found = said(None, &new);
         assert!(
             found[0].starts_with("Orders: the operator will refuse this: spec.storage.maxSize: "),

@@ -2,7 +2,7 @@
 
 use partita_model::admin::{
     Ancestor, Frozen, GroupState, Lineage, Load, MemberRole, MemberState, MergeDone, MergeOutcome, ReplicationState,
-    SplitDone, StoreAddress, StoreState,
+    SplitDone, StoreAddress, StoreState, VolumeState,
 };
 use partita_model::capacity::UnitKind;
 use partita_model::partition::PartitionDescriptor;
@@ -25,6 +25,10 @@ pub fn store(node: &Node) -> StoreState {
         cluster: node.identity.cluster.clone(),
         address: own.map(|own| own.address.clone()).unwrap_or_default(),
         draining: node.drain.is_on(),
+        volume: node.store.volume().map(|volume| VolumeState {
+            total_bytes: volume.total_bytes,
+            free_bytes: volume.free_bytes,
+        }),
         groups: node.store.groups().iter().map(|one| group(node, one)).collect(),
     }
 }

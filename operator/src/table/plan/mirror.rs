@@ -10,10 +10,10 @@ use partita_crds::{Partition, PartitionPhase, PartitionStatus};
 use partita_model::admin::{Bootstrap, MemberRole, StoreAddress};
 use partita_model::table::record::Record;
 
-use super::{Action, Mirror, Problem};
+use super::{Action, Mirror, Problem, is_whole};
 use crate::nodes::{Call, NodeName};
 use crate::table::children::Piece;
-use crate::table::observe::Observed;
+use crate::table::observe::{self, Observed};
 use crate::table::replicas::{Leader, Replicas, Seat};
 
 /// Partitions that are named in a message; the others are counted.
@@ -65,6 +65,13 @@ pub fn plan(observed: &Observed, record: &Record, changed: &BTreeSet<String>) ->
             continue;
         }
         let found = judge(observed, &piece, &before);
+        if is_doubtful(observed, &piece, &found.status) {
+            seen.mirrors.push(Mirror {
+                doubtful: true,
+                ..mirror(&piece, Some(known), before)
+            });
+            continue;
+        }
         if found.status.phase == PartitionPhase::Lost {
             let message = found.status.message.clone().unwrap_or_default();
             lost.push(format!("{}: {message}", piece.name));
@@ -101,6 +108,14 @@ pub fn known(observed: &Observed, record: &Record) -> Vec<Mirror> {
     mirrors.collect()
 }
 
+/// Whether a partition at rest is seen to have lost replicas for the first time, and Kubernetes knows of nothing. Nodes do not
+/// answer at one moment, and a follower that was not given the processor for a second has no leader for another: what is true
+/// is still true at the next look.
+fn is_doubtful(observed: &Observed, piece: &Piece, found: &PartitionStatus) -> bool {
+    let lost = found.phase == PartitionPhase::Lost;
+    !observed.asked.again && !lost && observe::is_well(observed, piece) && !is_whole(found)
+}
+
 fn mirror(piece: &Piece, known: Option<&Partition>, status: PartitionStatus) -> Mirror {
     Mirror {
         name: piece.name.clone(),
@@ -108,6 +123,7 @@ fn mirror(piece: &Piece, known: Option<&Partition>, status: PartitionStatus) -> 
         status,
         of_table: piece.index.is_none(),
         needed: !piece.new,
+        doubtful: false,
     }
 }
 

@@ -145,6 +145,8 @@ pub struct Mirror {
     pub of_table: bool,
     /// The table is not ready without it (an index that is being built can do without).
     pub needed: bool,
+    /// It was seen otherwise, and is looked at once more before that is believed.
+    pub doubtful: bool,
 }
 
 impl Mirror {
@@ -155,13 +157,14 @@ impl Mirror {
 
     /// Whether all its replicas are there.
     pub fn is_whole(&self) -> bool {
-        let counted = self
-            .status
-            .replicas
-            .as_ref()
-            .and_then(|replicas| replicas.split_once('/'));
-        self.is_ready() && counted.is_none_or(|(there, wanted)| there == wanted)
+        is_whole(&self.status)
     }
+}
+
+/// Whether a partition serves with all its replicas.
+fn is_whole(status: &PartitionStatus) -> bool {
+    let counted = status.replicas.as_ref().and_then(|replicas| replicas.split_once('/'));
+    status.phase == PartitionPhase::Ready && counted.is_none_or(|(there, wanted)| there == wanted)
 }
 
 /// What is noted in the record once every action has been done (and every job is finished).
@@ -252,6 +255,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether something is to be looked at once more before it is believed.
+    pub fn is_doubtful(&self) -> bool {
+        self.mirrors.iter().any(|mirror| mirror.doubtful)
+    }
+
     fn only(action: Action) -> Self {
         Self {
             actions: vec![action],
@@ -289,7 +297,7 @@ impl Plan {
     }
 
     fn unless_due(&self, outcome: &Outcome, measure_every: Duration) -> Duration {
-        let unwell = self.mirrors.iter().any(|mirror| !mirror.is_whole());
+        let unwell = self.mirrors.iter().any(|mirror| !mirror.is_whole() || mirror.doubtful);
         if outcome.refused_by_api.is_some() || outcome.growth_refused.is_some() {
             STALLED
         } else if self.note.is_some() || outcome.refused_by_node.is_some() || self.tells() {

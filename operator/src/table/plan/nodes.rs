@@ -9,6 +9,7 @@ use partita_planning::requests;
 
 use super::Action;
 use crate::settings::Settings;
+use crate::table::children::growth;
 use crate::table::children::node::{StorageNode, storage as volume};
 use crate::table::children::places::number;
 use crate::table::children::{Piece, difference, hosts, is_ours, partition, prefix};
@@ -84,6 +85,8 @@ fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, s
         .filter(|piece| piece.is_on(&host))
         .collect();
     let wanted = observed.table.spec.storage.clone();
+    let size = wanted.as_ref().and_then(|storage| storage.size.clone());
+    let size = size.unwrap_or_else(|| settings.planning.storage_size.clone());
     let mut node = StorageNode {
         table: &observed.table,
         id: record.id,
@@ -96,10 +99,7 @@ fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, s
             .planning
             .formula
             .requests(units(record, &observed.table, &here, &host)),
-        storage_size: wanted
-            .as_ref()
-            .and_then(|storage| storage.size.clone())
-            .unwrap_or_else(|| settings.planning.storage_size.clone()),
+        storage_size: growth::made(observed, &host, size),
         storage_class: wanted.as_ref().and_then(|storage| storage.storage_class_name.clone()),
     };
     let name = node.name();

@@ -25,6 +25,7 @@ use partita_planning::repartition::{self, Change, Decision, Limits, Measured, Me
 use super::{Action, MergeOrder};
 use crate::nodes::{self, Call, NodeName};
 use crate::settings::Settings;
+use crate::table::children::growth;
 use crate::table::children::node::storage;
 use crate::table::children::{Piece, difference, partition};
 use crate::table::observe::Observed;
@@ -156,11 +157,12 @@ pub fn to_move(pieces: &[Piece]) -> impl Iterator<Item = &Piece> {
     })
 }
 
-/// A partition's own ceiling is also what its volume bears.
+/// A partition's own ceiling is also what its volume bears, or will.
 fn limits(observed: &Observed, settings: &Settings) -> Limits {
     let mut limits = settings.planning.limits.clone();
     let sizes = observed.stateful_sets.values().filter_map(|set| storage(set));
-    let bytes = sizes.filter_map(|(size, _)| u64::try_from(quantity::nanos(&size)? / 1_000_000_000).ok());
+    let most = growth::max_size(observed).and_then(quantity::nanos).unwrap_or_default();
+    let bytes = sizes.filter_map(|(size, _)| u64::try_from(quantity::nanos(&size)?.max(most) / 1_000_000_000).ok());
     if let Some(smallest) = bytes.min() {
         limits.bytes = limits.bytes.min(smallest / 100 * VOLUME_PERCENT).max(1);
     }

@@ -335,6 +335,18 @@ async fn a_merge_that_cannot_be_made_is_given_up_and_the_source_goes_on() {
 }
 
 #[tokio::test]
+async fn a_merge_waits_until_the_absorber_has_heard_of_the_freeze() {
+    let mut world = ready(2000, 3).await;
+    set_units(&world, 1000);
+    world.settle().await;
+    world.nodes.tell_late_of_freezes(2);
+    world.later(COOL_DOWN_MS);
+    world.settle().await;
+    // It was not given up: that would be for minutes.
+    check(&world, 1, 3);
+}
+
+#[tokio::test]
 async fn a_table_with_split_partitions_goes_with_everything() {
     let mut world = ready(1000, 3).await;
     set_units(&world, 3000);

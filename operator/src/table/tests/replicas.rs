@@ -142,6 +142,37 @@ async fn a_replica_that_is_away_is_told_of_and_nothing_is_done() {
 }
 
 #[tokio::test]
+async fn what_is_seen_only_once_is_not_believed() {
+    let mut world = ready(3).await;
+    let leaders: Vec<Value> = world
+        .cluster
+        .all("partitions")
+        .iter()
+        .map(|partition| partition["status"]["leader"].clone())
+        .collect();
+    let mut pods = (0..3).map(|ordinal| pod(&world, ordinal));
+    let follower = pods.find(|pod| !leaders.contains(&json!(pod))).unwrap();
+    let before = world.cluster.version();
+    world.nodes.silence(&[&follower]);
+    world.later(6 * 60 * 1000);
+    world.pass_of("orders").await.unwrap();
+    world.nodes.silence(&[]);
+    world.settle().await;
+    assert_eq!(world.cluster.version(), before, "nothing is written");
+    check(&world, 3);
+    // What is seen twice is, and an operator that starts anew in between has seen it once.
+    world.nodes.silence(&[&follower]);
+    world.later(6 * 60 * 1000);
+    world.pass_of("orders").await.unwrap();
+    world.restart();
+    world.pass_of("orders").await.unwrap();
+    let said = |world: &World| world.cluster.all("partitions")[0]["status"]["replicas"].clone();
+    assert_eq!(said(&world), "3/3");
+    world.pass_of("orders").await.unwrap();
+    assert_eq!(said(&world), "2/3");
+}
+
+#[tokio::test]
 async fn without_a_quorum_nothing_is_touched() {
     let mut world = ready(3).await;
     let away = [pod(&world, 0), pod(&world, 2)];
