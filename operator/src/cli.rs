@@ -4,7 +4,9 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 
 use clap::{Parser, ValueEnum};
+use partita_model::table::record::PartitionLimits;
 use partita_planning::STORAGE_SIZE;
+use partita_planning::repartition::PARTITION_BYTES;
 use partita_planning::requests::{self, Rates};
 use tracing_subscriber::EnvFilter;
 
@@ -59,15 +61,15 @@ pub struct Options {
     pub pod_memory: Rates,
 
     /// RCU that one partition serves: a table is split while its units ask for more partitions than there are
-    #[arg(long, value_name = "RCU", env = "PARTITA_PARTITION_READ_UNITS", default_value_t = 3000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "RCU", env = "PARTITA_PARTITION_READ_UNITS", default_value_t = PartitionLimits::UNITS.read, value_parser = clap::value_parser!(u64).range(1..))]
     pub partition_read_units: u64,
 
     /// WCU that one partition serves
-    #[arg(long, value_name = "WCU", env = "PARTITA_PARTITION_WRITE_UNITS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "WCU", env = "PARTITA_PARTITION_WRITE_UNITS", default_value_t = PartitionLimits::UNITS.write, value_parser = clap::value_parser!(u64).range(1..))]
     pub partition_write_units: u64,
 
     /// Bytes of items that a partition may hold (at most 40 % of its volume): it is split at more
-    #[arg(long, value_name = "BYTES", env = "PARTITA_PARTITION_BYTES", default_value_t = 10_000_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "BYTES", env = "PARTITA_PARTITION_BYTES", default_value_t = PARTITION_BYTES, value_parser = clap::value_parser!(u64).range(1..))]
     pub partition_bytes: u64,
 
     /// How long a table must have had more partitions than it needs, and two neighbours must have been left alone, before these

@@ -13,6 +13,7 @@ use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::Event;
 use parking_lot::Mutex;
 use partita_crds::Table;
+use partita_planning::repartition::Limits;
 use prometheus::Registry;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -52,6 +53,8 @@ pub struct World {
     absences: Arc<Absences>,
     /// The image of the storage nodes.
     pub image: String,
+    /// What a partition can, by the operator's settings.
+    pub limits: Limits,
 }
 
 /// How a pass ended.
@@ -121,6 +124,7 @@ impl World {
             turns: turns(),
             absences: Arc::default(),
             image: settings().image,
+            limits: settings().planning.limits,
         }
     }
 
@@ -155,6 +159,10 @@ impl World {
             absences: Arc::clone(&self.absences),
             settings: Settings {
                 image: self.image.clone(),
+                planning: partita_planning::Settings {
+                    limits: self.limits.clone(),
+                    ..settings().planning
+                },
                 ..settings()
             },
             metrics: Metrics::register(&Registry::new()).unwrap(),

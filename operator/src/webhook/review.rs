@@ -21,7 +21,7 @@ pub fn warnings(old: Option<&Table>, new: &Table, partitions: &[Partition], sett
         return Vec::new();
     }
     let mut warnings = refusals(old, new);
-    let current = old.map(|old| Current::new(old, partitions));
+    let current = old.map(|old| Current::new(old, partitions, &settings.limits));
     // A specification that is wrong is among the refusals.
     if let Ok(forecast) = forecast(current.as_ref(), &new.spec, settings)
         && forecast.changes()

@@ -28,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use partita_model::table::Throughput;
+use partita_model::table::record::PartitionLimits;
 
 use crate::amounts;
 
@@ -57,11 +58,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            units: Throughput {
-                read: 3000,
-                write: 1000,
-            },
-            bytes: 10_000_000_000,
+            units: PartitionLimits::UNITS,
+            bytes: PARTITION_BYTES,
             partitions_max: crate::PARTITIONS_MAX,
             hot: 0.8,
             hot_for_ms: 2 * 60 * 1000,
@@ -73,14 +71,25 @@ impl Default for Limits {
     }
 }
 
+/// The bytes that a partition may hold where no setting says it. Source: "Partitions and data distribution", as above.
+pub const PARTITION_BYTES: u64 = 10_000_000_000;
+
+impl Limits {
+    /// What says how many partitions units ask for.
+    pub fn partitions(&self) -> PartitionLimits {
+        PartitionLimits {
+            units: self.units,
+            count_max: self.partitions_max,
+        }
+    }
+}
+
 /// The most that heat may add to what units and bytes ask for: as many again, and a few.
 const HEAT_FACTOR: u64 = 2;
 /// Those few: a small table may have a hot range, too.
 const HEAT_EXTRA: u64 = 2;
 /// The share of a partition's load from which on one key is what makes it hot.
 const HOT_KEY_SHARE: f64 = 0.5;
-/// Less than this part of a partition does not ask for another one (ADR 7).
-const REMAINDER: f64 = 0.1;
 
 /// A partition as it was measured.
 #[derive(Debug, Clone, PartialEq)]
@@ -251,24 +260,12 @@ pub struct Decision {
     pub why: Why,
 }
 
-/// Partitions that units ask for: `ceil(RCU/r + WCU/w)`, where less than a tenth of a partition does not count, and at least
-/// one.
-fn by_units(units: Throughput, limits: &Limits) -> u64 {
-    let part = |units: u64, of: u64| units as f64 / of.max(1) as f64;
-    let parts = part(units.read, limits.units.read) + part(units.write, limits.units.write);
-    // Of so many parts nobody sees the rounding of a float, which is a millionth of a part.
-    let whole = (parts - REMAINDER - 1e-6).ceil().max(1.0);
-    if whole >= limits.partitions_max as f64 {
-        limits.partitions_max
-    } else {
-        whole as u64
-    }
-}
-
 /// Partitions that units and bytes ask for, within the bound.
 pub fn target(units: Throughput, bytes: u64, limits: &Limits) -> u64 {
     let by_bytes = bytes.div_ceil(limits.bytes.max(1));
-    by_units(units, limits)
+    limits
+        .partitions()
+        .for_units(units)
         .max(by_bytes)
         .clamp(1, limits.partitions_max.max(1))
 }

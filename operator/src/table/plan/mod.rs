@@ -49,7 +49,7 @@ use partita_planning::autoscale::MINUTE_MS;
 use repartition::Growth;
 
 use super::apply::Outcome;
-use super::observe::{Kept, Observed, PARTITIONS_MAX};
+use super::observe::{Kept, Observed};
 use super::scale;
 use super::validate::Valid;
 use crate::nodes::{Call, NodeName};
@@ -329,7 +329,7 @@ pub fn plan(
 ) -> Plan {
     let at = Circumstances {
         now_ms,
-        partitions_max: PARTITIONS_MAX,
+        partitions: settings.planning.limits.partitions(),
     };
     if observed.deleting() {
         return deletion::plan(observed);

@@ -17,8 +17,8 @@ use partita_model::admin::{GroupState, MemberRole, MergeOutcome, Split, SplitPla
 use partita_model::key::KeyBytes;
 use partita_model::partition::GroupId;
 use partita_model::schema::IndexId;
+use partita_model::table::BillingMode;
 use partita_model::table::record::{IndexPhase, Record};
-use partita_model::table::{BillingMode, Throughput};
 use partita_planning::quantity;
 use partita_planning::repartition::{self, Change, Decision, Limits, Measured, Memory, Partition, target};
 
@@ -258,10 +258,11 @@ impl Step<'_> {
     /// Asks the planner about the table and each index.
     fn decide(&self, plan: &mut Repartition) {
         let spec = &self.record.spec;
-        let mut families = vec![(None, units(self.record, spec.throughput, spec.warm))];
+        let (billing, by) = (spec.billing, self.limits.partitions());
+        let mut families = vec![(None, by.asking(billing, spec.throughput, spec.warm))];
         for (index, spec) in self.record.global.iter().zip(&spec.global) {
             if index.phase == IndexPhase::Ready {
-                families.push((Some(index.id), units(self.record, spec.throughput, spec.warm)));
+                families.push((Some(index.id), by.asking(billing, spec.throughput, spec.warm)));
             }
         }
         plan.growth.due_ms = None;
@@ -446,19 +447,6 @@ impl Step<'_> {
                 id,
             })));
         }
-    }
-}
-
-/// Units that partitions have to be ready for: on demand none, unless they are kept warm.
-fn units(record: &Record, declared: Throughput, warm: Option<Throughput>) -> Throughput {
-    let declared = match record.spec.billing {
-        BillingMode::Provisioned => declared,
-        BillingMode::PayPerRequest => Throughput::default(),
-    };
-    let warm = warm.unwrap_or_default();
-    Throughput {
-        read: declared.read.max(warm.read),
-        write: declared.write.max(warm.write),
     }
 }
 

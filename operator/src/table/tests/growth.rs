@@ -4,6 +4,7 @@ use partita_model::admin::{Split, SplitPlace};
 use partita_model::hexadecimal::parse_id;
 use partita_model::key::KeyBytes;
 use partita_model::partition::GroupId;
+use partita_model::table::Throughput;
 use serde_json::{Value, json};
 
 use crate::nodes::Call;
@@ -113,6 +114,30 @@ fn by_hand(epoch: u64, key: u8, child: u64) -> Split {
         at: SplitPlace::Key(KeyBytes(vec![key])),
         child: GroupId(child),
     }
+}
+
+/// Partitions that serve a tenth of what they do elsewhere.
+fn small(units: u64) -> World {
+    let mut world = World::with(of(units, 1));
+    world.limits.units = Throughput { read: 1000, write: 100 };
+    world
+}
+
+#[tokio::test]
+async fn a_table_begins_with_as_many_partitions_as_the_settings_ask_for() {
+    let mut world = small(900);
+    world.settle().await;
+    check(&world, 9, 1);
+    // The index has 100 units: one more.
+    assert_eq!(world.cluster.all("partitions").len(), 10);
+    let events = world.cluster.take_events();
+    assert!(
+        events.iter().any(|(_, message)| message.contains("with 9 partitions")),
+        "{events:?}"
+    );
+    let splits = |one: &String| one.starts_with("Split");
+    assert!(!decisions(&world).iter().any(splits), "{:?}", decisions(&world));
+    killed_anywhere(async || small(300), |world| check(world, 3, 1), 15).await;
 }
 
 #[tokio::test]
