@@ -97,7 +97,9 @@ pub(crate) fn unborn(view: &impl View, table: TableId, children: &[GroupId]) -> 
     let mut unborn = Vec::new();
     for child in children {
         let head = transfer::head(view, table, *child)?.filter(|head| head.at.index == BIRTH.index);
-        if let Some((head, members)) = head.and_then(|head| Some((head.clone(), head.members?))) {
+        if let Some(head) = head
+            && let Some(members) = head.members
+        {
             unborn.push(Unborn {
                 descriptor: head.descriptor,
                 state: head.state,
