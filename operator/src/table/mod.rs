@@ -14,6 +14,7 @@
 pub mod apply;
 pub mod children;
 pub mod claims;
+pub mod heat;
 pub mod lost;
 pub mod merge;
 pub mod observe;
