@@ -34,6 +34,8 @@ pub enum Bug {
     AnswerAtOwnSync,
     /// A snapshot is installed without a mark: a crash in the middle leaves a mixture.
     InstallUnmarked,
+    /// A change of members that was on its way to the state while a snapshot overtook it is made once more.
+    ChangeAfterSnapshot,
     /// While a split is on its way, reads and writes of the keys behind the cut go on.
     DepartingNotHeld,
     /// A split that is applied again after a crash begins its child anew, whatever that has in its log.
@@ -60,7 +62,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::LeaseFromReceipt,
         Self::LeaseAfterTransfer,
         Self::VoteAfterStart,
@@ -76,6 +78,7 @@ impl Bug {
         Self::LossIsSuccess,
         Self::AnswerAtOwnSync,
         Self::InstallUnmarked,
+        Self::ChangeAfterSnapshot,
         Self::DepartingNotHeld,
         Self::ChildOverwritten,
         Self::LineageIgnored,

@@ -2,7 +2,8 @@
 //!
 //! 1. [`Replica::receive`] checks who writes to whom, then hands the letter to raft-rs (or to [`super::snapshots`]).
 //! 2. [`Replica::tick`] counts time. A group in which nothing goes on rests: its leader says so, and nobody counts time
-//!    any more until something happens; whether its stores are alive is asked of the stores (`crate::liveness`).
+//!    any more until something happens; whether its stores are alive is asked of the stores (`crate::liveness`). Who answers a
+//!    leader that rests is told again.
 //! 3. [`Replica::dispatch`] puts what is to be sent into the store's outbox.
 
 use std::sync::Arc;
@@ -72,6 +73,11 @@ impl<S: Storage> Replica<S> {
         self.note_heard(letter, now);
         self.notice();
         self.note_echo(letter, now);
+        if answers && self.resting && self.is_leader() {
+            // What it answers may have reached it behind the word that we rest, and woken it: it would miss its leader.
+            let commit = self.applied;
+            self.posts.push(Post::Note(letter.from, Note::Rest { commit }));
+        }
         Ok(())
     }
 
@@ -149,7 +155,8 @@ impl<S: Storage> Replica<S> {
                     && now.saturating_sub(self.lease.heard(replica)) < ELECTION_NS
             });
         self.idle_ticks = if idle { self.idle_ticks + 1 } else { 0 };
-        if self.idle_ticks >= IDLE_TICKS {
+        // A heartbeat of this tick leaves behind what is told here, and would wake everybody again: then a tick later.
+        if self.idle_ticks >= IDLE_TICKS && !self.driver.has_output() {
             let commit = self.applied;
             self.tell_others(|| Note::Rest { commit });
             self.rest();

@@ -42,6 +42,10 @@ pub struct Trio {
     clock: Arc<AtomicU64>,
     /// Letters to this one are lost.
     pub deaf: Option<usize>,
+    /// Letters to this one wait.
+    pub slow: Option<usize>,
+    /// What was sent last arrives first.
+    pub backwards: bool,
     /// These do nothing any more.
     pub dead: [bool; 3],
 }
@@ -63,6 +67,8 @@ impl Trio {
             sent,
             clock,
             deaf,
+            slow: None,
+            backwards: false,
         };
         for store in &trio.stores {
             store.bootstrap_among(descriptor(GROUP.0), &uuids).unwrap();
@@ -96,7 +102,13 @@ impl Trio {
     pub fn step(&mut self) -> bool {
         let letter = {
             let mut sent = self.sent.lock();
-            (!sent.is_empty()).then(|| sent.remove(0))
+            let slow = self.slow.map(|place| self.stores[place].uuid());
+            let arrives = |letter: &(Uuid, Uuid, Bytes)| Some(letter.1) != slow;
+            let next = match self.backwards {
+                true => sent.iter().rposition(arrives),
+                false => sent.iter().position(arrives),
+            };
+            next.map(|next| sent.remove(next))
         };
         if let Some((from, to, frames)) = letter {
             let place = self.stores.iter().position(|store| store.uuid() == to).unwrap();

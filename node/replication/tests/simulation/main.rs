@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod client;
+mod deliverer;
 mod event;
 mod faults;
 mod history;

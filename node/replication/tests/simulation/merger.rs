@@ -110,6 +110,9 @@ impl Merger {
             return;
         };
         if let Some(group) = world.machines[leader].group(group) {
+            if matches!(step, Step::Freeze | Step::Merge) {
+                world.with_faults(|faults, world| faults.at_border(world, leader));
+            }
             self.running = Some((leader, Box::pin(ask(group, request, step))));
         }
     }

@@ -111,7 +111,7 @@ impl Operator {
         if !world.healing && world.random.random_ratio(self.handing_over, 100) {
             transfer(world, self.group);
         }
-        if self.change.is_none() {
+        if self.change.is_none() && !world.is_ending() {
             self.change = self.plan(world, &group);
         }
         if let Some((id, wanted)) = self.change {
@@ -156,6 +156,7 @@ impl Operator {
             });
         }
         if let Some(request) = self.split.clone() {
+            world.with_faults(|faults, world| faults.at_border(world, leader));
             self.splitting = Some((leader, Box::pin(split(group, request))));
         }
     }
@@ -255,7 +256,7 @@ impl Operator {
             let here = store.group(self.group).map(|group| group.stats().replica);
             let settled = stats.serving > 0 && !members.is_joint();
             match (member, here) {
-                (Some(member), None) => {
+                (Some(member), None) if world.random.random_ratio(world.habits.admitting, 10) || world.healing => {
                     let descriptor = PartitionDescriptor::clone(&group.descriptor());
                     drop(store.admit(descriptor, member.replica));
                 }

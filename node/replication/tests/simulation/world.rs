@@ -21,20 +21,23 @@ use rand::{Rng as _, SeedableRng as _};
 use uuid::Uuid;
 
 use crate::client::{Client, Clients, KEYS};
+use crate::deliverer::Deliverer;
 use crate::event::{Event, Queued};
 use crate::faults::Faults;
 use crate::invariants::Invariants;
-use crate::machine::{Machine, Sent, Turn};
+use crate::machine::{Habits, Machine, Sent, Turn};
 use crate::merger::Merger;
 use crate::network::Network;
 use crate::operator::Operator;
-use crate::table::{GROUPS, descriptor};
+use crate::table::{FIRST_GROUPS, descriptor};
 
 pub const MS: u64 = 1_000_000;
 pub const SECOND: u64 = 1000 * MS;
 /// How long things break, and how long they may take to heal.
 const FAULTS_NS: u64 = 12 * SECOND;
 const HEALING_NS: u64 = 12 * SECOND;
+/// At the end nobody asks anything: what was written comes to all replicas, and to the index.
+const QUIET_NS: u64 = 2 * SECOND;
 /// A client waits for an answer for so long: it is drawn which of them.
 const PATIENCE_NS: [u64; 3] = [100 * MS, 500 * MS, 2 * SECOND];
 const CLIENTS: usize = 6;
@@ -53,9 +56,11 @@ pub struct World {
     /// Splits that were asked for.
     pub splits: u64,
     pub merger: Merger,
+    pub deliverer: Deliverer,
     /// Groups that are part of another one.
     pub absorbed: BTreeMap<GroupId, GroupId>,
     faults: Faults,
+    pub habits: Habits,
     pub invariants: Invariants,
     pub healing: bool,
     /// Of twenty times so often a client tries another machine, and of a hundred times so often it reads.
@@ -84,6 +89,8 @@ pub struct Summary {
     pub splits: u64,
     pub merges: u64,
     pub refused_merges: u64,
+    pub delivered: u64,
+    pub deposed: u64,
 }
 
 impl World {
@@ -91,9 +98,10 @@ impl World {
         let mut random = SmallRng::seed_from_u64(seed);
         let voters = if random.random_ratio(1, 4) { 5 } else { 3 };
         let faults = Faults::draw(&mut random);
+        let habits = Habits::draw(&mut random);
         let sent = Sent::default();
         let machines: Vec<_> = (0..voters + 2)
-            .map(|number| Machine::new(number, faults.draw_drift(&mut random), &sent))
+            .map(|number| Machine::new(number, faults.draw_drift(&mut random), habits, &sent))
             .collect();
         let mut world = Self {
             now: 0,
@@ -101,15 +109,17 @@ impl World {
             network: Network::healthy(),
             clients: Clients::default(),
             asking: (0..CLIENTS).map(|_| Client::new()).collect(),
-            operators: GROUPS
+            operators: FIRST_GROUPS
                 .iter()
                 .map(|group| Operator::new(*group, voters, random.random_range(0..12)))
                 .collect(),
             splits: 0,
             merger: Merger::default(),
+            deliverer: Deliverer::new(seed),
             absorbed: BTreeMap::new(),
             invariants: Invariants::new(faults.clocks_lie),
             faults,
+            habits,
             healing: false,
             wandering: random.random_range(0..8),
             reading: random.random_range(20..80),
@@ -131,7 +141,7 @@ impl World {
             self.start(number);
             if number < voters {
                 let store = self.machines[number].store.clone().unwrap();
-                for group in GROUPS {
+                for group in FIRST_GROUPS {
                     store.bootstrap_among(descriptor(group), &stores).unwrap();
                 }
                 self.after(number);
@@ -145,6 +155,7 @@ impl World {
         }
         self.at(SECOND / 2, Event::Fault);
         self.at(SECOND, Event::Operator);
+        self.at(MS, Event::Delivery);
     }
 
     pub fn at(&mut self, after: u64, event: Event) {
@@ -156,6 +167,8 @@ impl World {
     pub fn run(&mut self) -> Result<Summary, String> {
         self.run_until(FAULTS_NS)?;
         self.heal();
+        self.run_until(FAULTS_NS + HEALING_NS - QUIET_NS)?;
+        self.quiet_until = u64::MAX;
         self.run_until(FAULTS_NS + HEALING_NS)?;
         self.finish()
     }
@@ -181,6 +194,7 @@ impl World {
             | Event::Disk { machine, .. }
             | Event::Maintenance { machine } => Some(*machine),
             Event::Client { .. } | Event::Fault | Event::Start { .. } | Event::Blink { .. } | Event::Operator => None,
+            Event::Sever { .. } | Event::Crash { .. } | Event::Delivery => None,
         };
         if let Some(stopped) = machine.map(|machine| self.machines[machine].stopped_until)
             && stopped > self.now
@@ -202,7 +216,10 @@ impl World {
                 let after = self.random.random_range(TICK_NS * 9 / 10..TICK_NS * 11 / 10);
                 self.at(after, Event::Tick { machine });
             }
-            Event::Disk { machine, incarnation } => self.disk_done(machine, incarnation),
+            Event::Disk { machine, incarnation } => {
+                self.disk_done(machine, incarnation);
+                self.die_at_install(machine);
+            }
             Event::Maintenance { machine } => self.maintain(machine),
             Event::Client { client } => self.client(client),
             Event::Fault => self.fault(),
@@ -212,6 +229,11 @@ impl World {
                     self.after(machine);
                 }
             }
+            Event::Sever { from, to } if !self.healing => self.network.sever(from, to),
+            Event::Crash { machine } if !self.healing => {
+                self.with_faults(|faults, world| faults.crash_one(world, machine))
+            }
+            Event::Sever { .. } | Event::Crash { .. } => {}
             Event::Blink { machine } => {
                 if self.machines[machine].is_up() && !self.healing {
                     for leader in self
@@ -226,6 +248,15 @@ impl World {
                     let after = self.random.random_range(MS / 10..10 * MS);
                     self.at(after, Event::Start { machine });
                 }
+            }
+            Event::Delivery => {
+                let mut deliverer = std::mem::replace(&mut self.deliverer, Deliverer::new(0));
+                deliverer.step(self);
+                self.deliverer = deliverer;
+                let after = self.random.random_range(MS..6 * MS);
+                self.at(after, Event::Delivery);
+                // What it did at machines shows at their next events: to look at all of them takes long.
+                return Ok(());
             }
             Event::Operator => {
                 self.discover();
@@ -293,13 +324,25 @@ impl World {
                 if let Some(synced) = store.sync(gathered) {
                     machine.turn = Turn::Synced(synced);
                 }
-                let after = self.random.random_range(1000..MS / 2);
+                let stalled = self.machines[number].stalled_until.saturating_sub(self.now);
+                let after = stalled + self.random.random_range(1000..MS / 2);
                 let machine = number;
                 self.at(after, Event::Disk { machine, incarnation });
             }
             Turn::Synced(synced) => {
                 store.apply(synced);
             }
+        }
+    }
+
+    /// A process dies that has put a snapshot in its log's place, and has not installed it.
+    fn die_at_install(&mut self, number: usize) {
+        let machine = &self.machines[number];
+        let between = matches!(machine.turn, Turn::Synced(_)) && machine.is_installing();
+        if between && self.with_faults(|faults, world| faults.at_install(world)) {
+            // What it has sent is on its way.
+            self.send();
+            self.with_faults(|faults, world| faults.crash_one(world, number));
         }
     }
 
@@ -330,7 +373,8 @@ impl World {
     }
 
     fn maintain(&mut self, machine: usize) {
-        let (flush, cut) = (self.random.random_ratio(1, 3), self.random.random_ratio(1, 2));
+        let flush = self.random.random_ratio(self.habits.flushing, 100);
+        let cut = self.random.random_ratio(1, 2);
         if let Some(store) = &self.machines[machine].store {
             if flush {
                 self.machines[machine].state.flush().unwrap();
@@ -347,10 +391,21 @@ impl World {
         if self.healing {
             return;
         }
-        let mut faults = std::mem::take(&mut self.faults);
-        let after = faults.strike(self);
-        self.faults = faults;
+        let after = self.with_faults(|faults, world| faults.strike(world));
         self.at(after, Event::Fault);
+    }
+
+    /// The last moments, in which nobody begins anything.
+    pub fn is_ending(&self) -> bool {
+        self.now >= FAULTS_NS + HEALING_NS - QUIET_NS
+    }
+
+    /// What breaks, and the world that it breaks.
+    pub fn with_faults<T>(&mut self, what: impl FnOnce(&mut Faults, &mut Self) -> T) -> T {
+        let mut faults = std::mem::take(&mut self.faults);
+        let answer = what(&mut faults, self);
+        self.faults = faults;
+        answer
     }
 
     /// Lets a machine's log writer end its turn at once.
@@ -500,6 +555,7 @@ impl World {
         self.disk_ns = 2 * MS;
         for number in 0..self.machines.len() {
             self.machines[number].stopped_until = 0;
+            self.machines[number].stalled_until = 0;
             self.machines[number].log.recover();
             self.machines[number].state.recover();
             self.machines[number].drift(self.now, 0);
@@ -534,6 +590,8 @@ impl World {
             splits: self.operators.iter().map(|operator| operator.splits).sum(),
             merges: self.merger.merged,
             refused_merges: self.merger.refused,
+            delivered: self.deliverer.batches().0,
+            deposed: self.deliverer.batches().1,
         })
     }
 
@@ -561,6 +619,8 @@ impl Summary {
         self.splits += other.splits;
         self.merges += other.merges;
         self.refused_merges += other.refused_merges;
+        self.delivered += other.delivered;
+        self.deposed += other.deposed;
     }
 }
 

@@ -9,7 +9,7 @@ use partita_partition::storage::{Cursor as _, Family, Tier, View as _};
 use crate::machine::Machine;
 use crate::world::World;
 
-type Rows = Vec<(Family, Vec<u8>, Vec<u8>)>;
+pub type Rows = Vec<(Family, Vec<u8>, Vec<u8>)>;
 
 pub fn check(world: &World, id: GroupId) -> Result<(), String> {
     let leader = world.leader(id).ok_or("nobody leads at the end")?;
@@ -39,7 +39,7 @@ pub fn check(world: &World, id: GroupId) -> Result<(), String> {
 }
 
 /// The partition's rows: those of its range, and those of its group.
-fn rows(machine: &Machine, descriptor: &PartitionDescriptor) -> Rows {
+pub fn rows(machine: &Machine, descriptor: &PartitionDescriptor) -> Rows {
     let (from, to) = row::range(descriptor);
     let own = row::meta_prefix(descriptor.table, descriptor.group);
     let mut rows = Vec::new();
