@@ -395,7 +395,7 @@ fn keep(
         return Plan { problem, ..adopted };
     }
     let nodes = nodes::plan(observed, record, settings);
-    let seen = mirror::plan(observed, record, &nodes.changed());
+    let seen = mirror::plan(observed, record, &nodes.changed(), growth.heats());
     problem = problem.or(seen.lost);
     let steps = steps::plan(observed, record, &seen.missing);
     let members = members::plan(observed, record, &seen.missing);

@@ -66,6 +66,11 @@ impl Growth {
         self.due_ms.is_some_and(|due| due <= now_ms)
     }
 
+    /// What partitions have served of late.
+    pub fn heats(&self) -> &Heats {
+        &self.heats
+    }
+
     /// When there will be.
     pub fn due_in(&self, now_ms: u64) -> Option<Duration> {
         self.due_ms.map(|due| Duration::from_millis(due.saturating_sub(now_ms)))

@@ -2,9 +2,10 @@
 
 use partita_model::admin::LoadSpread;
 use partita_model::key::KeyBytes;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::growth::{COOL_DOWN_MS, check, decisions, group, of_table, ready, text};
+use crate::table::Error;
 use crate::testing::NAMESPACE;
 use crate::testing::world::World;
 
@@ -35,24 +36,29 @@ fn around(per_second: u64, busiest_percent: u8, middle: &str) -> Writes {
     }
 }
 
-/// So many minutes in which the table's partitions, in key order, have this load.
+/// A minute's load of the table's partitions, in key order.
+fn load(world: &World, loads: &[Writes]) {
+    let partitions = of_table(world);
+    assert_eq!(partitions.len(), loads.len(), "{partitions:#?}");
+    for (partition, writes) in partitions.iter().zip(loads) {
+        let group = group(partition);
+        let leader = world.nodes.voters(group).1.unwrap();
+        world.nodes.store_of(&leader, |store| {
+            let state = store
+                .groups
+                .iter_mut()
+                .find(|state| state.descriptor.group == group)
+                .unwrap();
+            state.load.write_half_units += writes.per_second * 2 * 60;
+            state.load.writes = writes.spread.clone();
+        });
+    }
+}
+
+/// So many minutes of it.
 async fn minutes(world: &mut World, minutes: u64, loads: &[Writes]) {
     for _ in 0..minutes {
-        let partitions = of_table(world);
-        assert_eq!(partitions.len(), loads.len(), "{partitions:#?}");
-        for (partition, writes) in partitions.iter().zip(loads) {
-            let group = group(partition);
-            let leader = world.nodes.voters(group).1.unwrap();
-            world.nodes.store_of(&leader, |store| {
-                let state = store
-                    .groups
-                    .iter_mut()
-                    .find(|state| state.descriptor.group == group)
-                    .unwrap();
-                state.load.write_half_units += writes.per_second * 2 * 60;
-                state.load.writes = writes.spread.clone();
-            });
-        }
+        load(world, loads);
         world.later(MINUTE_MS);
         world.settle().await;
     }
@@ -85,12 +91,19 @@ async fn a_hot_range_is_split_where_its_load_is_and_merged_once_it_is_cold() {
     assert!(events(&world, "Split")[0].ends_with(why));
 
     // What it has now is well; nothing is undone while it lasts, and at rest nothing is written.
-    let shared = [writes(500), writes(450), writes(100)];
-    minutes(&mut world, 3, &shared).await;
+    let shared = [writes(500), writes(453), writes(100)];
+    minutes(&mut world, 10, &shared).await;
+    let shown: Vec<Value> = of_table(&world)
+        .iter()
+        .map(|one| one["status"]["writeUnits"].clone())
+        .collect();
+    assert_eq!(shown, [500, 450, 100], "as `kubectl get partitions` shows it");
     let version = world.cluster.version();
     minutes(&mut world, 90, &shared).await;
     assert_eq!(world.cluster.version(), version);
     check(&world, 3, 3);
+
+    assert!(of_table(&world)[0]["status"]["readUnits"].is_null(), "nobody reads");
 
     let cold = [writes(50), writes(50), writes(50)];
     minutes(&mut world, 30, &cold).await;
@@ -132,6 +145,25 @@ async fn a_single_hot_key_is_told_of_once_and_never_split() {
     // Once more only after it was over.
     minutes(&mut world, 2, &[writes(0), writes(0)]).await;
     minutes(&mut world, 5, &hot).await;
+    assert_eq!(events(&world, "HotKey").len(), 1);
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_is_told_at_the_next_pass() {
+    let mut world = ready(2000, 1).await;
+    let hot = [around(1000, 97, "1234000000000000"), writes(0)];
+    minutes(&mut world, 2, &hot).await;
+    // Somebody changes the Table while the operator decides.
+    let seen = world.table();
+    world.cluster.edit("tables", NAMESPACE, "orders", |table| {
+        table["metadata"]["labels"] = json!({"team": "shop"});
+    });
+    world.later(MINUTE_MS);
+    load(&world, &hot);
+    let refused = world.reconcile(seen).await.unwrap();
+    assert!(matches!(refused, Err(Error::Stale(_))), "{refused:?}");
+    assert_eq!(events(&world, "HotKey").len(), 0);
+    world.settle().await;
     assert_eq!(events(&world, "HotKey").len(), 1);
 }
 

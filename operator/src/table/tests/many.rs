@@ -10,6 +10,8 @@ use crate::testing::{NAMESPACE, table};
 const TABLES: usize = 100;
 /// Writes for each Table and change, beside those that make its objects and events.
 const WRITES_MAX: usize = 5;
+/// Writes that make a Partition, beside the object itself: its stores, before its group is made in them; and that it serves.
+const BIRTH_WRITES: usize = 2;
 /// Rounds over all tables within which they have to settle.
 const ROUNDS_MAX: usize = 30;
 
@@ -34,6 +36,10 @@ async fn rounds(world: &mut World) -> Vec<String> {
         }
     }
     panic!("they do not settle");
+}
+
+fn is_partition_status(write: &str) -> bool {
+    write.contains("/partitions/") && write.ends_with("/status")
 }
 
 /// The most writes of one table that made no new object, given the objects that there were before.
@@ -74,8 +80,15 @@ async fn a_hundred_tables_at_once_are_ready_and_cost_little() {
         one["spec"]["tableName"] = json!(name);
         world.cluster.put("tables", one);
     }
-    let writes = rounds(&mut world).await;
+    let mut writes = rounds(&mut world).await;
     all_ready(&world);
+    let births = writes.iter().filter(|one| is_partition_status(one)).count();
+    assert_eq!(
+        births,
+        BIRTH_WRITES * 2 * TABLES,
+        "each has a partition, and so has its index"
+    );
+    writes.retain(|one| !is_partition_status(one));
     let most = most_further(&writes, &BTreeSet::new());
     println!(
         "{TABLES} new tables: {} writes, at most {most} of one beside making its objects",
