@@ -5,7 +5,6 @@ mod data;
 mod growth;
 mod heat;
 mod life;
-mod many;
 mod nodes;
 mod replicas;
 mod scale;
