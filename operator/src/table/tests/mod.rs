@@ -3,6 +3,7 @@
 mod change;
 mod data;
 mod growth;
+mod heat;
 mod life;
 mod nodes;
 mod replicas;
