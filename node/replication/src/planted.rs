@@ -44,8 +44,8 @@ pub enum Bug {
     LineageIgnored,
     /// A snapshot is taken although another group here has some of its keys.
     OverlapIgnored,
-    /// The log is cut behind a split whose child has not come to life.
-    CutPastBirth,
+    /// A snapshot from behind a split comes without the child that has not come to life.
+    ChildLeftBehind,
     /// A snapshot takes the place of a log whose splits are not flushed.
     ClearUnflushed,
     /// While a merge's source stands still, or is about to, it goes on answering.
@@ -83,7 +83,7 @@ impl Bug {
         Self::ChildOverwritten,
         Self::LineageIgnored,
         Self::OverlapIgnored,
-        Self::CutPastBirth,
+        Self::ChildLeftBehind,
         Self::ClearUnflushed,
         Self::FrozenServes,
         Self::FreezeNotEverywhere,

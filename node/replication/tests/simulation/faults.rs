@@ -4,8 +4,12 @@ use partita_partition::descriptor::GroupId;
 use partita_replication::log::memory::Fault;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
+use uuid::Uuid;
+
+use partita_replication::{MergeRequest, SplitRequest};
 
 use crate::event::Event;
+use crate::plots::{Kind, Plot};
 use crate::world::{MS, SECOND, World};
 
 #[derive(Default)]
@@ -18,6 +22,8 @@ pub struct Faults {
     at_borders: u32,
     /// Of ten times so often a process dies between a snapshot's mark and its installation.
     at_installs: u32,
+    /// Of ten times so often a partition is plotted against when its borders change.
+    plotting: u32,
     pub crashes: u64,
 }
 
@@ -38,6 +44,7 @@ impl Faults {
             weights,
             at_borders: random.random_range(0..8),
             at_installs: random.random_range(0..4),
+            plotting: random.random_range(0..8),
             crashes: 0,
         }
     }
@@ -114,7 +121,7 @@ impl Faults {
     /// A partition is about to be cut, or to be frozen, or to absorb another one, and this machine leads it: whoever is about
     /// to hear of it may not, and whoever has decided it may take long to apply it.
     pub fn at_border(&self, world: &mut World, leader: usize) {
-        if world.healing || !world.random.random_ratio(self.at_borders, 10) {
+        if world.healing || world.plot.is_some() || !world.random.random_ratio(self.at_borders, 10) {
             return;
         }
         match world.random.random_range(0..4) {
@@ -136,6 +143,26 @@ impl Faults {
                 let soon = world.random.random_range(0..60 * MS);
                 world.at(soon, Event::Crash { machine: leader });
             }
+        }
+    }
+
+    /// A partition is about to be cut: see [`crate::plots`].
+    pub fn plot_split(&self, world: &mut World, group: GroupId, request: &SplitRequest) {
+        // A learner that has no room yet is rare: if there is one, that is made use of.
+        self.plot(world, Kind::OldRange, (group, request.child), request.id);
+        let kinds = [Kind::LateCut, Kind::UnbornChild, Kind::LostSplit];
+        let kind = kinds[world.random.random_range(0..kinds.len())];
+        self.plot(world, kind, (group, request.child), request.id);
+    }
+
+    /// A merge's source is about to be frozen.
+    pub fn plot_freeze(&self, world: &mut World, request: &MergeRequest) {
+        self.plot(world, Kind::LateFreeze, (request.source, request.absorber), request.id);
+    }
+
+    fn plot(&self, world: &mut World, kind: Kind, groups: (GroupId, GroupId), id: Uuid) {
+        if !world.healing && world.plot.is_none() && world.random.random_ratio(self.plotting, 10) {
+            world.plot = Plot::lay(world, kind, groups, id);
         }
     }
 

@@ -29,6 +29,7 @@ use crate::machine::{Habits, Machine, Sent, Turn};
 use crate::merger::Merger;
 use crate::network::Network;
 use crate::operator::Operator;
+use crate::plots::Plot;
 use crate::table::{FIRST_GROUPS, descriptor};
 
 pub const MS: u64 = 1_000_000;
@@ -37,7 +38,9 @@ pub const SECOND: u64 = 1000 * MS;
 const FAULTS_NS: u64 = 12 * SECOND;
 const HEALING_NS: u64 = 12 * SECOND;
 /// At the end nobody asks anything: what was written comes to all replicas, and to the index.
-const QUIET_NS: u64 = 2 * SECOND;
+const QUIET_NS: u64 = 3 * SECOND;
+/// What had begun before that is over by then.
+const SETTLING_NS: u64 = SECOND;
 /// A client waits for an answer for so long: it is drawn which of them.
 const PATIENCE_NS: [u64; 3] = [100 * MS, 500 * MS, 2 * SECOND];
 const CLIENTS: usize = 6;
@@ -60,6 +63,8 @@ pub struct World {
     /// Groups that are part of another one.
     pub absorbed: BTreeMap<GroupId, GroupId>,
     faults: Faults,
+    /// What is being plotted.
+    pub plot: Option<Plot>,
     pub habits: Habits,
     pub invariants: Invariants,
     pub healing: bool,
@@ -69,6 +74,8 @@ pub struct World {
     patience_ns: u64,
     /// Clients ask nothing until then.
     pub quiet_until: u64,
+    /// If there are any: clients ask for these keys alone.
+    pub focus: Vec<usize>,
     /// The disks' latency, at most.
     pub disk_ns: u64,
     sent: Sent,
@@ -119,12 +126,14 @@ impl World {
             absorbed: BTreeMap::new(),
             invariants: Invariants::new(faults.clocks_lie),
             faults,
+            plot: None,
             habits,
             healing: false,
             wandering: random.random_range(0..8),
             reading: random.random_range(20..80),
             patience_ns: PATIENCE_NS[random.random_range(0..PATIENCE_NS.len())],
             quiet_until: 0,
+            focus: Vec::new(),
             disk_ns: 2 * MS,
             sent,
             queue: BinaryHeap::new(),
@@ -284,6 +293,9 @@ impl World {
         if let Some(machine) = machine {
             self.after(machine);
         }
+        if let Some(mut plot) = self.plot.take() {
+            self.plot = plot.goes_on(self).then_some(plot);
+        }
         let mut invariants = std::mem::take(&mut self.invariants);
         let checked = invariants.check(self, machine);
         self.invariants = invariants;
@@ -324,6 +336,11 @@ impl World {
                 if let Some(synced) = store.sync(gathered) {
                     machine.turn = Turn::Synced(synced);
                 }
+                if let Some(mut plot) = self.plot.take() {
+                    let until = plot.stalls(self, number);
+                    self.machines[number].stalled_until = until.unwrap_or(self.machines[number].stalled_until);
+                    self.plot = Some(plot);
+                }
                 let stalled = self.machines[number].stalled_until.saturating_sub(self.now);
                 let after = stalled + self.random.random_range(1000..MS / 2);
                 let machine = number;
@@ -339,11 +356,19 @@ impl World {
     fn die_at_install(&mut self, number: usize) {
         let machine = &self.machines[number];
         let between = matches!(machine.turn, Turn::Synced(_)) && machine.is_installing();
-        if between && self.with_faults(|faults, world| faults.at_install(world)) {
+        if between && (self.is_killed_at_install(number) || self.with_faults(|faults, world| faults.at_install(world)))
+        {
             // What it has sent is on its way.
             self.send();
             self.with_faults(|faults, world| faults.crash_one(world, number));
         }
+    }
+
+    fn is_killed_at_install(&mut self, number: usize) -> bool {
+        let Some(mut plot) = self.plot.take() else { return false };
+        let kills = plot.kills_at_install(self, number);
+        self.plot = Some(plot);
+        kills
     }
 
     fn send(&mut self) {
@@ -373,7 +398,8 @@ impl World {
     }
 
     fn maintain(&mut self, machine: usize) {
-        let flush = self.random.random_ratio(self.habits.flushing, 100);
+        let kept = self.plot.as_ref().is_some_and(|plot| plot.keeps_in_memory(machine));
+        let flush = self.random.random_ratio(self.habits.flushing, 100) && !kept;
         let cut = self.random.random_ratio(1, 2);
         if let Some(store) = &self.machines[machine].store {
             if flush {
@@ -391,13 +417,21 @@ impl World {
         if self.healing {
             return;
         }
-        let after = self.with_faults(|faults, world| faults.strike(world));
+        let after = match self.plot {
+            Some(_) => 100 * MS,
+            None => self.with_faults(|faults, world| faults.strike(world)),
+        };
         self.at(after, Event::Fault);
     }
 
     /// The last moments, in which nobody begins anything.
     pub fn is_ending(&self) -> bool {
         self.now >= FAULTS_NS + HEALING_NS - QUIET_NS
+    }
+
+    /// The very last moments, in which nothing is left to be done.
+    pub fn is_at_rest(&self) -> bool {
+        self.now >= FAULTS_NS + HEALING_NS - QUIET_NS + SETTLING_NS
     }
 
     /// What breaks, and the world that it breaks.
@@ -440,7 +474,10 @@ impl World {
             client.give_up();
         }
         if client.running.is_none() && self.now >= self.quiet_until {
-            let key = self.random.random_range(0..KEYS);
+            let key = match self.focus.len() {
+                0 => self.random.random_range(0..KEYS),
+                keys => self.focus[self.random.random_range(0..keys)],
+            };
             let (group, mut machine) = client.routes[key];
             if self.random.random_ratio(self.wandering, 20) {
                 machine = self.random.random_range(0..self.machines.len());
@@ -455,7 +492,12 @@ impl World {
             }
             match self.machines[machine].group(group) {
                 Some(group) => {
-                    let reading = if number < OBSERVERS { 97 } else { self.reading };
+                    let reading = match self.focus.is_empty() {
+                        true if number >= OBSERVERS => self.reading,
+                        // Whoever is sent elsewhere writes there: see `disperse`.
+                        false if number % 2 == 0 => 10,
+                        _ => 97,
+                    };
                     let (clients, random) = (&mut self.clients, &mut self.random);
                     client.ask((machine, key), group, reading, clients, self.now, random);
                     self.look(&mut client);
@@ -490,6 +532,16 @@ impl World {
                 Some(leader) => (group, leader),
                 None => self.look_around(key, group),
             };
+        }
+    }
+
+    /// Clients give up what they wait for, and take these by turns for who has the keys that they ask for.
+    pub fn disperse(&mut self, routes: [(GroupId, usize); 2]) {
+        for (client, route) in self.asking.iter_mut().zip(routes.into_iter().cycle()) {
+            client.give_up();
+            for key in &self.focus {
+                client.routes[*key] = route;
+            }
         }
     }
 

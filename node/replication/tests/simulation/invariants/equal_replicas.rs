@@ -44,8 +44,15 @@ pub fn rows(machine: &Machine, descriptor: &PartitionDescriptor) -> Rows {
     let own = row::meta_prefix(descriptor.table, descriptor.group);
     let mut rows = Vec::new();
     for family in Family::ALL {
-        let all = (Bound::Unbounded, Bound::Unbounded);
-        let mut cursor = machine.state.scan(family, all, false, Tier::All).unwrap();
+        let begin = match family {
+            Family::Items | Family::LocalIndexes => Bound::Included(&from[..]),
+            Family::Changes | Family::Meta => Bound::Included(&own[..]),
+            Family::Expiry => Bound::Unbounded,
+        };
+        let mut cursor = machine
+            .state
+            .scan(family, (begin, Bound::Unbounded), false, Tier::All)
+            .unwrap();
         while let Some((key, value)) = cursor.next().unwrap() {
             let belongs = match family {
                 Family::Items | Family::LocalIndexes => *key >= from[..] && to.as_ref().is_none_or(|to| *key < to[..]),
@@ -54,6 +61,9 @@ pub fn rows(machine: &Machine, descriptor: &PartitionDescriptor) -> Rows {
             };
             if belongs {
                 rows.push((family, key.to_vec(), value.to_vec()));
+            } else if family != Family::Expiry {
+                // They lie together.
+                break;
             }
         }
     }

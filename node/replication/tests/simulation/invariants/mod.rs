@@ -14,6 +14,7 @@ mod merges;
 mod one_effect;
 mod progress;
 mod ranges;
+mod rest;
 
 use partita_partition::descriptor::GroupId;
 use partita_replication::stats::GroupStats;
@@ -25,6 +26,7 @@ use self::equal_states::EqualStates;
 use self::log_matching::LogMatching;
 use self::merges::Merges;
 use self::ranges::Ranges;
+use self::rest::Rest;
 use crate::table::INDEX;
 use crate::world::World;
 
@@ -50,6 +52,7 @@ struct OfGroup {
     epochs: Epochs,
     equal_states: EqualStates,
     ranges: Ranges,
+    rest: Rest,
     rested: bool,
 }
 
@@ -155,6 +158,7 @@ impl OfGroup {
             epochs: Epochs::default(),
             equal_states: EqualStates::default(),
             ranges: Ranges::default(),
+            rest: Rest::default(),
             rested: false,
         }
     }
@@ -166,6 +170,7 @@ impl OfGroup {
         merges::check(number, self.id, stats)?;
         self.epochs.check(world, number, stats)?;
         self.applied_entries.check(machine, self.id, stats)?;
+        self.rest.check(world, self.id, number, stats)?;
         if let Some(group) = machine.group(self.id) {
             self.ranges.check(number, stats.applied.index, &group.descriptor())?;
             self.equal_states.check(machine, stats.applied, &group.descriptor())?;
