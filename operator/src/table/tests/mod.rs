@@ -5,6 +5,7 @@ mod data;
 mod growth;
 mod heat;
 mod life;
+mod many;
 mod nodes;
 mod replicas;
 mod scale;
