@@ -90,8 +90,17 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", env = "PARTITA_PARTITION_BYTES", default_value_t = PARTITION_BYTES, value_parser = clap::value_parser!(u64).range(1..))]
     pub partition_bytes: u64,
 
-    /// How long a table must have had more partitions than it needs, and two neighbours must have been left alone, before these
-    /// are merged, in seconds
+    /// From which part of what one partition serves on it is hot, in percent; two that together serve at most half of that are
+    /// cold
+    #[arg(long, value_name = "PERCENT", env = "PARTITA_HOT_PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u8).range(10..=100))]
+    pub hot_percent: u8,
+
+    /// How long a partition must have been hot before it is split at the middle of its load, in seconds
+    #[arg(long, value_name = "S", env = "PARTITA_SPLIT_HOT_AFTER_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(2..))]
+    pub split_hot_after_seconds: u64,
+
+    /// How long a table must have had more partitions than it needs, and two neighbours must have been cold and left alone,
+    /// before these are merged, in seconds
     #[arg(long, value_name = "S", env = "PARTITA_MERGE_AFTER_SECONDS", default_value_t = 3600)]
     pub merge_after_seconds: u64,
 

@@ -63,6 +63,10 @@ impl From<&Options> for Settings {
                         write: options.partition_write_units,
                     },
                     bytes: options.partition_bytes,
+                    hot: f64::from(options.hot_percent) / 100.0,
+                    hot_for_ms: options.split_hot_after_seconds.saturating_mul(1000),
+                    // What is merged must not be hot at once.
+                    idle: f64::from(options.hot_percent) / 200.0,
                     small: f64::from(options.merge_below_percent) / 100.0,
                     cool_down_ms: options.merge_after_seconds.saturating_mul(1000),
                     ..Limits::default()

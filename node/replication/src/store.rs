@@ -386,8 +386,7 @@ impl<S: Storage> Store<S> {
         match group.reader().flushed_at() {
             Ok(flushed) => {
                 let now = self.core.now(std::iter::once(group));
-                let bound = self.core.needed_by_children(group.id());
-                group.replica.lock().cut(flushed, bound, now)
+                group.replica.lock().cut(flushed, now)
             }
             Err(error) => {
                 tracing::warn!(group = group.id().0, %error, "cannot tell how far the state is flushed");

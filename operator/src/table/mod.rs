@@ -14,6 +14,7 @@
 pub mod apply;
 pub mod children;
 pub mod claims;
+pub mod heat;
 pub mod lost;
 pub mod merge;
 pub mod observe;
@@ -213,7 +214,6 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
             plan.decisions
                 .push(("Refused", format!("group {:016x} is {why}", group.0)));
         }
-        context.growths.lock().insert(uid.clone(), growth.clone());
     }
     if plan.quiet {
         if plan.actions.contains(&plan::Action::RemoveFinalizer) {
@@ -227,6 +227,10 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
     }
     let status = status::status(&observed, &plan, &outcome, &context.patience, now_ms);
     apply::write_status(context, &observed, &status).await?;
+    // Only now: what is said once is decided once more if it could not be written.
+    if let Some(growth) = &plan.growth {
+        context.growths.lock().insert(uid.clone(), growth.clone());
+    }
     for (kind, holds) in status::holding(&status) {
         context
             .metrics

@@ -38,8 +38,8 @@ pub fn group(node: &Node, group: &Group) -> GroupState {
     let stats = group.stats();
     // What cannot be read now is not known to be flushed.
     let flushed = group.flushed().map_or(0, |at| at.index);
+    let descriptor = PartitionDescriptor::clone(&group.descriptor());
     GroupState {
-        descriptor: PartitionDescriptor::clone(&group.descriptor()),
         leader: stats.leader,
         term: stats.term,
         applied: stats.applied.index,
@@ -49,7 +49,10 @@ pub fn group(node: &Node, group: &Group) -> GroupState {
             read_half_units: node.admission.used_half_units(group.id(), UnitKind::Read),
             write_half_units: node.admission.used_half_units(group.id(), UnitKind::Write),
             index_half_units: node.admission.index_half_units(group.id()),
+            reads: node.admission.spread(&descriptor, UnitKind::Read),
+            writes: node.admission.spread(&descriptor, UnitKind::Write),
         },
+        descriptor,
         replication: ReplicationState {
             replica: stats.replica,
             leader: (stats.leads != 0).then_some(stats.leads),
