@@ -89,7 +89,8 @@ impl Trio {
         let (dies, sent) = (self.stores.remove(place), Arc::clone(&self.sent));
         drop(dies);
         state.crash();
-        (log.recover(), state.recover());
+        log.recover();
+        state.recover();
         self.stores.insert(
             place,
             open(&self.disks[place], place, &sent, &self.clock, &self.may_die),

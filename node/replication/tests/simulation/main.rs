@@ -70,7 +70,7 @@ fn groups_keep_their_promises() {
     };
     // Each run is one thread's; they have nothing to do with each other.
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(&work))));
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     let (sum, failed) = runs.into_inner();
     println!("{} seeds: {sum:?}", seeds.len());
     let failures = failed.len();

@@ -495,7 +495,7 @@ impl World {
                     let reading = match self.focus.is_empty() {
                         true if number >= OBSERVERS => self.reading,
                         // Whoever is sent elsewhere writes there: see `disperse`.
-                        false if number % 2 == 0 => 10,
+                        false if number.is_multiple_of(2) => 10,
                         _ => 97,
                     };
                     let (clients, random) = (&mut self.clients, &mut self.random);
