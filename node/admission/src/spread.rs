@@ -10,8 +10,9 @@ use partita_model::capacity::HalfUnits;
 
 /// Requests that are kept of each window: half of the load is found within a few hundredths of it.
 const KEPT_MAX: usize = 512;
-/// Fewer say nothing about a partition.
-const KEPT_MIN: usize = 32;
+/// Fewer say nothing about a partition. Where items are large, a few requests in each second make it hot, and only some of them are
+/// looked at: a single key among them is told from many by this few.
+const KEPT_MIN: usize = 8;
 /// What is older than two of these is forgotten.
 const WINDOW_MS: u64 = 60_000;
 
