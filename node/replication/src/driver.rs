@@ -410,3 +410,58 @@ impl slog::Drain for Warnings {
 fn logger() -> slog::Logger {
     slog::Logger::root(Warnings, slog::o!())
 }
+
+#[cfg(test)]
+mod tests {
+    use partita_partition::descriptor::GroupId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::log::memory::MemoryLog;
+    use crate::log::{GroupRecord, Life, LogChange};
+
+    const LEADER: ReplicaId = 2;
+    const TERM: u64 = 1;
+
+    fn follower(members: &Members) -> Driver {
+        let log = Arc::new(MemoryLog::new());
+        let record = GroupRecord {
+            born: 1,
+            replica: 1,
+            members: members.clone(),
+            start: Truncated::default(),
+            descriptor: Vec::new(),
+            life: Life::Alive,
+            parent: None,
+        };
+        log.write(&vec![LogChange::Record(GroupId(1), record)]).unwrap();
+        let stored = log.groups().unwrap().remove(0);
+        let start = Start {
+            applied: LogPosition::default(),
+            members,
+            now: 0,
+            seed: 1,
+            may_have_promised: false,
+        };
+        Driver::new(log, &stored, &start).unwrap()
+    }
+
+    #[test]
+    fn a_change_that_a_snapshot_has_overtaken_is_not_made_again() {
+        let members = Members::voters(&[1, 2, 3].map(Uuid::from_u128));
+        let mut driver = follower(&members);
+        // What the snapshot's members have behind them: it leaves a joint configuration, in which they are not.
+        let leave = ConfChangeV2::default();
+        let at = Truncated { index: 10, term: TERM };
+        assert!(driver.restore(LEADER, TERM, at, &members));
+        driver.apply_change(&leave).unwrap();
+        // The log begins behind it from now on; the state is still an older one.
+        let output = driver.output().unwrap();
+        assert_eq!(output.restored, Some(at));
+        driver.persisted(output.number);
+        driver.apply_change(&leave).unwrap();
+        // Once it is installed, what does not fit is a defect again, and found.
+        driver.applied(at.index);
+        assert!(driver.apply_change(&leave).is_err());
+    }
+}
