@@ -20,6 +20,7 @@ pub mod bucket;
 pub mod hot;
 pub mod peak;
 pub mod pool;
+mod recent;
 pub mod share;
 pub mod spread;
 pub mod table;

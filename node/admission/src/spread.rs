@@ -8,21 +8,18 @@ use std::collections::BTreeMap;
 
 use partita_model::capacity::HalfUnits;
 
+use crate::recent::Recent;
+
 /// Requests that are kept of each window: half of the load is found within a few hundredths of it.
 const KEPT_MAX: usize = 512;
 /// Fewer say nothing about a partition. Where items are large, a few requests in each second make it hot, and only some of them are
 /// looked at: a single key among them is told from many by this few.
 const KEPT_MIN: usize = 8;
-/// What is older than two of these is forgotten.
-const WINDOW_MS: u64 = 60_000;
 
 /// Where the load of the last minute or two was.
 #[derive(Debug, Clone, Default)]
 pub struct Spread {
-    now: Window,
-    before: Window,
-    /// When the window that runs began.
-    began_ms: u64,
+    recent: Recent<Window>,
 }
 
 /// A range's load in two halves.
@@ -45,16 +42,15 @@ struct Window {
 impl Spread {
     /// A request about a key of this hash has used something.
     pub fn note(&mut self, hash: u64, used: HalfUnits, now_ms: u64) {
-        self.pass(now_ms);
-        self.now.note(hash, used.0);
+        self.recent.at(now_ms).now.note(hash, used.0);
     }
 
     /// The load from `start` on and before `end`, in two halves; `None` while too little is known of it.
     pub fn halves(&mut self, start: u64, end: Option<u64>, now_ms: u64) -> Option<Halves> {
-        self.pass(now_ms);
+        let recent = self.recent.at(now_ms);
         let mut load: BTreeMap<u64, f64> = BTreeMap::new();
         let mut kept = 0;
-        for window in [&self.before, &self.now] {
+        for window in [&recent.before, &recent.now] {
             // Each of those that were kept stands for as many.
             let weight = window.seen as f64 / window.kept.len().max(1) as f64;
             let within = |hash: u64| hash >= start && end.is_none_or(|end| hash < end);
@@ -82,16 +78,6 @@ impl Spread {
             busiest,
             middle: middle.map(|(_, hash)| hash),
         })
-    }
-
-    fn pass(&mut self, now_ms: u64) {
-        let over = now_ms.saturating_sub(self.began_ms) / WINDOW_MS;
-        if over == 0 {
-            return;
-        }
-        let ended = std::mem::take(&mut self.now);
-        self.before = if over == 1 { ended } else { Window::default() };
-        self.began_ms += over * WINDOW_MS;
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use common::trio::{Asked, GROUP, Trio, writing};
-use partita_model::request::{GetRequest, WriteRequest};
 use partita_partition::Partition;
 use partita_partition::descriptor::GroupId;
 use partita_partition::split::{SplitAt, SplitDone};
@@ -32,23 +31,6 @@ fn serving(trio: &Trio, id: &'static str) -> Arc<Group<MemoryStorage>> {
     let mut groups = alive.flat_map(|place| trio.stores[place].groups());
     let found = groups.find(|group| group.is_serving() && group.descriptor().contains(&key));
     found.unwrap_or_else(|| panic!("nobody serves {id}"))
-}
-
-/// A strong read.
-fn get(id: &str) -> GetRequest {
-    let WriteRequest {
-        table,
-        schema_version,
-        key,
-        ..
-    } = common::delete(GROUP.0, id);
-    GetRequest {
-        table,
-        schema_version,
-        key,
-        consistent: true,
-        projection: None,
-    }
 }
 
 fn write(trio: &mut Trio, id: &'static str) {
@@ -121,7 +103,7 @@ fn the_child_outlives_the_only_store_that_has_applied_the_cut() {
     trio.pass(12 * ELECTION_NS);
     for id in ITEMS {
         let group = serving(&trio, id);
-        let mut reading = Asked::new(async move { group.get(get(id)).await });
+        let mut reading = Asked::new(async move { group.get(common::get(GROUP.0, id)).await });
         let reply = loop {
             match reading.answer() {
                 Some(reply) => break reply.unwrap(),

@@ -37,6 +37,19 @@ fn set_units(world: &World, units: u64) {
     });
 }
 
+/// The table is on demand from now on, its index too.
+pub fn set_on_demand(world: &World) {
+    world.cluster.edit("tables", NAMESPACE, "orders", |table| {
+        let spec = &mut table["spec"];
+        spec["billingMode"] = json!("PAY_PER_REQUEST");
+        spec.as_object_mut().unwrap().remove("provisionedThroughput");
+        spec["globalSecondaryIndexes"][0]
+            .as_object_mut()
+            .unwrap()
+            .remove("provisionedThroughput");
+    });
+}
+
 pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
@@ -299,15 +312,7 @@ async fn fewer_units_make_fewer_partitions_after_a_while() {
 #[tokio::test]
 async fn a_table_that_becomes_on_demand_keeps_what_its_load_asks_for() {
     let mut world = ready(2000, 1).await;
-    world.cluster.edit("tables", NAMESPACE, "orders", |table| {
-        let spec = &mut table["spec"];
-        spec["billingMode"] = json!("PAY_PER_REQUEST");
-        spec.as_object_mut().unwrap().remove("provisionedThroughput");
-        spec["globalSecondaryIndexes"][0]
-            .as_object_mut()
-            .unwrap()
-            .remove("provisionedThroughput");
-    });
+    set_on_demand(&world);
     world.settle().await;
     check(&world, 2, 1);
     for _ in 0..3 {

@@ -4,7 +4,7 @@ use partita_model::admin::LoadSpread;
 use partita_model::key::KeyBytes;
 use serde_json::{Value, json};
 
-use super::growth::{COOL_DOWN_MS, check, decisions, group, of_table, ready, text};
+use super::growth::{COOL_DOWN_MS, check, decisions, group, of_table, ready, set_on_demand, text};
 use crate::table::Error;
 use crate::testing::NAMESPACE;
 use crate::testing::world::World;
@@ -234,15 +234,7 @@ async fn reads_of_all_replicas_make_heat_too() {
 #[tokio::test]
 async fn on_demand_a_load_makes_partitions_and_they_go_when_it_has_been_gone_for_long() {
     let mut world = ready(1000, 1).await;
-    world.cluster.edit("tables", NAMESPACE, "orders", |table| {
-        let spec = &mut table["spec"];
-        spec["billingMode"] = json!("PAY_PER_REQUEST");
-        spec.as_object_mut().unwrap().remove("provisionedThroughput");
-        spec["globalSecondaryIndexes"][0]
-            .as_object_mut()
-            .unwrap()
-            .remove("provisionedThroughput");
-    });
+    set_on_demand(&world);
     world.settle().await;
     minutes(&mut world, 2, &[around(2500, 4, "4234000000000000")]).await;
     check(&world, 3, 1);
