@@ -72,12 +72,17 @@ pub fn head(view: &impl View, table: TableId, group: GroupId) -> Result<Option<H
     };
     Ok(Some(Head {
         descriptor,
-        at: state::decode(&state)?.0,
+        at: applied(&state)?,
         state,
         members: get(MetaKind::Members)?,
         absorbed: lineage.absorbed(),
         children: lineage.splits.iter().map(|done| done.child).collect(),
     }))
+}
+
+/// The last log entry applied, from a head's row of counters and position.
+pub fn applied(state: &[u8]) -> Result<LogPosition, PartitionError> {
+    Ok(state::decode(state)?.0)
 }
 
 /// The next chunk of a partition's rows, of about so many bytes, and where to go on; `None` at the end.

@@ -198,7 +198,12 @@ impl Driver {
         // Not a follower of that term any more, then: the snapshot is not for us.
         let stepped = self.node.step(message);
         self.draw_timeout();
-        stepped.is_ok() && self.node.snap().is_some()
+        stepped.is_ok() && self.is_restored()
+    }
+
+    /// Whether a snapshot takes the log's place with the next output.
+    pub(crate) fn is_restored(&self) -> bool {
+        self.node.snap().is_some()
     }
 
     /// raft-rs draws timeouts from the thread's random numbers, whenever it resets: ours are drawn in their place.

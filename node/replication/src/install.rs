@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::births::{self, BIRTH};
 use crate::core::Core;
-use crate::log::{Installing, LogBatch, LogChange, LogError, Parent, StoredGroup};
+use crate::log::{Installing, LogBatch, LogChange, LogError, Parent, StoredGroup, Truncated};
 use crate::members::{Members, ReplicaId, UnknownMembers};
 use crate::replica::Installed;
 
@@ -33,6 +33,8 @@ pub(crate) enum InstallError {
     Partition(#[from] PartitionError),
     #[error("the head of a snapshot: {0}")]
     Head(String),
+    #[error("a snapshot of entry {} is staged where the log goes on behind entry {}", staged.index, mark.index)]
+    Other { staged: LogPosition, mark: Truncated },
 }
 
 impl From<UnknownMembers> for InstallError {
@@ -193,6 +195,11 @@ impl Head {
         Ok(Members::decode(&self.members)?)
     }
 
+    /// The last entry that is applied in it.
+    fn at(&self) -> Result<LogPosition, InstallError> {
+        Ok(transfer::applied(&self.state)?)
+    }
+
     /// Groups that the partition has absorbed, each with the entry of its log that froze it: what is here of them goes with
     /// the installation.
     pub(crate) fn absorbed(&self) -> &[(GroupId, LogPosition)] {
@@ -210,6 +217,11 @@ pub(crate) fn install<S: Storage>(
 ) -> Result<Installed, InstallError> {
     let storage = &*core.storage;
     let head = Head::decode(&core.log.chunk(group, 0)?)?;
+    let at = head.at()?;
+    if (at.index, at.term) != (mark.at.index, mark.at.term) {
+        // Whatever is staged is not what was put in the log's place.
+        return Err(InstallError::Other { staged: at, mark: mark.at });
+    }
     let descriptor = head.descriptor()?;
     let by = Parent {
         group,

@@ -3,9 +3,11 @@
 
 mod common;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use common::trio::{Asked, GROUP, Trio, writing};
 use partita_partition::Partition;
 use partita_partition::descriptor::GroupId;
@@ -18,6 +20,8 @@ use partita_replication::{Group, SplitError, SplitRequest};
 use uuid::Uuid;
 
 const CHILD: GroupId = GroupId(100);
+/// Letters are longer than that only if there are rows in them.
+const ROWS_BYTES: usize = 2000;
 const ITEMS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
 fn child(trio: &Trio, place: usize) -> Option<Arc<Group<MemoryStorage>>> {
@@ -159,6 +163,46 @@ fn cut_short(write_number: u64) {
             found.differences
         );
     }
+}
+
+/// Steps until a letter with rows comes to the third store; the letter, before it arrives.
+fn rows_coming(trio: &mut Trio) -> (Uuid, Bytes) {
+    for _ in 0..100_000 {
+        match trio.coming(2).filter(|(_, frames)| frames.len() > ROWS_BYTES) {
+            Some(letter) => return letter,
+            None if trio.step() => {}
+            None => trio.tick(),
+        }
+    }
+    panic!("no snapshot comes");
+}
+
+#[test]
+fn a_snapshot_that_has_come_is_not_mixed_with_the_next_one() {
+    let mut trio = Trio::start();
+    trio.deaf = Some(2);
+    trio.pass(2 * ELECTION_NS);
+    let fill = |trio: &mut Trio, numbers: Range<u32>| {
+        numbers.for_each(|number| write(trio, format!("item-{number}").leak()));
+        trio.disks[0].0.flush().unwrap();
+        trio.stores[0].cut_log();
+    };
+    fill(&mut trio, 0..80);
+    trio.deaf = None;
+    let (from, first) = rows_coming(&mut trio);
+    // It is lost on its way, given up, and comes late after all, right before the next one, which takes longer.
+    trio.deaf = Some(2);
+    trio.pass(24 * ELECTION_NS);
+    fill(&mut trio, 80..400);
+    trio.deaf = None;
+    let (again, next) = rows_coming(&mut trio);
+    assert!(again == from && next != first);
+    assert!(!trio.group(2).is_receiving());
+    trio.stores[2].receive(from, &first).unwrap();
+    assert!(trio.group(2).is_receiving());
+    trio.pass(4 * ELECTION_NS);
+    assert_eq!(trio.group(2).stats().counters, trio.group(0).stats().counters);
+    assert_eq!(trio.group(2).stats().applied, trio.group(0).stats().applied);
 }
 
 #[test]

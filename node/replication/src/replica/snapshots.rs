@@ -61,9 +61,13 @@ struct Part {
     bytes: Arc<[u8]>,
 }
 
-/// A snapshot being received.
+/// A snapshot being received. Two of the same entry need not have the same chunks: which children have not come to life is not
+/// the same everywhere and always.
 pub(super) struct Receiving {
+    from: ReplicaId,
+    term: u64,
     at: Truncated,
+    head: Arc<[u8]>,
     members: Arc<Members>,
     /// Groups that the partition has absorbed.
     absorbed: Vec<GroupId>,
@@ -244,7 +248,8 @@ impl<S: Storage> Replica<S> {
     /// A chunk from the leader.
     pub(super) fn receive_chunk(&mut self, letter: &Letter<'_>, chunk: &Chunk<'_>) {
         let leads = letter.term == self.driver.term() && letter.from == self.driver.leader();
-        if !leads || self.is_leader() || self.install.is_some() || self.installing {
+        // One that is complete stays as it is until it is put in the log's place.
+        if !leads || self.is_leader() || self.driver.is_restored() || self.install.is_some() || self.installing {
             return;
         }
         let at = Truncated {
@@ -255,7 +260,10 @@ impl<S: Storage> Replica<S> {
             self.answer_chunk(letter.from, chunk.at, NOT_NEEDED);
             return;
         }
-        if chunk.number == 0 && self.receiving.as_ref().is_none_or(|receiving| receiving.at != at) {
+        let of = (letter.from, letter.term, at);
+        let is_part = |receiving: &Receiving| (receiving.from, receiving.term, receiving.at) == of;
+        let known = |receiving: &Receiving| is_part(receiving) && *receiving.head == *chunk.bytes;
+        if chunk.number == 0 && !self.receiving.as_ref().is_some_and(known) {
             let read = Head::decode(chunk.bytes).and_then(|head| Ok((head.members()?, head.absorbed().to_vec())));
             let Ok((members, absorbed)) = read else {
                 tracing::warn!(group = self.group.0, "the head of a snapshot cannot be read");
@@ -263,13 +271,16 @@ impl<S: Storage> Replica<S> {
             };
             self.unwritten.push(LogChange::DropChunks(self.group));
             self.receiving = Some(Receiving {
+                from: letter.from,
+                term: letter.term,
                 at,
+                head: Arc::from(chunk.bytes),
                 members: Arc::new(members),
                 absorbed: absorbed.into_iter().map(|absorbed| absorbed.0).collect(),
                 next: 0,
             });
         }
-        let next = match self.receiving.as_mut().filter(|receiving| receiving.at == at) {
+        let next = match self.receiving.as_mut().filter(|receiving| is_part(receiving)) {
             Some(receiving) if receiving.next == chunk.number => {
                 receiving.next += 1;
                 self.unwritten.push(LogChange::Chunk {

@@ -137,13 +137,25 @@ impl Trio {
         false
     }
 
+    /// The letter that arrives there next, and whose it is.
+    pub fn coming(&self, place: usize) -> Option<(Uuid, Bytes)> {
+        let sent = self.sent.lock();
+        let (from, to, frames) = sent.first()?;
+        (*to == self.stores[place].uuid()).then(|| (*from, frames.clone()))
+    }
+
+    /// A tick passes, and nobody has done anything about it yet.
+    pub fn tick(&mut self) {
+        self.clock.fetch_add(TICK_NS, Ordering::SeqCst);
+        for (store, _) in self.stores.iter().zip(self.dead).filter(|(_, dead)| !dead) {
+            store.tick();
+        }
+    }
+
     /// Time passes, tick by tick.
     pub fn pass(&mut self, time: u64) {
         for _ in 0..time / TICK_NS {
-            self.clock.fetch_add(TICK_NS, Ordering::SeqCst);
-            for (store, _) in self.stores.iter().zip(self.dead).filter(|(_, dead)| !dead) {
-                store.tick();
-            }
+            self.tick();
             while self.step() {}
         }
     }
@@ -166,6 +178,7 @@ fn open(
         seed: 1000 * (place as u64 + 1),
         by_hand: true,
         follower_bytes_max: 0,
+        chunk_bytes: 2 << 10,
         on_fatal: Arc::new(move |reason| assert!(may_die.load(Ordering::SeqCst), "{reason}")),
         ..StoreOptions::default()
     };
