@@ -235,9 +235,12 @@ fn on_demand(ceilings: Option<crd::OnDemandThroughput>, field: &str) -> Result<O
     ceilings.map(convert).transpose()
 }
 
+/// What is not given is zero there, and the other way round.
 fn warm(warm: Option<crd::WarmThroughput>, field: &str) -> Result<Option<Throughput>, SpecError> {
-    let units =
-        |units: Option<i64>, name: &str| positive(units.unwrap_or(1), || format!("{field}warmThroughput.{name}"));
+    let units = |units: Option<i64>, name: &str| match units {
+        None => Ok(0),
+        Some(units) => positive(units, || format!("{field}warmThroughput.{name}")),
+    };
     let convert = |warm: crd::WarmThroughput| {
         Ok(Throughput {
             read: units(warm.read_units_per_second, "readUnitsPerSecond")?,
@@ -393,9 +396,10 @@ fn declared_ceilings(billing: BillingMode, ceilings: Option<OnDemandThroughput>)
 }
 
 fn declared_warm(units: Throughput) -> crd::WarmThroughput {
+    let given = |units| (units != 0).then(|| declared_number(units));
     crd::WarmThroughput {
-        read_units_per_second: Some(declared_number(units.read)),
-        write_units_per_second: Some(declared_number(units.write)),
+        read_units_per_second: given(units.read),
+        write_units_per_second: given(units.write),
     }
 }
 

@@ -32,6 +32,12 @@ pub const NAMESPACE: &str = "partita.dev/namespace";
 pub const TRANSPORT_PORT: u16 = 8100;
 /// The port of metrics, health and the admin API, on every role.
 pub const ADMIN_PORT: u16 = 8001;
+/// The port of the admin API over mutual TLS.
+pub const ADMIN_TLS_PORT: u16 = 8002;
+/// The Secret with the certificate of a namespace's storage nodes.
+pub const REPLICA_SECRET: &str = "partita-replica-tls";
+/// The Secret with the certificate of the routers in a namespace: of the release's in its own.
+pub const ROUTER_SECRET: &str = "partita-router-tls";
 
 /// Characters of a table's name that children's names begin with.
 const READABLE_CHARS: usize = 24;

@@ -27,6 +27,8 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Replicas", type_ = "string", json_path = ".status.replicas"),
     printcolumn(name = "Items", type_ = "integer", json_path = ".status.itemCount"),
     printcolumn(name = "Bytes", type_ = "integer", json_path = ".status.sizeBytes"),
+    printcolumn(name = "Reads", type_ = "integer", json_path = ".status.readUnits"),
+    printcolumn(name = "Writes", type_ = "integer", json_path = ".status.writeUnits"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Parent", type_ = "string", json_path = ".spec.parent"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -129,6 +131,12 @@ pub struct PartitionStatus {
     /// Their bytes, rounded to two digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<i64>,
+    /// Read units that it has served in each second of late, rounded to two digits; absent for less than half a unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_units: Option<i64>,
+    /// Write units likewise; those of a global index are counted where its table's writes are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_units: Option<i64>,
     /// What a person should know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]

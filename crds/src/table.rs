@@ -498,7 +498,7 @@ pub struct Storage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub storage_class_name: Option<String>,
-    /// Volumes grow by themselves up to this size.
+    /// Volumes that are 80 % full grow by half, up to this size; their storage class has to allow it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_size: Option<Quantity>,
     /// How long a node must be gone before its volume is given up (`10m`), or `Never`.

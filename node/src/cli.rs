@@ -9,8 +9,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use partita_model::table::Throughput;
+use partita_model::table::record::PartitionLimits;
 use partita_planning::STORAGE_SIZE;
 use partita_planning::prices::Price;
+use partita_planning::repartition::{Limits, PARTITION_BYTES};
 use partita_planning::requests::{self, Rates};
 use partita_transport::protocol::{ADDRESS_BYTES_MAX, CLUSTER_BYTES_MAX};
 use tracing_subscriber::EnvFilter;
@@ -99,6 +102,35 @@ pub struct Plan {
     #[arg(long, value_name = "BASE,RCU,WCU", env = "PARTITA_POD_MEMORY", default_value = requests::MEMORY,
           value_parser = Rates::memory)]
     pub pod_memory: Rates,
+
+    /// RCU that one partition serves, as the operator has it: units ask for ceil(RCU / this + WCU / that) partitions
+    #[arg(long, value_name = "RCU", env = "PARTITA_PARTITION_READ_UNITS", default_value_t = PartitionLimits::UNITS.read,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub partition_read_units: u64,
+
+    /// WCU that one partition serves, as the operator has it
+    #[arg(long, value_name = "WCU", env = "PARTITA_PARTITION_WRITE_UNITS", default_value_t = PartitionLimits::UNITS.write,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub partition_write_units: u64,
+
+    /// Bytes of items that a partition may hold, as the operator has it
+    #[arg(long, value_name = "BYTES", env = "PARTITA_PARTITION_BYTES", default_value_t = PARTITION_BYTES,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub partition_bytes: u64,
+}
+
+impl Plan {
+    /// What one partition can.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            units: Throughput {
+                read: self.partition_read_units,
+                write: self.partition_write_units,
+            },
+            bytes: self.partition_bytes,
+            ..Limits::default()
+        }
+    }
 }
 
 /// Where the tables are known from as they are.

@@ -129,6 +129,26 @@ fn the_formula_and_the_volumes_can_be_others() {
 }
 
 #[test]
+fn what_a_partition_can_can_be_something_else() {
+    let folder = folder(&[("orders.yaml", orders("900"))]);
+    let arguments = [
+        "-f",
+        "orders.yaml",
+        "--partition-read-units=1000",
+        "--partition-write-units=100",
+        "-ojson",
+    ];
+    let json: Value = serde_json::from_str(printed(&plan(folder.path(), &arguments))).unwrap();
+    assert_eq!(json["total"]["after"]["partitions"], 9);
+    let nothing = plan(folder.path(), &["-f", "orders.yaml", "--partition-write-units=0"]);
+    assert!(
+        refused(&nothing).contains("--partition-write-units"),
+        "{}",
+        refused(&nothing)
+    );
+}
+
+#[test]
 fn standard_input_is_a_file_too() {
     use std::io::Write;
     let mut child = Command::new(env!("CARGO_BIN_EXE_partita"))

@@ -4,7 +4,9 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 
 use clap::{Parser, ValueEnum};
+use partita_model::table::record::PartitionLimits;
 use partita_planning::STORAGE_SIZE;
+use partita_planning::repartition::PARTITION_BYTES;
 use partita_planning::requests::{self, Rates};
 use tracing_subscriber::EnvFilter;
 
@@ -46,6 +48,24 @@ pub struct Options {
     #[arg(long, value_name = "URL", env = "PARTITA_ROUTER_DIRECTORY")]
     pub router_directory: String,
 
+    /// Make certificates, and let operator, routers and storage nodes speak mutual TLS with each other
+    ///
+    /// The authority is the Secret partita-authority of --namespace. Each namespace with Tables gets the Secrets
+    /// partita-replica-tls (for its storage nodes) and partita-router-tls (for routers beside applications); --namespace gets
+    /// partita-router-tls for the routers. All are renewed in time, without a restart of anything. The annotation
+    /// partita.dev/rotate on the authority, set to any other value than before, has it replaced.
+    #[arg(long, env = "PARTITA_PEER_TLS")]
+    pub peer_tls: bool,
+
+    /// How long a changed Secret may take to reach every process, in seconds: each step of a rotation waits for it
+    #[arg(
+        long,
+        value_name = "S",
+        env = "PARTITA_CERTIFICATE_SETTLE_SECONDS",
+        default_value_t = 600
+    )]
+    pub certificate_settle_seconds: u64,
+
     /// Size of a storage node's volume where the Table names none: three times a partition's size limit of 10 GB
     #[arg(long, value_name = "QUANTITY", env = "PARTITA_STORAGE_SIZE", default_value = STORAGE_SIZE)]
     pub storage_size: String,
@@ -59,19 +79,28 @@ pub struct Options {
     pub pod_memory: Rates,
 
     /// RCU that one partition serves: a table is split while its units ask for more partitions than there are
-    #[arg(long, value_name = "RCU", env = "PARTITA_PARTITION_READ_UNITS", default_value_t = 3000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "RCU", env = "PARTITA_PARTITION_READ_UNITS", default_value_t = PartitionLimits::UNITS.read, value_parser = clap::value_parser!(u64).range(1..))]
     pub partition_read_units: u64,
 
     /// WCU that one partition serves
-    #[arg(long, value_name = "WCU", env = "PARTITA_PARTITION_WRITE_UNITS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "WCU", env = "PARTITA_PARTITION_WRITE_UNITS", default_value_t = PartitionLimits::UNITS.write, value_parser = clap::value_parser!(u64).range(1..))]
     pub partition_write_units: u64,
 
     /// Bytes of items that a partition may hold (at most 40 % of its volume): it is split at more
-    #[arg(long, value_name = "BYTES", env = "PARTITA_PARTITION_BYTES", default_value_t = 10_000_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "BYTES", env = "PARTITA_PARTITION_BYTES", default_value_t = PARTITION_BYTES, value_parser = clap::value_parser!(u64).range(1..))]
     pub partition_bytes: u64,
 
-    /// How long a table must have had more partitions than it needs, and two neighbours must have been left alone, before these
-    /// are merged, in seconds
+    /// From which part of what one partition serves on it is hot, in percent; two that together serve at most half of that are
+    /// cold
+    #[arg(long, value_name = "PERCENT", env = "PARTITA_HOT_PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u8).range(10..=100))]
+    pub hot_percent: u8,
+
+    /// How long a partition must have been hot before it is split at the middle of its load, in seconds
+    #[arg(long, value_name = "S", env = "PARTITA_SPLIT_HOT_AFTER_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(2..))]
+    pub split_hot_after_seconds: u64,
+
+    /// How long a table must have had more partitions than it needs, and two neighbours must have been cold and left alone,
+    /// before these are merged, in seconds
     #[arg(long, value_name = "S", env = "PARTITA_MERGE_AFTER_SECONDS", default_value_t = 3600)]
     pub merge_after_seconds: u64,
 
@@ -215,5 +244,6 @@ mod tests {
         ]);
         assert_eq!(options.image_pull_secrets, ["a", "b"]);
         assert_eq!(options.storage_size, "30Gi");
+        assert!(!options.peer_tls);
     }
 }

@@ -4,10 +4,13 @@
 //! 2. [`lease`]: of several operators one is active, the others wait, ready to take over;
 //! 3. [`controller`] watches Tables and what belongs to them, and reconciles each ([`table`]), also with the storage nodes'
 //!    admin API ([`nodes`]);
-//! 4. [`webhook`]: every operator answers what a change of a Table would do; the active one keeps its certificates;
-//! 5. told to stop, it finishes what it is in the middle of and gives the Lease up. If it loses the Lease, it ends at once.
+//! 4. [`certificates`] makes and renews what operator, routers and storage nodes need for mutual TLS with each other, and the
+//!    webhook for the API server;
+//! 5. [`webhook`]: every operator answers what a change of a Table would do;
+//! 6. told to stop, it finishes what it is in the middle of and gives the Lease up. If it loses the Lease, it ends at once.
 
 mod admin;
+mod certificates;
 mod cli;
 mod controller;
 mod lease;
@@ -37,6 +40,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use admin::Admin;
+use certificates::{Certificates, Wanted};
 use cli::Options;
 use lease::{Leadership, TIMING};
 use metrics::Metrics;
@@ -45,10 +49,12 @@ use rolling::Turns;
 use settings::Settings;
 use table::patience::Patience;
 use table::{Context, Known};
-use webhook::certificates::Keeper;
 
 /// How long what was begun may take once the process is told to stop: a pass is short, only its calls to nodes may hang.
 const STOP_MAX: Duration = Duration::from_secs(15);
+
+/// The wait between attempts to read or make the authority.
+const CERTIFICATES_RETRY: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -83,16 +89,12 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         identity = options.identity,
         "started"
     );
-    let webhook = webhook::start(options, &client, &metrics).await?;
+    webhook::start(options, &client, &metrics).await?;
     let leadership = tokio::select! {
         leadership = lease::acquire(client.clone(), &options.namespace, &options.identity, TIMING, || admin.set_ready(true)) => leadership,
         () = told(stop.clone()) => return Ok(()),
     };
     metrics.leader.set(1);
-    // It ends with the process, whichever way that ends.
-    if let Some(place) = webhook {
-        tokio::spawn(Keeper::new(&client, place).keep());
-    }
     lead(options, client, metrics, leadership, stop, &admin).await
 }
 
@@ -110,11 +112,30 @@ async fn lead(
         instance: Some(options.identity.clone()),
     };
     let settings = Settings::from(options);
+    let made = keep_certificates(options, &client);
+    let certificates = match options.peer_tls {
+        true => tokio::select! {
+            made = made => Some(made),
+            lost = leadership.keep() => return Err(lost.into()),
+            () = told(stop.clone()) => {
+                leadership.release().await;
+                return Ok(());
+            }
+        },
+        false => {
+            // The webhook's are nobody's reason to wait.
+            if options.webhook.is_some() {
+                tokio::spawn(made);
+            }
+            None
+        }
+    };
     let own = client.clone();
     let context = move |known: Known| Context {
         recorder: Recorder::new(own.clone(), reporter),
         client: own,
-        nodes: Arc::new(HttpNodes::new()),
+        nodes: Arc::new(HttpNodes::new(certificates.as_ref().map(|known| known.own()))),
+        certificates,
         known,
         turns: Arc::new(Turns::new(settings.rolling_groups_max)),
         absences: Arc::default(),
@@ -148,6 +169,31 @@ async fn lead(
     leadership.release().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The certificates, which are kept as they should be from then on: until the process ends, whichever way that is.
+fn keep_certificates(options: &Options, client: &Client) -> impl Future<Output = Arc<Certificates>> + Send + 'static {
+    let client = client.clone();
+    let wanted = Wanted {
+        release: options.namespace.clone(),
+        settle_s: options.certificate_settle_seconds,
+        peers: options.peer_tls,
+        webhook: options.webhook.clone(),
+    };
+    async move {
+        loop {
+            match Certificates::start(client.clone(), wanted.clone(), now_ms).await {
+                Ok(certificates) => {
+                    tokio::spawn(Arc::clone(&certificates).keep());
+                    return certificates;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "no certificates yet: whoever needs one waits");
+                    tokio::time::sleep(CERTIFICATES_RETRY).await;
+                }
+            }
+        }
+    }
 }
 
 /// Becomes true when the process is told to stop.

@@ -13,15 +13,16 @@ use futures::future::BoxFuture;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use partita_crds::names::{self, ADMIN_PORT};
+use parking_lot::Mutex;
+use partita_crds::names::{self, ADMIN_PORT, ADMIN_TLS_PORT};
 use partita_model::admin::{
     Bootstrap, Change, ChangeStep, Freeze, FreezeState, JobState, Leader, Merge, MergeDone, MergeMade, Problem,
     ProblemCode, Room, Split, StoreState, Thaw,
 };
 use partita_model::partition::GroupId;
 use partita_model::schema::{IndexId, TableSchema};
+use partita_tls::{Connector, Current, Mutual, Role};
 use sha2::{Digest, Sha256};
 
 /// How long a connection to a node may take: nodes are in the same cluster.
@@ -142,37 +143,53 @@ pub trait Nodes: Send + Sync + 'static {
     fn call<'a>(&'a self, host: &'a str, call: &'a Call) -> BoxFuture<'a, Result<Answer, NodeError>>;
 }
 
-/// Over HTTP.
+/// Over HTTP, or over mutual TLS.
 pub struct HttpNodes {
-    client: Client<HttpConnector, Full<Bytes>>,
+    tls: Option<Current<Mutual>>,
     port: u16,
+    /// The client, and which certificates its connections were opened with.
+    client: Mutex<(u64, HttpClient)>,
 }
 
+type HttpClient = Client<Connector, Full<Bytes>>;
+
 impl HttpNodes {
-    /// Nodes whose admin API listens on [`ADMIN_PORT`].
-    pub fn new() -> Self {
-        Self::on_port(ADMIN_PORT)
+    /// Nodes whose admin API listens on [`ADMIN_TLS_PORT`] where there is a certificate, else on [`ADMIN_PORT`].
+    pub fn new(tls: Option<Current<Mutual>>) -> Self {
+        let port = if tls.is_some() { ADMIN_TLS_PORT } else { ADMIN_PORT };
+        Self::on_port(port, tls)
     }
 
-    fn on_port(port: u16) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_MAX));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE_MAX)
-            .build(connector);
-        Self { client, port }
+    fn on_port(port: u16, tls: Option<Current<Mutual>>) -> Self {
+        let generation = tls.as_ref().map_or(0, Current::generation);
+        Self {
+            port,
+            client: Mutex::new((generation, client(tls.clone()))),
+            tls,
+        }
+    }
+
+    /// The client; another one, with new connections, once there are other certificates.
+    fn client(&self) -> HttpClient {
+        let generation = self.tls.as_ref().map_or(0, Current::generation);
+        let mut current = self.client.lock();
+        if current.0 != generation {
+            *current = (generation, client(self.tls.clone()));
+        }
+        current.1.clone()
     }
 
     async fn request(&self, host: &str, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, NodeError> {
         let silent = |error: String| NodeError::Silent(host.to_owned(), error);
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
         let request = Request::builder()
             .method(method)
-            .uri(format!("http://{host}:{}{path}", self.port))
+            .uri(format!("{scheme}://{host}:{}{path}", self.port))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| silent(error.to_string()))?;
         let exchange = async {
-            let answer = self.client.request(request).await.map_err(|e| silent(chain(&e)))?;
+            let answer = self.client().request(request).await.map_err(|e| silent(chain(&e)))?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|error| silent(error.to_string()))?.to_bytes();
@@ -185,6 +202,12 @@ impl HttpNodes {
         }
         Err(refused(host, status, &body))
     }
+}
+
+fn client(tls: Option<Current<Mutual>>) -> HttpClient {
+    Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE_MAX)
+        .build(Connector::new(tls, &[Role::Replica], CONNECT_MAX))
 }
 
 /// An error with its causes: a client's own words are only "client error (Connect)".
@@ -421,7 +444,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        HttpNodes::on_port(port)
+        HttpNodes::on_port(port, None)
     }
 
     #[tokio::test]
@@ -458,7 +481,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let closed = listener.local_addr().unwrap().port();
         drop(listener);
-        let silent = HttpNodes::on_port(closed).store("127.0.0.1").await.unwrap_err();
+        let silent = HttpNodes::on_port(closed, None).store("127.0.0.1").await.unwrap_err();
         assert!(silent.to_string().contains("refused"), "{silent}");
     }
 

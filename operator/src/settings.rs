@@ -20,6 +20,8 @@ pub struct Settings {
     pub image_pull_secrets: Vec<String>,
     /// Where they learn about each other.
     pub router_directory: String,
+    /// Whether they speak mutual TLS, with the certificates of their namespace.
+    pub peer_tls: bool,
     /// How many partitions' nodes may be restarting at once.
     pub rolling_groups_max: usize,
     /// How long something may be waited for before a person is asked.
@@ -45,6 +47,7 @@ impl From<&Options> for Settings {
             image_pull_policy: options.image_pull_policy.clone(),
             image_pull_secrets: options.image_pull_secrets.clone(),
             router_directory: options.router_directory.clone(),
+            peer_tls: options.peer_tls,
             rolling_groups_max: options.rolling_groups_max,
             progress_deadline: Duration::from_secs(options.progress_deadline_seconds),
             measure_every: Duration::from_secs(options.measure_every_seconds),
@@ -60,6 +63,10 @@ impl From<&Options> for Settings {
                         write: options.partition_write_units,
                     },
                     bytes: options.partition_bytes,
+                    hot: f64::from(options.hot_percent) / 100.0,
+                    hot_for_ms: options.split_hot_after_seconds.saturating_mul(1000),
+                    // What is merged must not be hot at once.
+                    idle: f64::from(options.hot_percent) / 200.0,
                     small: f64::from(options.merge_below_percent) / 100.0,
                     cool_down_ms: options.merge_after_seconds.saturating_mul(1000),
                     ..Limits::default()

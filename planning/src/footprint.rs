@@ -66,7 +66,7 @@ pub fn footprint(spec: &TableSpec, record: &Record, settings: &Settings) -> Resu
         index_partitions: indexes(record),
         ..Footprint::default()
     };
-    let sized = sized(record, spec);
+    let sized = sized(record, spec, &settings.limits);
     for place in 0..record.partitions.len() {
         let requests = settings.formula.requests(units(&sized, place));
         one_replica = one_replica.and(Footprint {
@@ -138,7 +138,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn record(spec: &TableSpec) -> Record {
-        begin(spec).unwrap()
+        begin(spec, &crate::repartition::Limits::default()).unwrap()
     }
 
     fn of(spec: &TableSpec) -> Result<Footprint, SpecError> {

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::footprint::{Footprint, footprint};
 use crate::repartition::{Limits, target};
-use crate::{PARTITIONS_MAX, Settings, amounts};
+use crate::{Settings, amounts};
 
 /// A table as it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,8 +34,8 @@ pub struct Current {
 }
 
 impl Current {
-    /// A table of a cluster, with its Partitions if they are at hand.
-    pub fn new<'a>(table: &Table, partitions: impl IntoIterator<Item = &'a Partition>) -> Self {
+    /// A table of a cluster whose partitions have these limits, with its Partitions if they are at hand.
+    pub fn new<'a>(table: &Table, partitions: impl IntoIterator<Item = &'a Partition>, limits: &Limits) -> Self {
         let mut counts = BTreeMap::new();
         for partition in partitions {
             *counts.entry(partition.spec.index_name.clone()).or_default() += 1;
@@ -46,7 +46,7 @@ impl Current {
             .filter(|_| counts.is_empty())
         {
             // A status counts all together: those of indexes are as many as their units ask for.
-            let indexes = begin(&table.spec).map_or(0, |record| of_indexes(&record));
+            let indexes = begin(&table.spec, limits).map_or(0, |record| of_indexes(&record));
             let own = u64::try_from(all).unwrap_or(0).saturating_sub(indexes).max(1);
             counts.insert(None, own);
         }
@@ -101,20 +101,20 @@ pub struct Forecast {
 }
 
 /// The record that a table begins with. Its id is nobody's: only counts are of interest.
-pub(crate) fn begin(spec: &TableSpec) -> Result<Record, SpecError> {
-    lay_out(spec, None)
+pub(crate) fn begin(spec: &TableSpec, limits: &Limits) -> Result<Record, SpecError> {
+    lay_out(spec, None, limits)
 }
 
 /// The same with units in effect, as far as ranges allow.
-fn lay_out(spec: &TableSpec, units: Option<&EffectiveThroughput>) -> Result<Record, SpecError> {
+fn lay_out(spec: &TableSpec, units: Option<&EffectiveThroughput>, limits: &Limits) -> Result<Record, SpecError> {
     let declared = convert::to_model_with(spec, &|index| effective(units?, index))?;
-    Ok(record(declared))
+    Ok(record(declared, limits))
 }
 
-fn record(spec: model::TableSpec) -> Record {
+fn record(spec: model::TableSpec, limits: &Limits) -> Record {
     let at = Circumstances {
         now_ms: 0,
-        partitions_max: PARTITIONS_MAX,
+        partitions: limits.partitions(),
     };
     Record::create("000000000000", spec, Owner::Api, TableId(1), at)
 }
@@ -126,7 +126,7 @@ fn of_indexes(record: &Record) -> u64 {
 /// Compares a table as it is, if it is there, with a table as it is wanted.
 pub fn forecast(current: Option<&Current>, wanted: &TableSpec, settings: &Settings) -> Result<Forecast, SpecError> {
     let units = current.and_then(|current| current.units.as_ref());
-    let asked = lay_out(wanted, units)?;
+    let asked = lay_out(wanted, units, &settings.limits)?;
     let Some(current) = current else {
         return Ok(Forecast {
             table: wanted.table_name.clone(),
@@ -137,7 +137,7 @@ pub fn forecast(current: Option<&Current>, wanted: &TableSpec, settings: &Settin
             notes: at_most(wanted, settings)?,
         });
     };
-    let mut is = lay_out(&current.spec, units)?;
+    let mut is = lay_out(&current.spec, units, &settings.limits)?;
     take(&mut is, &current.partitions);
     let mut becomes = asked.clone();
     let bytes = current.bytes.unwrap_or(0);
@@ -188,9 +188,10 @@ fn follow(becomes: &mut Record, is: &Record, bytes: u64, limits: &Limits) -> Opt
         BillingMode::Provisioned => 1,
         BillingMode::PayPerRequest => is.partitions.len() as u64,
     };
-    let asked = by_units(becomes.spec.billing, becomes.spec.throughput, becomes.spec.warm, limits);
+    let by_units = limits.partitions();
+    let asked = by_units.count(becomes.spec.billing, becomes.spec.throughput, becomes.spec.warm);
     for (index, spec) in becomes.global.iter_mut().zip(&becomes.spec.global) {
-        let asked = by_units(becomes.spec.billing, spec.throughput, spec.warm, limits);
+        let asked = by_units.count(becomes.spec.billing, spec.throughput, spec.warm);
         if let Some(some) = index.partitions.first().cloned() {
             index
                 .partitions
@@ -208,15 +209,6 @@ fn follow(becomes: &mut Record, is: &Record, bytes: u64, limits: &Limits) -> Opt
             amounts::count(by_bytes, "partition")
         )
     })
-}
-
-/// Partitions that declared units ask for, and those that it is kept warm for.
-fn by_units(billing: BillingMode, declared: Throughput, warm: Option<Throughput>, limits: &Limits) -> u64 {
-    let declared = match billing {
-        BillingMode::Provisioned => declared,
-        BillingMode::PayPerRequest => Throughput::default(),
-    };
-    target(declared, 0, limits).max(target(warm.unwrap_or_default(), 0, limits))
 }
 
 /// Bytes between storage nodes: of partitions that move to nodes of their own (or to those that absorb them), and to new replicas.
@@ -308,7 +300,7 @@ fn at_most(spec: &TableSpec, settings: &Settings) -> Result<Vec<String>, SpecErr
     if ranges(spec).iter().all(Option::is_none) {
         return Ok(Vec::new());
     }
-    let mut most = lay_out(spec, None)?.spec;
+    let mut most = lay_out(spec, None, &settings.limits)?.spec;
     let widest = |units: &mut Throughput, ranges: Option<&Autoscaling>| {
         let end = |range: &AutoscalingRange| u64::try_from(range.max).unwrap_or(0);
         let read = ranges.and_then(|ranges| ranges.read.as_ref());
@@ -328,7 +320,7 @@ fn at_most(spec: &TableSpec, settings: &Settings) -> Result<Vec<String>, SpecErr
         );
     }
     let units = most.throughput;
-    let most = footprint(spec, &record(most), settings)?;
+    let most = footprint(spec, &record(most, &settings.limits), settings)?;
     Ok(vec![format!(
         "with as many units as it may have (read {}, write {}) it is made for {}, {}",
         units.read,
@@ -512,12 +504,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             found.causes,
-            [
-                "warm read units 1",
-                "warm write units 5000",
-                "index byId added",
-                "replicas 3 → 5"
-            ]
+            ["warm write units 5000", "index byId added", "replicas 3 → 5"]
         );
         assert_eq!(found.notes, ["the index byId is built from the table's 10 GiB"]);
         // Four of five partitions move to nodes of their own, five replicas each; the one that stays gets two more.
@@ -566,7 +553,7 @@ mod tests {
     fn a_table_of_a_cluster_is_known_by_its_status_or_by_its_partitions() {
         let mut table = Table::new("orders", table(1000, Some(1)));
         table.status = serde_json::from_value(json!({"partitions": 5, "tableSizeBytes": 1000})).unwrap();
-        let known = Current::new(&table, []);
+        let known = Current::new(&table, [], &Limits::default());
         assert_eq!(
             (known.partitions, known.bytes),
             (BTreeMap::from([(None, 4)]), Some(1000))
@@ -578,7 +565,7 @@ mod tests {
             Partition::new("p", serde_json::from_value(spec).unwrap())
         };
         let partitions = [of(None), of(None), of(Some("byId"))];
-        let known = Current::new(&table, &partitions);
+        let known = Current::new(&table, &partitions, &Limits::default());
         assert_eq!(
             known.partitions,
             BTreeMap::from([(None, 2), (Some("byId".to_owned()), 1)])
@@ -626,6 +613,31 @@ mod tests {
         on_demand.replicas = 5;
         let found = forecast(Some(&is), &on_demand, &Settings::default()).unwrap();
         assert_eq!((found.after.partitions, found.after.pods), (6, 30));
+    }
+
+    #[test]
+    fn settings_of_partitions_shape_all_of_it() {
+        let mut settings = Settings::default();
+        settings.limits.units = Throughput { read: 1000, write: 100 };
+        let begun = forecast(None, &table(900, Some(300)), &settings).unwrap();
+        assert_eq!((begun.after.partitions, begun.after.index_partitions), (9, 3));
+        let known = current(table(50, Some(300)), None);
+        let found = forecast(Some(&known), &table(900, Some(300)), &settings).unwrap();
+        assert_eq!((found.before.unwrap().partitions, found.after.partitions), (1, 9));
+        let mut range = table(1, None);
+        range.provisioned_throughput.as_mut().unwrap().write_capacity_units = None;
+        range.autoscaling = serde_json::from_value(json!({"write": {"min": 50, "max": 900}})).unwrap();
+        let begun = forecast(None, &range, &settings).unwrap();
+        assert_eq!(begun.after.partitions, 1);
+        assert_eq!(
+            begun.notes,
+            ["with as many units as it may have (read 100, write 900) it is made for 9 partitions, 27 pods"]
+        );
+        // A status counts partitions of indexes, too: three of these twelve.
+        let mut there = Table::new("orders", table(900, Some(300)));
+        there.status = serde_json::from_value(json!({"partitions": 12})).unwrap();
+        let known = Current::new(&there, [], &settings.limits);
+        assert_eq!(known.partitions, BTreeMap::from([(None, 9)]));
     }
 
     #[test]

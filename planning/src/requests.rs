@@ -150,12 +150,13 @@ fn up(amount: u64, step: u64) -> u64 {
 
 /// A record with the units by which its pods are sized. Where units follow the use, that is the most that a partition may be
 /// asked for within the range, whatever is in effect: a pod is not restarted because a table has more to do for an hour.
-pub fn sized(record: &Record, spec: &TableSpec) -> Record {
-    let mut sized = record.clone();
+pub fn sized(record: &Record, spec: &TableSpec, limits: &Limits) -> Record {
+    let (mut sized, ceiling) = (record.clone(), limits.units);
     widest(
         &mut sized.spec.throughput,
         spec.autoscaling.as_ref(),
         record.partitions.len(),
+        ceiling,
     );
     for (index, kept) in sized.spec.global.iter_mut().zip(&record.global) {
         let declared = spec
@@ -163,12 +164,12 @@ pub fn sized(record: &Record, spec: &TableSpec) -> Record {
             .iter()
             .find(|declared| declared.index_name == index.name);
         let ranges = declared.and_then(|declared| declared.autoscaling.as_ref());
-        widest(&mut index.throughput, ranges, kept.partitions.len());
+        widest(&mut index.throughput, ranges, kept.partitions.len(), ceiling);
     }
     sized
 }
 
-fn widest(units: &mut Throughput, ranges: Option<&Autoscaling>, partitions: usize) {
+fn widest(units: &mut Throughput, ranges: Option<&Autoscaling>, partitions: usize, ceiling: Throughput) {
     let partitions = partitions.max(1) as u64;
     let most = |is: u64, range: Option<&AutoscalingRange>, ceiling: u64| match range {
         Some(range) => u64::try_from(range.max)
@@ -177,7 +178,6 @@ fn widest(units: &mut Throughput, ranges: Option<&Autoscaling>, partitions: usiz
             .max(is),
         None => is,
     };
-    let ceiling = Limits::default().units;
     units.read = most(units.read, ranges.and_then(|ranges| ranges.read.as_ref()), ceiling.read);
     units.write = most(
         units.write,
@@ -276,10 +276,14 @@ mod tests {
         spec.autoscaling = serde_json::from_value(range(1700)).unwrap();
         let begun = record(&spec);
         assert_eq!((begun.partitions.len(), begun.spec.throughput.write), (2, 1500));
-        assert_eq!(units(&sized(&begun, &spec), 0).write, 850);
+        assert_eq!(units(&sized(&begun, &spec, &Limits::default()), 0).write, 850);
         spec.autoscaling = serde_json::from_value(range(90_000)).unwrap();
-        assert_eq!(units(&sized(&begun, &spec), 0).write, 1000);
-        assert_eq!(units(&sized(&begun, &spec), 0).read, 50, "what is given is given");
+        assert_eq!(units(&sized(&begun, &spec, &Limits::default()), 0).write, 1000);
+        assert_eq!(
+            units(&sized(&begun, &spec, &Limits::default()), 0).read,
+            50,
+            "what is given is given"
+        );
     }
 
     #[test]

@@ -64,11 +64,12 @@ esac
     assert (table["kind"], table["metadata"]) == ("Table", {"name": "music", "namespace": namespace})
 
 
-def storage_node(name, image, manager="partita-operator"):
+def storage_node(name, image, manager="partita-operator", secured=True):
     """A StatefulSet, as far as the notes look at it."""
+    arguments = ["replica"] + ["--peer-tls=/etc/partita/tls"] * secured
     return {"apiVersion": "apps/v1", "kind": "StatefulSet",
             "metadata": {"name": name, "namespace": "shop", "labels": {"app.kubernetes.io/managed-by": manager}},
-            "spec": {"template": {"spec": {"containers": [{"name": "replica", "image": image}]}}}}
+            "spec": {"template": {"spec": {"containers": [{"name": "replica", "image": image, "args": arguments}]}}}}
 
 
 def test_restarts_are_announced(notes, tmp_path):
@@ -82,6 +83,16 @@ def test_restarts_are_announced(notes, tmp_path):
     assert said() == said(current, storage_node("c", "other:1", manager="somebody")) == []
     announced, = said(current, former, storage_node("d", "localhost/partita:1"))
     assert announced.startswith("2 storage nodes run another image and restart now, 1 at a time")
+
+
+@pytest.mark.parametrize("enabled, word", [("true", "on"), ("false", "off")])
+def test_a_change_of_mutual_tls_is_announced(enabled, word, notes, tmp_path):
+    """All storage nodes restart at once then, whatever their image is."""
+    sets = [storage_node(name, "localhost/partita:1", secured=enabled != "true") for name in "ab"]
+    with api_server.serving([], tmp_path, sets) as kubeconfig:
+        text = notes("--set", f"peerTls.enabled={enabled}", "--set-string", "image.tag=2", "--dry-run=server", env={"KUBECONFIG": str(kubeconfig)})
+    announced, = [line for line in text.splitlines() if "restart now" in line]
+    assert announced.startswith(f"Mutual TLS is turned {word}: all storage nodes (2 partitions)")
 
 
 def test_the_table_is_valid(notes, validate):

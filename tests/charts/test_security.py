@@ -46,7 +46,19 @@ def test_everything_that_is_written_is_a_volume(manifests):
     for _, pod in pods(manifests):
         for container in pod["containers"]:
             folders = [argument.partition("=")[2] for argument in container["args"] if argument.startswith("--directory-cache=")]
-            assert folders == [mount["mountPath"] for mount in container.get("volumeMounts", [])]
+            assert folders == [mount["mountPath"] for mount in container.get("volumeMounts", []) if not mount.get("readOnly")]
+
+
+def test_certificates_are_mounted_where_they_are_read(manifests):
+    for _, pod in pods(manifests):
+        for container in pod["containers"]:
+            mounted = {mount["mountPath"] for mount in container.get("volumeMounts", []) if mount.get("readOnly")}
+            read = {argument.partition("=")[2] for argument in container["args"] if argument.startswith("--peer-tls=")}
+            read |= {argument.partition("=")[2].rpartition("/")[0] for argument in container["args"]
+                     if argument.startswith(("--tls-cert=", "--tls-key="))}
+            assert mounted == read
+        secrets = [volume["secret"] for volume in pod.get("volumes", []) if "secret" in volume]
+        assert all(secret["defaultMode"] == 0o440 for secret in secrets)
 
 
 def test_a_token_is_where_a_role_is(manifests):
@@ -92,6 +104,17 @@ def test_secrets_are_read_by_routers_alone_and_where_it_was_said(case, manifests
         assert [subject["namespace"] for binding in bindings for subject in binding["subjects"]] == [settings["namespace"]]
 
 
+def test_the_operator_reads_secrets_of_its_own_by_their_names(manifests):
+    allowed = {"Role": {"partita-authority"}, "ClusterRole": {"partita-replica-tls", "partita-router-tls"}}
+    for role in of_kind(manifests, "Role", "ClusterRole"):
+        if role["metadata"]["labels"]["app.kubernetes.io/component"] != "operator":
+            continue
+        for rule in role["rules"]:
+            if "secrets" in rule["resources"] and rule["verbs"] != ["create"]:
+                names = {name for name in rule["resourceNames"] if not name.endswith("-operator-webhook")}
+                assert names == allowed[role["kind"]] and "delete" not in rule["verbs"]
+
+
 def test_everything_namespaced_is_where_it_was_said(case, manifests):
     settings, values = values_of(case)
     elsewhere = {*values.get("credentials", {}).get("namespaces", []), *values.get("networkPolicies", {}).get("tableNamespaces", [])}
@@ -108,9 +131,12 @@ def test_storage_nodes_are_reached_by_our_own_pods_alone(manifests):
         assert policy["spec"]["policyTypes"] == ["Ingress"]
         if policy["metadata"]["labels"]["app.kubernetes.io/component"] == "storage":
             rules = {rule["ports"][0]["port"]: rule["from"] for rule in policy["spec"]["ingress"]}
-            assert rules.keys() == {"transport", "admin"}
+            secured = {"admin-tls"} if any("--peer-tls" in argument for _, pod in pods(manifests) for argument in pod["containers"][0]["args"]) else set()
+            assert rules.keys() == {"transport", "admin"} | secured
+            for port in secured:
+                assert [peer["podSelector"]["matchLabels"] for peer in rules[port]] == [{"app.kubernetes.io/name": "partita"}]
             labels = [peer["podSelector"]["matchLabels"] for peer in rules["transport"]]
             assert labels == [{"app.kubernetes.io/name": "partita"}, {"partita.dev/router": "true"}]
             assert rules["admin"][0]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "partita"}
         else:
-            assert all(rule.get("from") for rule in policy["spec"]["ingress"] if rule["ports"][0]["port"] == "admin")
+            assert all(rule.get("from") for rule in policy["spec"]["ingress"] if rule["ports"][0]["port"] in ("admin", "admin-tls"))

@@ -49,8 +49,21 @@ def test_services_lead_to_ports_of_routers(manifests):
 def test_the_operator_knows_the_routers_service(manifests):
     service, = (service for service in of_kind(manifests, "Service") if service["metadata"]["name"].endswith("-routers"))
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
-    assert flags(component(manifests, "operator"))["--router-directory"] == f"http://{name}.{namespace}.svc:8001"
-    assert 8001 in [port["port"] for port in service["spec"]["ports"]]
+    secured = "--peer-tls" in flags(component(manifests, "operator"))
+    scheme, port = ("https", 8002) if secured else ("http", 8001)
+    assert flags(component(manifests, "operator"))["--router-directory"] == f"{scheme}://{name}.{namespace}.svc:{port}"
+    assert [taken["appProtocol"] for taken in service["spec"]["ports"] if taken["port"] == port] == [scheme]
+
+
+def test_mutual_tls_is_everywhere_or_nowhere(manifests):
+    operator, router = flags(component(manifests, "operator")), flags(component(manifests, "router"))
+    assert ("--peer-tls" in operator) == ("--peer-tls" in router)
+    if "--peer-tls" in router:
+        assert router["--admin-tls-listen"] == "0.0.0.0:8002"
+
+
+def test_mutual_tls_is_the_default():
+    assert "--peer-tls" in flags(component(documents(rendered()), "router"))
 
 
 def test_clients_outside_reach_the_api_and_nothing_else():
@@ -113,9 +126,9 @@ def test_the_webhook_is_found_trusted_and_in_nobodys_way():
     assert port["targetPort"] in [port["name"] for port in container["ports"]]
     assert "caBundle" not in webhook["clientConfig"], "an upgrade must not take away what the operator has written"
     account = operator["spec"]["template"]["spec"]["serviceAccountName"]
-    for kind, resource in ("ClusterRole", "validatingwebhookconfigurations"), ("Role", "secrets"):
+    for kind, resource, names in ("ClusterRole", "validatingwebhookconfigurations", [name]), ("Role", "secrets", ["partita-authority", name]):
         rules = [rule for rule in named(manifests, kind, account)["rules"] if resource in rule["resources"]]
-        assert all(rule.get("resourceNames") == [name] for rule in rules if rule["verbs"] != ["create"])
+        assert [rule["resourceNames"] for rule in rules if rule["verbs"] != ["create"]] == [names]
     routers = component(manifests, "router")["spec"]["template"]["spec"]["serviceAccountName"]
     conditions = " ".join(condition["expression"] for condition in webhook["matchConditions"])
     assert f"system:serviceaccount:{place['namespace']}:{routers}\"" in conditions
@@ -124,6 +137,13 @@ def test_the_webhook_is_found_trusted_and_in_nobodys_way():
 def test_without_the_webhook_nothing_of_it_is_there():
     manifests = documents(rendered("--set", "operator.webhook.enabled=false"))
     assert "webhook" not in str(manifests).lower().replace("partita_", "")
+
+
+def test_without_either_the_operator_has_no_secrets():
+    manifests = documents(rendered("--set", "operator.webhook.enabled=false", "--set", "peerTls.enabled=false"))
+    account = component(manifests, "operator")["spec"]["template"]["spec"]["serviceAccountName"]
+    for kind in "Role", "ClusterRole":
+        assert not any("secrets" in rule["resources"] for rule in named(manifests, kind, account)["rules"])
 
 
 def test_podmonitors_find_pods(manifests):

@@ -157,6 +157,25 @@ def test_on_demand_ceilings(api, make_table):
                 "MaxReadRequestUnits for OnDemandThroughput cannot be specified when the table BillingMode is PROVISIONED")
 
 
+def test_warm_throughput_only_grows(api, make_table):
+    table = make_table({"pk": "S", "a": "S"}, GlobalSecondaryIndexes=[index("ggg", "a")])
+
+    def warm():
+        found = api.wait(table)["WarmThroughput"]
+        return found["ReadUnitsPerSecond"], found["WriteUnitsPerSecond"]
+    assert warm() == (12_000, 4_000)
+    api.ok("UpdateTable", {"TableName": table, "WarmThroughput": {"ReadUnitsPerSecond": 13_000}})
+    assert warm() == (13_000, 4_000)
+    api.ok("UpdateTable", {"TableName": table, "WarmThroughput": {"WriteUnitsPerSecond": 5_000}})
+    assert warm() == (13_000, 5_000)
+    lower = INVALID + "Requested {} for WarmThroughput for {} is lower than current WarmThroughput, decreasing WarmThroughput is not supported"
+    api.refuses("UpdateTable", {"TableName": table, "WarmThroughput": {"ReadUnitsPerSecond": 12_999, "WriteUnitsPerSecond": 6_000}},
+                lower.format("ReadUnitsPerSecond", "table"))
+    update = {"Update": {"IndexName": "ggg", "WarmThroughput": {"WriteUnitsPerSecond": 3_999}}}
+    api.refuses("UpdateTable", {"TableName": table, "GlobalSecondaryIndexUpdates": [update]}, lower.format("WriteUnitsPerSecond", "index"))
+    assert warm() == (13_000, 5_000)
+
+
 def test_streams_switch(api, make_table):
     table = make_table({"pk": "S"}, StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"})
     described = api.wait(table)

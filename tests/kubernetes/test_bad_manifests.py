@@ -60,7 +60,8 @@ FIXED = {
 
 # What only the operator sees: the reason and a word of the message.
 CONDITIONS = {
-    "volumes that grow by themselves": (dict(storage={"size": "1Gi", "maxSize": "2Gi"}), "NotSupported", "spec.storage.maxSize"),
+    "volumes that may not be as large as they are": (
+        dict(storage={"size": "2Gi", "maxSize": "1Gi"}), "InvalidSpec", "spec.storage.maxSize"),
     "an attribute that no key uses": (dict(attributeDefinitions=[
         *GOOD["spec"]["attributeDefinitions"], {"attributeName": "other", "attributeType": "S"}]), "InvalidSpec", "AttributeDefinitions"),
     "an index over an undefined attribute": (
@@ -121,8 +122,8 @@ def named(name, **spec):
 def test_a_change_that_cannot_be_leaves_the_table_as_it_is(place):
     place.ready(GOOD)
     checker = place.sdk().check("good")
-    place.apply(changed(GOOD, storage={"size": "1Gi", "maxSize": "2Gi"}))
-    place.kubectl.reason("table", "good", "NotSupported")
+    place.apply(changed(GOOD, storage={"size": "2Gi", "maxSize": "1Gi"}))
+    place.kubectl.reason("table", "good", "InvalidSpec")
     checker.progress()
     place.ready(GOOD)
     assert checker.finish()["failed"] == 0

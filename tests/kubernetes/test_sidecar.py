@@ -13,7 +13,7 @@ def deployment(session):
     manifest = yaml.safe_load((ROOT / "examples/sidecar.yaml").read_text())
     pod = manifest["spec"]["template"]["spec"]
     [router], [application] = pod["initContainers"], pod["containers"]
-    assert router["restartPolicy"] == "Always" and "--directory=http://partita-routers.partita.svc:8001" in router["args"]
+    assert router["restartPolicy"] == "Always" and "--directory=https://partita-routers.partita.svc:8002" in router["args"]
     router["image"] = session.image
     router["args"] = [argument.replace("partita-routers.partita.svc", f"{session.fullname}-routers.{session.namespace}.svc")
                       for argument in router["args"]]
@@ -31,10 +31,10 @@ def test_an_application_talks_to_its_own_pod(place):
     kubectl.ready("deployment", "application", condition="Available", seconds=180)
     [name] = kubectl.names("pods", "app=application")
     pod = kubectl.get("pod", name)
-    # Neither a disk of its own nor a right: not even a token.
+    # Neither a disk of its own nor a right, not even a token: only its namespace's certificate.
     assert not pod["spec"]["automountServiceAccountToken"]
-    assert [set(volume) for volume in pod["spec"]["volumes"]] == [{"name", "emptyDir"}]
-    assert "volumeMounts" not in pod["spec"]["initContainers"][0]
+    assert [set(volume) - {"name"} for volume in pod["spec"]["volumes"]] == [{"emptyDir"}, {"secret"}]
+    assert [mount["name"] for mount in pod["spec"]["initContainers"][0]["volumeMounts"]] == ["tls"]
     application = Sdk(session, kubectl, name)
     assert application("list_tables")["TableNames"] == ["sessions"]
     checker = application.check("sessions")

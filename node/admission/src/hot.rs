@@ -5,18 +5,15 @@
 
 use partita_model::capacity::HalfUnits;
 
+use crate::recent::{Recent, WINDOW_MS};
+
 /// Keys that are counted at once.
 const COUNTED_MAX: usize = 64;
-/// What is older than two of these is forgotten.
-const WINDOW_MS: u64 = 60_000;
 
 /// What the keys of a partition have used in the last minute or two.
 #[derive(Debug, Clone, Default)]
 pub struct HotKeys {
-    now: Window,
-    before: Window,
-    /// When the window that runs began.
-    began_ms: u64,
+    recent: Recent<Window>,
 }
 
 /// A key, and what it used in each second, on the average.
@@ -39,19 +36,18 @@ struct Window {
 impl HotKeys {
     /// A key has used something.
     pub fn note(&mut self, key: &[u8], used: HalfUnits, now_ms: u64) {
-        self.pass(now_ms);
-        self.now.note(key, used.0);
+        self.recent.at(now_ms).now.note(key, used.0);
     }
 
     /// The keys that use the most, the first one first.
     pub fn top(&mut self, most: usize, now_ms: u64) -> Vec<HotKey> {
-        self.pass(now_ms);
-        let all = self.now.all + self.before.all;
-        let before = if self.before.all > 0 { WINDOW_MS } else { 0 };
+        let recent = self.recent.at(now_ms);
+        let all = recent.now.all + recent.before.all;
+        let before = if recent.before.all > 0 { WINDOW_MS } else { 0 };
         // A window that has just begun says little about a second.
-        let ms = (now_ms - self.began_ms + before).max(1000);
-        let mut sums = self.before.counted.clone();
-        for (key, used) in &self.now.counted {
+        let ms = (now_ms - recent.began_ms + before).max(1000);
+        let mut sums = recent.before.counted.clone();
+        for (key, used) in &recent.now.counted {
             match sums.iter_mut().find(|(known, _)| known == key) {
                 Some((_, sum)) => *sum += used,
                 None => sums.push((key.clone(), *used)),
@@ -65,16 +61,6 @@ impl HotKeys {
             share: used as f64 / all.max(1) as f64,
         });
         keys.collect()
-    }
-
-    fn pass(&mut self, now_ms: u64) {
-        let over = now_ms.saturating_sub(self.began_ms) / WINDOW_MS;
-        if over == 0 {
-            return;
-        }
-        let ended = std::mem::take(&mut self.now);
-        self.before = if over == 1 { ended } else { Window::default() };
-        self.began_ms += over * WINDOW_MS;
     }
 }
 

@@ -11,7 +11,7 @@
 //! 6. Levels are plain data ([`table::Levels`]): a new leader, or a process that has started again, begins with those of
 //!    before, without a refill for the time in between, so that nothing of the kind hands out a second burst.
 //!
-//! Beside it, [`hot::HotKeys`] finds the keys that use the most.
+//! Beside it, [`hot::HotKeys`] finds the keys that use the most, and [`spread::Spread`] the place that halves a partition's load.
 //!
 //! Sources: "Burst and adaptive capacity" and "On-demand capacity mode", Amazon DynamoDB Developer Guide; Elhemali et al.,
 //! "Amazon DynamoDB: A Scalable, Predictably Performant, and Fully Managed NoSQL Database Service", USENIX ATC 2022.
@@ -20,5 +20,7 @@ pub mod bucket;
 pub mod hot;
 pub mod peak;
 pub mod pool;
+mod recent;
 pub mod share;
+pub mod spread;
 pub mod table;

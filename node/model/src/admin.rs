@@ -28,7 +28,7 @@
 //! A group's id has 16 hexadecimal digits, an index's is its number. A refused call answers [`Problem`], and has changed
 //! nothing.
 
-use std::collections::BTreeMap;
+mod load;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,8 @@ use crate::key::KeyBytes;
 use crate::partition::{GroupId, PartitionDescriptor};
 use crate::schema::{IndexId, SchemaVersion};
 use crate::table::record::PartitionSizes;
+
+pub use load::{Load, LoadSpread};
 
 /// A store and its groups.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,8 +56,21 @@ pub struct StoreState {
     /// Whether it gives away what it leads.
     #[serde(default)]
     pub draining: bool,
+    /// Where its data is.
+    #[serde(default)]
+    pub volume: Option<VolumeState>,
     /// Its groups, by id.
     pub groups: Vec<GroupState>,
+}
+
+/// The file system that a store's data is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeState {
+    /// What it holds when it is full.
+    pub total_bytes: u64,
+    /// What the store may still write.
+    pub free_bytes: u64,
 }
 
 /// A group as its replica in this store sees it.
@@ -216,21 +231,6 @@ pub enum MemberRole {
     Learner,
     /// It still votes in the configuration that is being left, and is gone after that.
     Leaving,
-}
-
-/// What was asked of a replica since its process started; never goes back while it lives.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Load {
-    /// Requests, refused ones included.
-    pub requests: u64,
-    /// Half read units.
-    pub read_half_units: u64,
-    /// Half write units, with those of local indexes.
-    pub write_half_units: u64,
-    /// Half write units of global indexes: counted where the write was taken.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub index_half_units: BTreeMap<IndexId, u64>,
 }
 
 /// A store, and where it is.

@@ -35,6 +35,8 @@ pub struct Head {
     pub members: Option<Vec<u8>>,
     /// Groups that the partition has absorbed.
     pub absorbed: Vec<(GroupId, LogPosition)>,
+    /// Groups that were split off from it, the last few.
+    pub children: Vec<GroupId>,
     /// The last log entry applied in the view.
     pub at: LogPosition,
 }
@@ -64,16 +66,23 @@ pub fn head(view: &impl View, table: TableId, group: GroupId) -> Result<Option<H
     let (Some(descriptor), Some(state)) = (get(MetaKind::Descriptor)?, get(MetaKind::State)?) else {
         return Ok(None);
     };
+    let lineage = match get(MetaKind::Lineage)? {
+        Some(lineage) => Lineage::decode(&lineage)?,
+        None => Lineage::default(),
+    };
     Ok(Some(Head {
         descriptor,
-        at: state::decode(&state)?.0,
+        at: applied(&state)?,
         state,
         members: get(MetaKind::Members)?,
-        absorbed: match get(MetaKind::Lineage)? {
-            Some(lineage) => Lineage::decode(&lineage)?.absorbed(),
-            None => Vec::new(),
-        },
+        absorbed: lineage.absorbed(),
+        children: lineage.splits.iter().map(|done| done.child).collect(),
     }))
+}
+
+/// The last log entry applied, from a head's row of counters and position.
+pub fn applied(state: &[u8]) -> Result<LogPosition, PartitionError> {
+    Ok(state::decode(state)?.0)
 }
 
 /// The next chunk of a partition's rows, of about so many bytes, and where to go on; `None` at the end.

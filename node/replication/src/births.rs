@@ -4,7 +4,8 @@
 //!    several, [`Store::admit`] room for a replica that was added to one.
 //! 2. A birth is a record in the log, then rows in the state; a crash in between is made good at the next start.
 //! 3. A split's child is born in the same way, by the log writer ([`record_child`], then [`open_child`]): its record is
-//!    durable before the cut is in the state. When the cut is applied again after a crash, what is there stays as it is.
+//!    durable before the cut is in the state. When the cut is applied again after a crash, what is there stays as it is. Who
+//!    gets past a split by a snapshot bears the child by that, as long as it does not live ([`crate::install`]).
 //! 4. A merge ends its source wherever it is applied: see [`crate::merge`].
 //! 5. [`Store::destroy`] ends a replica: a tombstone first, then its rows go. The tombstone keeps the number: only a newer
 //!    replica of the group can ever come here again.
@@ -46,6 +47,16 @@ struct Birth {
 }
 
 impl Birth {
+    /// As a split's child, by a replica of that number of its parent, which has applied this entry.
+    fn of_child(replica: ReplicaId, members: Members, parent: Parent) -> Self {
+        Self {
+            replica,
+            members,
+            start: BIRTH,
+            parent: Some(parent),
+        }
+    }
+
     fn stored(self, born: u64, descriptor: &PartitionDescriptor) -> Result<StoredGroup, LogError> {
         let descriptor_bytes = postcard::to_stdvec(descriptor)
             .map_err(|error| LogError::Engine(format!("encoding a descriptor: {error}")))?;
@@ -292,15 +303,11 @@ pub(crate) fn record_child<S: Storage>(
             // Its keys are the parent's until the cut is applied: nobody else can have any.
             let born = ledger.bear(split.child);
             drop(ledger);
-            let birth = Birth {
-                replica: parent.record().replica,
-                members,
-                start: BIRTH,
-                parent: Some(Parent {
-                    group: parent.id(),
-                    index,
-                }),
+            let by = Parent {
+                group: parent.id(),
+                index,
             };
+            let birth = Birth::of_child(parent.record().replica, members, by);
             let stored = birth.stored(born, &descriptor)?;
             core.log.write(&changes(&stored))?;
             Some(stored)
@@ -323,7 +330,30 @@ pub(crate) fn record_child<S: Storage>(
 pub(crate) fn open_child<S: Storage>(core: &Arc<Core<S>>, child: Child) -> Result<(), RecoveryError> {
     let Some(stored) = child.born else { return Ok(()) };
     let coming = if child.first { Coming::First } else { Coming::Born };
-    let group = recovery::open_group(core, &stored, coming)?;
+    open_born(core, &stored, coming)
+}
+
+/// A child that has come along with a snapshot of its parent: its record, which becomes durable together with that, and what
+/// does so.
+pub(crate) fn record_carried(
+    replica: ReplicaId,
+    members: Members,
+    parent: Parent,
+    born: u64,
+    descriptor: &PartitionDescriptor,
+) -> Result<(StoredGroup, LogBatch), LogError> {
+    let stored = Birth::of_child(replica, members, parent).stored(born, descriptor)?;
+    let batch = changes(&stored);
+    Ok((stored, batch))
+}
+
+/// Opens a child whose record and rows are there.
+pub(crate) fn open_born<S: Storage>(
+    core: &Arc<Core<S>>,
+    stored: &StoredGroup,
+    coming: Coming,
+) -> Result<(), RecoveryError> {
+    let group = recovery::open_group(core, stored, coming)?;
     core.groups.write().insert(stored.id, Arc::clone(&group));
     group.enqueue();
     core.deliver_waiting(stored.id);

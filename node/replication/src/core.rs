@@ -11,7 +11,6 @@ use partita_partition::storage::Storage;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::births::BIRTH;
 use crate::folder::Folder;
 use crate::group::Group;
 use crate::ledger::Ledger;
@@ -19,7 +18,6 @@ use crate::liveness::Liveness;
 use crate::log::LogEngine;
 use crate::merge;
 use crate::message::Peers;
-use crate::planted::{self, Bug};
 use crate::pool::ReadPool;
 use crate::postbox::Waiting;
 use crate::queue::Queue;
@@ -107,18 +105,6 @@ impl<S: Storage> Core<S> {
         self.changed();
         self.pool.stop();
         self.log.close();
-    }
-
-    /// A group's log is kept from the split on whose child has not come to life: until a quorum of the child's voters is
-    /// known to have what it began with, whoever lacks the split's entry must get it, and not a snapshot from behind it.
-    /// The last entry that may be cut.
-    pub(crate) fn needed_by_children(&self, group: GroupId) -> u64 {
-        let unborn = self.groups().into_iter().filter_map(|child| {
-            let parent = child.record().parent.filter(|parent| parent.group == group)?;
-            let lives = child.applied_index() > BIRTH.index || planted::has(Bug::CutPastBirth);
-            (!lives).then(|| parent.index.saturating_sub(1))
-        });
-        unborn.min().unwrap_or(u64::MAX)
     }
 
     pub(crate) fn group(&self, group: GroupId) -> Option<Arc<Group<S>>> {

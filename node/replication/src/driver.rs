@@ -198,7 +198,12 @@ impl Driver {
         // Not a follower of that term any more, then: the snapshot is not for us.
         let stepped = self.node.step(message);
         self.draw_timeout();
-        stepped.is_ok() && self.node.snap().is_some()
+        stepped.is_ok() && self.is_restored()
+    }
+
+    /// Whether a snapshot takes the log's place with the next output.
+    pub(crate) fn is_restored(&self) -> bool {
+        self.node.snap().is_some()
     }
 
     /// raft-rs draws timeouts from the thread's random numbers, whenever it resets: ours are drawn in their place.
@@ -280,7 +285,7 @@ impl Driver {
     /// comes too late: the snapshot's members, which are in force already, know of it.
     pub(crate) fn apply_change(&mut self, change: &ConfChangeV2) -> Result<(), DriverError> {
         let overtaken = self.node.snap().is_some() || self.is_installing();
-        if !overtaken {
+        if !overtaken || planted::has(Bug::ChangeAfterSnapshot) {
             self.node.apply_conf_change(change)?;
         }
         Ok(())
@@ -409,4 +414,59 @@ impl slog::Drain for Warnings {
 
 fn logger() -> slog::Logger {
     slog::Logger::root(Warnings, slog::o!())
+}
+
+#[cfg(test)]
+mod tests {
+    use partita_partition::descriptor::GroupId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::log::memory::MemoryLog;
+    use crate::log::{GroupRecord, Life, LogChange};
+
+    const LEADER: ReplicaId = 2;
+    const TERM: u64 = 1;
+
+    fn follower(members: &Members) -> Driver {
+        let log = Arc::new(MemoryLog::new());
+        let record = GroupRecord {
+            born: 1,
+            replica: 1,
+            members: members.clone(),
+            start: Truncated::default(),
+            descriptor: Vec::new(),
+            life: Life::Alive,
+            parent: None,
+        };
+        log.write(&vec![LogChange::Record(GroupId(1), record)]).unwrap();
+        let stored = log.groups().unwrap().remove(0);
+        let start = Start {
+            applied: LogPosition::default(),
+            members,
+            now: 0,
+            seed: 1,
+            may_have_promised: false,
+        };
+        Driver::new(log, &stored, &start).unwrap()
+    }
+
+    #[test]
+    fn a_change_that_a_snapshot_has_overtaken_is_not_made_again() {
+        let members = Members::voters(&[1, 2, 3].map(Uuid::from_u128));
+        let mut driver = follower(&members);
+        // What the snapshot's members have behind them: it leaves a joint configuration, in which they are not.
+        let leave = ConfChangeV2::default();
+        let at = Truncated { index: 10, term: TERM };
+        assert!(driver.restore(LEADER, TERM, at, &members));
+        driver.apply_change(&leave).unwrap();
+        // The log begins behind it from now on; the state is still an older one.
+        let output = driver.output().unwrap();
+        assert_eq!(output.restored, Some(at));
+        driver.persisted(output.number);
+        driver.apply_change(&leave).unwrap();
+        // Once it is installed, what does not fit is a defect again, and found.
+        driver.applied(at.index);
+        assert!(driver.apply_change(&leave).is_err());
+    }
 }

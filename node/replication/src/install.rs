@@ -2,23 +2,26 @@
 //!
 //! 1. The rows of the partition, as it was here and as the snapshot has it, are cleared, and those of partitions that it
 //!    has absorbed since it was here.
-//! 2. The chunks' rows are written, then descriptor, counters, position and members.
+//! 2. The chunks' rows are written, then descriptor, counters, position and members. So are those of children that were split
+//!    off meanwhile and do not live yet: whoever is past a split has its child, or a quorum of the child's voters has.
 //! 3. The state is flushed: from here on the snapshot is durable.
-//! 4. Mark and chunks are removed from the log.
+//! 4. Mark and chunks are removed from the log, and the children's records are in it.
 
 use std::sync::Arc;
 
+use partita_model::schema::TableId;
 use partita_partition::Partition;
 use partita_partition::descriptor::{GroupId, LogPosition, PartitionDescriptor};
 use partita_partition::error::PartitionError;
 use partita_partition::row::{self, MetaKind};
-use partita_partition::storage::{Batch as _, Family, Storage};
+use partita_partition::storage::{Batch, Family, Storage, View};
 use partita_partition::transfer;
 use serde::{Deserialize, Serialize};
 
+use crate::births::{self, BIRTH};
 use crate::core::Core;
-use crate::log::{Installing, LogChange, LogError};
-use crate::members::{Members, UnknownMembers};
+use crate::log::{Installing, LogBatch, LogChange, LogError, Parent, StoredGroup, Truncated};
+use crate::members::{Members, ReplicaId, UnknownMembers};
 use crate::replica::Installed;
 
 /// Why a snapshot could not be installed. It is fatal for the store.
@@ -30,6 +33,8 @@ pub(crate) enum InstallError {
     Partition(#[from] PartitionError),
     #[error("the head of a snapshot: {0}")]
     Head(String),
+    #[error("a snapshot of entry {} is staged where the log goes on behind entry {}", staged.index, mark.index)]
+    Other { staged: LogPosition, mark: Truncated },
 }
 
 impl From<UnknownMembers> for InstallError {
@@ -38,14 +43,37 @@ impl From<UnknownMembers> for InstallError {
     }
 }
 
-/// The formats of a head: its first byte. Since the second one it names groups that were absorbed; written is the first one
-/// where there are none.
-const FORMAT: u8 = 2;
+/// The formats of a head: its first byte. Since the second one it names groups that were absorbed, since the third one it has
+/// children that travel along; written is the first one that has what there is.
+const FORMAT: u8 = 3;
+const SECOND_FORMAT: u8 = 2;
 const FIRST_FORMAT: u8 = 1;
+/// The first byte of a chunk with a child's rows: behind it the child's group, then a chunk as any other.
+const CHILD_CHUNK: u8 = 255;
+const CHILD_CHUNK_HEAD: usize = 1 + size_of::<u64>();
 
 /// The first chunk of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
+    descriptor: Vec<u8>,
+    state: Vec<u8>,
+    members: Vec<u8>,
+    absorbed: Vec<(GroupId, LogPosition)>,
+    children: Vec<Unborn>,
+}
+
+/// A child that was split off and has not come to life, as far as the sender knows: what it begins with is there, and nothing
+/// else ever was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unborn {
+    descriptor: Vec<u8>,
+    state: Vec<u8>,
+    members: Vec<u8>,
+}
+
+/// The second format of a head.
+#[derive(Serialize, Deserialize)]
+struct SecondHead {
     descriptor: Vec<u8>,
     state: Vec<u8>,
     members: Vec<u8>,
@@ -60,44 +88,103 @@ struct FirstHead {
     members: Vec<u8>,
 }
 
+impl Unborn {
+    pub(crate) fn descriptor(&self) -> Result<PartitionDescriptor, PartitionError> {
+        partita_partition::descriptor::from_stored(&self.descriptor)
+    }
+}
+
+/// Which of these children have not come to life, in a view of the state.
+pub(crate) fn unborn(view: &impl View, table: TableId, children: &[GroupId]) -> Result<Vec<Unborn>, PartitionError> {
+    let mut unborn = Vec::new();
+    for child in children {
+        let head = transfer::head(view, table, *child)?.filter(|head| head.at.index == BIRTH.index);
+        if let Some(head) = head
+            && let Some(members) = head.members
+        {
+            unborn.push(Unborn {
+                descriptor: head.descriptor,
+                state: head.state,
+                members,
+            });
+        }
+    }
+    Ok(unborn)
+}
+
+/// A chunk of a child's rows, as it travels with its parent's.
+pub(crate) fn of_child(child: GroupId, chunk: &[u8]) -> Vec<u8> {
+    [&[CHILD_CHUNK][..], &child.0.to_le_bytes(), chunk].concat()
+}
+
+/// Whose rows a chunk has, and the chunk.
+fn whose(group: GroupId, chunk: &[u8]) -> (GroupId, &[u8]) {
+    match chunk.split_first_chunk::<CHILD_CHUNK_HEAD>() {
+        Some(([CHILD_CHUNK, child @ ..], rows)) => (GroupId(u64::from_le_bytes(*child)), rows),
+        _ => (group, chunk),
+    }
+}
+
 impl Head {
-    pub(crate) fn encode(head: &transfer::Head, members: &Members) -> Result<Vec<u8>, InstallError> {
+    pub(crate) fn encode(
+        head: &transfer::Head,
+        members: &Members,
+        children: Vec<Unborn>,
+    ) -> Result<Vec<u8>, InstallError> {
         let (descriptor, state, members) = (head.descriptor.clone(), head.state.clone(), members.encode()?);
         let absorbed = head.absorbed.clone();
-        let encoded = if absorbed.is_empty() {
+        let encoded = if !children.is_empty() {
+            let head = Self {
+                descriptor,
+                state,
+                members,
+                absorbed,
+                children,
+            };
+            postcard::to_extend(&head, vec![FORMAT])
+        } else if !absorbed.is_empty() {
+            let head = SecondHead {
+                descriptor,
+                state,
+                members,
+                absorbed,
+            };
+            postcard::to_extend(&head, vec![SECOND_FORMAT])
+        } else {
             let head = FirstHead {
                 descriptor,
                 state,
                 members,
             };
             postcard::to_extend(&head, vec![FIRST_FORMAT])
-        } else {
-            let head = Self {
-                descriptor,
-                state,
-                members,
-                absorbed,
-            };
-            postcard::to_extend(&head, vec![FORMAT])
         };
         encoded.map_err(|error| InstallError::Head(error.to_string()))
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, InstallError> {
         let unreadable = |error: postcard::Error| InstallError::Head(error.to_string());
-        match bytes.split_first() {
-            Some((&FORMAT, content)) => postcard::from_bytes(content).map_err(unreadable),
+        let (second, children) = match bytes.split_first() {
+            Some((&FORMAT, content)) => return postcard::from_bytes(content).map_err(unreadable),
+            Some((&SECOND_FORMAT, content)) => (postcard::from_bytes(content).map_err(unreadable)?, Vec::new()),
             Some((&FIRST_FORMAT, content)) => {
                 let first: FirstHead = postcard::from_bytes(content).map_err(unreadable)?;
-                Ok(Self {
+                let second = SecondHead {
                     descriptor: first.descriptor,
                     state: first.state,
                     members: first.members,
                     absorbed: Vec::new(),
-                })
+                };
+                (second, Vec::new())
             }
-            _ => Err(InstallError::Head("its format is unknown".to_owned())),
-        }
+            _ => return Err(InstallError::Head("its format is unknown".to_owned())),
+        };
+        Ok(Self {
+            descriptor: second.descriptor,
+            state: second.state,
+            members: second.members,
+            absorbed: second.absorbed,
+            children,
+        })
     }
 
     pub(crate) fn descriptor(&self) -> Result<PartitionDescriptor, InstallError> {
@@ -108,6 +195,11 @@ impl Head {
         Ok(Members::decode(&self.members)?)
     }
 
+    /// The last entry that is applied in it.
+    fn at(&self) -> Result<LogPosition, InstallError> {
+        Ok(transfer::applied(&self.state)?)
+    }
+
     /// Groups that the partition has absorbed, each with the entry of its log that froze it: what is here of them goes with
     /// the installation.
     pub(crate) fn absorbed(&self) -> &[(GroupId, LogPosition)] {
@@ -115,16 +207,27 @@ impl Head {
     }
 }
 
-/// Installs the staged snapshot of a group; `old` is the partition as it was.
+/// Installs the staged snapshot of a group, for the replica of that number; `old` is the partition as it was, if anything is
+/// left of it: what was its range at any other time may be another group's by now.
 pub(crate) fn install<S: Storage>(
     core: &Core<S>,
-    group: GroupId,
-    old: &PartitionDescriptor,
+    (group, own): (GroupId, ReplicaId),
+    old: Option<&PartitionDescriptor>,
     mark: &Installing,
 ) -> Result<Installed, InstallError> {
     let storage = &*core.storage;
     let head = Head::decode(&core.log.chunk(group, 0)?)?;
+    let at = head.at()?;
+    if (at.index, at.term) != (mark.at.index, mark.at.term) {
+        // Whatever is staged is not what was put in the log's place.
+        return Err(InstallError::Other { staged: at, mark: mark.at });
+    }
     let descriptor = head.descriptor()?;
+    let by = Parent {
+        group,
+        index: mark.at.index,
+    };
+    let children = to_be_born(core, &head, by, own)?;
     let write = |batch| storage.write(batch).map_err(PartitionError::from);
     let mut batch = storage.batch();
     for (source, _) in head.absorbed() {
@@ -132,25 +235,107 @@ pub(crate) fn install<S: Storage>(
             Partition::destroy(storage, &mut batch, &source.descriptor()?)?;
         }
     }
-    Partition::destroy(storage, &mut batch, old)?;
+    if let Some(old) = old {
+        Partition::destroy(storage, &mut batch, old)?;
+    }
     Partition::destroy(storage, &mut batch, &descriptor)?;
+    for child in &children {
+        Partition::destroy(storage, &mut batch, &child.descriptor)?;
+    }
     write(batch)?;
     for number in 1..mark.chunks {
-        let mut batch = storage.batch();
-        transfer::import(&mut batch, &descriptor, &core.log.chunk(group, number)?)?;
-        write(batch)?;
+        let chunk = core.log.chunk(group, number)?;
+        let (whose, rows) = whose(group, &chunk);
+        if whose == group || children.iter().any(|child| child.descriptor.group == whose) {
+            let mut batch = storage.batch();
+            transfer::import(&mut batch, &descriptor, rows)?;
+            write(batch)?;
+        }
     }
     let mut batch = storage.batch();
-    let key = |kind| row::meta(descriptor.table, group, kind);
-    batch.put(Family::Meta, &key(MetaKind::Descriptor), &head.descriptor);
-    batch.put(Family::Meta, &key(MetaKind::State), &head.state);
-    batch.put(Family::Meta, &key(MetaKind::Members), &head.members);
+    put_head(&mut batch, &descriptor, [&head.descriptor, &head.state, &head.members]);
+    for Child { descriptor, unborn, .. } in &children {
+        put_head(
+            &mut batch,
+            descriptor,
+            [&unborn.descriptor, &unborn.state, &unborn.members],
+        );
+    }
     write(batch)?;
     storage.flush().map_err(PartitionError::from)?;
-    let unmark = [LogChange::Installing(group, None), LogChange::DropChunks(group)];
-    core.log.write(&unmark.to_vec())?;
+    let mut unmark = vec![LogChange::Installing(group, None), LogChange::DropChunks(group)];
+    let mut born = Vec::new();
+    for child in children {
+        unmark.extend(child.changes);
+        born.push(child.stored);
+    }
+    core.log.write(&unmark)?;
     Ok(Installed {
         at: mark.at,
         members: Arc::new(head.members()?),
+        children: born,
     })
+}
+
+fn put_head(batch: &mut impl Batch, descriptor: &PartitionDescriptor, [own, state, members]: [&[u8]; 3]) {
+    let key = |kind| row::meta(descriptor.table, descriptor.group, kind);
+    batch.put(Family::Meta, &key(MetaKind::Descriptor), own);
+    batch.put(Family::Meta, &key(MetaKind::State), state);
+    batch.put(Family::Meta, &key(MetaKind::Members), members);
+}
+
+/// A child that comes along.
+struct Child<'a> {
+    descriptor: PartitionDescriptor,
+    unborn: &'a Unborn,
+    stored: StoredGroup,
+    changes: LogBatch,
+}
+
+/// Which children are born with the installation: of which a replica of this number is a member here, and never was here, and
+/// whose keys are nobody's. (Of one that has lived elsewhere meanwhile, without the sender's knowing, they may be somebody's.)
+fn to_be_born<'a, S: Storage>(
+    core: &Core<S>,
+    head: &'a Head,
+    by: Parent,
+    own: ReplicaId,
+) -> Result<Vec<Child<'a>>, InstallError> {
+    let mut absorbed: Vec<GroupId> = head.absorbed().iter().map(|absorbed| absorbed.0).collect();
+    absorbed.push(by.group);
+    let here = Partition::list(&*core.storage)?;
+    let mut children = Vec::new();
+    for unborn in &head.children {
+        let (descriptor, members) = (unborn.descriptor()?, Members::decode(&unborn.members)?);
+        let id = descriptor.group;
+        let is_taken = |other: &PartitionDescriptor| {
+            other.group != id && !absorbed.contains(&other.group) && other.overlaps(&descriptor)
+        };
+        let mut ledger = core.ledger.lock();
+        let awaited = ledger.known(id).is_none() && members.member(own).is_some_and(|member| member.store == core.uuid);
+        if !awaited || here.iter().any(is_taken) || core.reserve(&mut ledger, &descriptor, &absorbed).is_err() {
+            continue;
+        }
+        ledger.release(id);
+        let (stored, changes) = births::record_carried(own, members, by, ledger.bear(id), &descriptor)?;
+        children.push(Child {
+            descriptor,
+            unborn,
+            stored,
+            changes,
+        });
+    }
+    Ok(children)
+}
+
+/// Children that come along with snapshots whose installation was cut short: the state may have them, and the log does not know
+/// them yet.
+pub(crate) fn coming_along<S: Storage>(core: &Core<S>, stored: &[StoredGroup]) -> Result<Vec<GroupId>, InstallError> {
+    let mut coming = Vec::new();
+    for group in stored.iter().filter(|group| group.installing.is_some()) {
+        let head = Head::decode(&core.log.chunk(group.id, 0)?)?;
+        for child in &head.children {
+            coming.push(child.descriptor()?.group);
+        }
+    }
+    Ok(coming)
 }

@@ -52,6 +52,6 @@ pub use group::split::{SplitError, SplitRequest};
 pub use group::{Group, Leadership};
 pub use members::{MemberChange, Members, MembershipError};
 pub use message::{FrameFault, Peers};
-pub use space::FreeSpace;
+pub use space::{Probe, Volume};
 pub use store::{OpenError, Store, StoreOptions};
 pub use survivor::{Survivor, SurvivorError};

@@ -128,6 +128,11 @@ pub(crate) enum Body<'a> {
         /// The next part to send.
         next: u64,
     },
+    /// The group has gone on without most of its voters, from this membership epoch on ([`crate::survivor`]). To nobody by
+    /// number: whichever of its former replicas is there.
+    Superseded {
+        epoch: u64,
+    },
 }
 
 /// A part of a snapshot.
@@ -382,6 +387,7 @@ impl Letter<'_> {
             }
             Body::TimeoutNow => MessageType::MsgTimeoutNow,
             Body::Rest { .. } | Body::Awake | Body::Chunk(_) | Body::ChunkReply { .. } => return None,
+            Body::Superseded { .. } => return None,
         };
         message.set_msg_type(kind);
         Some(message)

@@ -10,7 +10,7 @@ use crate::core::{Clock, OnFatal};
 use crate::log::LogError;
 use crate::message::Peers;
 use crate::recovery::RecoveryError;
-use crate::space::FreeSpace;
+use crate::space::Probe;
 use crate::time::{self, Elapsed};
 
 /// Why a data directory could not be opened.
@@ -73,7 +73,7 @@ pub struct StoreOptions {
     /// The wall clock in epoch milliseconds.
     pub now_ms: Clock,
     /// Asked for the free space instead of the volume.
-    pub free_space: Option<FreeSpace>,
+    pub volume: Option<Probe>,
     /// The way to other stores; without one, all groups have a single replica.
     pub peers: Option<Arc<dyn Peers>>,
     /// The clock of elections and leases: `CLOCK_BOOTTIME` by default.
@@ -108,7 +108,7 @@ impl Default for StoreOptions {
             uuid: Uuid::nil(),
             seed: rand::random(),
             by_hand: false,
-            free_space: None,
+            volume: None,
             on_fatal: Arc::new(abort),
         }
     }

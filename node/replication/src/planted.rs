@@ -34,6 +34,8 @@ pub enum Bug {
     AnswerAtOwnSync,
     /// A snapshot is installed without a mark: a crash in the middle leaves a mixture.
     InstallUnmarked,
+    /// A change of members that was on its way to the state while a snapshot overtook it is made once more.
+    ChangeAfterSnapshot,
     /// While a split is on its way, reads and writes of the keys behind the cut go on.
     DepartingNotHeld,
     /// A split that is applied again after a crash begins its child anew, whatever that has in its log.
@@ -42,8 +44,8 @@ pub enum Bug {
     LineageIgnored,
     /// A snapshot is taken although another group here has some of its keys.
     OverlapIgnored,
-    /// The log is cut behind a split whose child has not come to life.
-    CutPastBirth,
+    /// A snapshot from behind a split comes without the child that has not come to life.
+    ChildLeftBehind,
     /// A snapshot takes the place of a log whose splits are not flushed.
     ClearUnflushed,
     /// While a merge's source stands still, or is about to, it goes on answering.
@@ -60,7 +62,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::LeaseFromReceipt,
         Self::LeaseAfterTransfer,
         Self::VoteAfterStart,
@@ -76,11 +78,12 @@ impl Bug {
         Self::LossIsSuccess,
         Self::AnswerAtOwnSync,
         Self::InstallUnmarked,
+        Self::ChangeAfterSnapshot,
         Self::DepartingNotHeld,
         Self::ChildOverwritten,
         Self::LineageIgnored,
         Self::OverlapIgnored,
-        Self::CutPastBirth,
+        Self::ChildLeftBehind,
         Self::ClearUnflushed,
         Self::FrozenServes,
         Self::FreezeNotEverywhere,

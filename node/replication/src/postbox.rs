@@ -106,6 +106,7 @@ impl<S: Storage> Core<S> {
                     let now = (self.elapsed)();
                     if self.liveness.alive(from, incarnation, now) {
                         self.wake_shared_with(from);
+                        self.tell_superseded(from);
                     }
                 }
             }
@@ -129,7 +130,13 @@ impl<S: Storage> Core<S> {
                     self.hand_over(&group, from, &letter);
                 }
             }
-            _ => self.hand_over(&group, from, &letter),
+            _ => {
+                let asks = matches!(letter.body, Body::Vote { .. });
+                if asks && group.members().member(letter.from).is_none() {
+                    self.tell_superseded(from);
+                }
+                self.hand_over(&group, from, &letter);
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 //!    Until then what its log says does not belong to the rows that are there.
 //!    What the state's files say was absorbed does not come any more; what has to be absorbed again comes, and the absorber
 //!    waits for it ([`crate::merge`]).
+//!    What comes along with a snapshot that is installed again comes last.
 //! 3. Groups whose destruction was cut short are destroyed; the others are opened: a snapshot whose installation was cut short is installed, and a
 //!    partition whose birth had not been flushed is born again from the group's record.
 //! 4. Each group's sole voter is elected, all with one sync, and the log is applied from where the state stands. Where
@@ -59,8 +60,10 @@ pub(crate) fn recover<S: Storage>(core: &Arc<Core<S>>) -> Result<(), RecoveryErr
     stored.sort_by_key(|group| group.record.born);
     *core.ledger.lock() = Ledger::read(&stored);
     let descriptors = Partition::list(&*core.storage).map_err(failed(GroupId(0)))?;
+    let coming = install::coming_along(core, &stored).map_err(failed_install(GroupId(0)))?;
     for descriptor in &descriptors {
-        if !stored.iter().any(|group| group.id == descriptor.group) {
+        let group = descriptor.group;
+        if !stored.iter().any(|stored| stored.id == group) && !coming.contains(&group) {
             return Err(RecoveryError::UnknownGroup(descriptor.group.0));
         }
     }
@@ -81,7 +84,14 @@ pub(crate) fn recover<S: Storage>(core: &Arc<Core<S>>) -> Result<(), RecoveryErr
         recover_generation(core, generation)?;
         stored = behind;
     }
-    Ok(())
+    // Children that have come along with snapshots whose installation was cut short: the log knows of them only now.
+    let mut carried = core.log.groups()?;
+    carried.retain(|group| group.record.life == Life::Alive && core.group(group.id).is_none());
+    recover_generation(core, carried)
+}
+
+fn failed_install(group: GroupId) -> impl Fn(InstallError) -> RecoveryError {
+    move |error| RecoveryError::Install { group: group.0, error }
 }
 
 /// Whether a parent has not come to its split: it is not open yet, or stands before a merge whose source is not.
@@ -210,9 +220,10 @@ fn open_partition<S: Storage>(
     let birth = birth_descriptor(id, &stored.record)?;
     let open = || Partition::open(Arc::clone(&core.storage), birth.table, id).map_err(failed(id));
     if let Some(mark) = &stored.installing {
-        let old = open()?.map_or_else(|| birth.clone(), |partition| (*partition.reader.descriptor()).clone());
-        let install_failed = |error| RecoveryError::Install { group: id.0, error };
-        install::install(core, id, &old, mark).map_err(install_failed)?;
+        // Where it is not there any more, the first attempt has removed all of it, and its children's rows are theirs.
+        let old = open()?.map(|partition| partition.reader.descriptor());
+        // Children that come along are opened at the end.
+        install::install(core, (id, stored.record.replica), old.as_deref(), mark).map_err(failed_install(id))?;
     }
     let partition = match open()? {
         Some(partition) => partition,

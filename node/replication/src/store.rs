@@ -38,7 +38,7 @@ use crate::postbox::Waiting;
 use crate::queue::Queue;
 use crate::recovery;
 use crate::replica::Limits;
-use crate::space::{self, Space};
+use crate::space::{self, Space, Volume};
 use crate::stats::{Recorder, StoreStats};
 use crate::time::{ELECTION_NS, TICK_NS};
 use crate::writer;
@@ -130,7 +130,7 @@ impl<S: Storage> Store<S> {
             error,
         };
         let path = folder.as_ref().map(|folder| folder.path().to_owned());
-        let probe = options.free_space.unwrap_or_else(|| match path {
+        let probe = options.volume.unwrap_or_else(|| match path {
             Some(path) => space::of_volume(path),
             None => Arc::new(|| None),
         });
@@ -287,6 +287,11 @@ impl<S: Storage> Store<S> {
         stats
     }
 
+    /// The store's volume, if it is on one.
+    pub fn volume(&self) -> Option<Volume> {
+        self.core.space.volume()
+    }
+
     /// Looks at the free space now. (It is looked at every second and every few megabytes besides.)
     pub fn look_at_space(&self) {
         self.core.space.look();
@@ -381,8 +386,7 @@ impl<S: Storage> Store<S> {
         match group.reader().flushed_at() {
             Ok(flushed) => {
                 let now = self.core.now(std::iter::once(group));
-                let bound = self.core.needed_by_children(group.id());
-                group.replica.lock().cut(flushed, bound, now)
+                group.replica.lock().cut(flushed, now)
             }
             Err(error) => {
                 tracing::warn!(group = group.id().0, %error, "cannot tell how far the state is flushed");

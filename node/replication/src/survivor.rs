@@ -8,8 +8,10 @@
 //! 3. It comes again under a number that no replica ever had, as the only member. First the members are in the state, then number,
 //!    term and commit index are in the log; a crash in between is made good by the same order.
 //! 4. To the replicas that were lost it is nobody, and they are nobody to it: numbers, term and membership epoch lie far beyond
-//!    what they can have given out meanwhile. (Two of three that come back could still elect one of themselves: whoever gives this order
-//!    sees to it that they do not.)
+//!    what they can have given out meanwhile.
+//! 5. A store that comes back with one of them says that it is alive, or asks for a vote, and is told that the group has gone on
+//!    ([`Core::tell_superseded`]): its replica ends there and then, well before it votes for anybody. Only where those who come back
+//!    together do not reach the survivor can they still take themselves for the group, until they do.
 
 use std::sync::Arc;
 
@@ -24,13 +26,14 @@ use crate::core::Core;
 use crate::group::Group;
 use crate::log::{GroupRecord, LogChange, StoredGroup};
 use crate::members::{Members, ReplicaId};
+use crate::message::{Body, Letter, Outbox, Payload};
 use crate::recovery::{self, Coming, RecoveryError};
 use crate::store::Store;
 use crate::time::ELECTION_NS;
 
 /// Terms, numbers of replicas and changes of members that the others may have made without this replica's knowing: far more than
 /// they can have.
-const UNSEEN: u64 = 1 << 20;
+pub(crate) const UNSEEN: u64 = 1 << 20;
 /// A store that was heard of within this time is there.
 const HEARD_NS: u64 = 2 * ELECTION_NS;
 
@@ -211,6 +214,28 @@ fn come_again<S: Storage>(
         LogChange::HardState(id, again.hard_state.clone()),
     ])?;
     recovery::open_group(core, &again, Coming::Back)
+}
+
+impl<S: Storage> Core<S> {
+    /// A store is there that may have replicas of groups which have gone on without them.
+    pub(crate) fn tell_superseded(&self, store: Uuid) {
+        for group in self.groups() {
+            let members = group.members();
+            if members.epoch >= UNSEEN && members.on_store(store).is_none() {
+                let (own, term) = (group.record().replica, group.stats().term.max(1));
+                let letter = Letter {
+                    group: group.id().0,
+                    from: own,
+                    to: 0,
+                    term,
+                    body: Body::Superseded { epoch: members.epoch },
+                };
+                let mut outbox = Outbox::default();
+                outbox.push(store, &Payload::Replica(letter));
+                outbox.send(&*self.peers);
+            }
+        }
+    }
 }
 
 impl Members {

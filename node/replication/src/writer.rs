@@ -35,6 +35,7 @@ use crate::members::{ChangeEntry, Members, UnknownMembers};
 use crate::merge::{self, Absorbed};
 use crate::message::Outbox;
 use crate::planted::{self, Bug};
+use crate::recovery::Coming;
 use crate::replica::{Applied, Install, Ready};
 
 /// From here on a sync is dear, and worth waiting a part of it for a fuller batch: without that, those who were just
@@ -279,8 +280,15 @@ fn apply_together<S: Storage>(core: &Arc<Core<S>>, committed: Vec<Committed<S>>)
     for ready in committed {
         let group = ready.group;
         if let Some(install) = ready.install {
-            group.install(install::install(core, group.id(), &group.descriptor(), &install.mark)?)?;
+            let (own, old) = (group.record().replica, group.descriptor());
+            let mut installed = install::install(core, (group.id(), own), Some(&old), &install.mark)?;
+            let children = std::mem::take(&mut installed.children);
+            group.install(installed)?;
             core.ledger.lock().release(group.id());
+            for child in children {
+                let born = births::open_born(core, &child, Coming::Born);
+                born.map_err(|error| Fatal::Birth(error.to_string()))?;
+            }
             core.changed();
         }
         if !ready.entries.is_empty() {

@@ -12,7 +12,7 @@ use partita_partition::command::Command;
 use partita_partition::descriptor::GroupId;
 use partita_partition::storage::Storage as _;
 use partita_replication::log::memory::Fault;
-use partita_replication::{Group, StoreOptions};
+use partita_replication::{Group, StoreOptions, Volume};
 
 /// Starts a write and polls it once: it is evaluated and waits for its entry.
 fn started<S: partita_partition::storage::Storage>(
@@ -137,7 +137,12 @@ fn below_the_reserve_writes_are_refused_and_reads_go_on() {
     let store = machine
         .start_with(StoreOptions {
             reserve_bytes: 1 << 20,
-            free_space: Some(Arc::new(move || Some(probe.load(Ordering::SeqCst)))),
+            volume: Some(Arc::new(move || {
+                Some(Volume {
+                    free_bytes: probe.load(Ordering::SeqCst),
+                    total_bytes: 1 << 40,
+                })
+            })),
             ..machine.deaths.options()
         })
         .unwrap();

@@ -5,8 +5,8 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Machine, block_on, delete, descriptor, put};
-use partita_model::request::{GetRequest, Refusal, WriteRequest};
+use common::{Machine, block_on, descriptor, get, put};
+use partita_model::request::Refusal;
 use partita_partition::Partition;
 use partita_partition::descriptor::{GroupId, PartitionDescriptor};
 use partita_partition::merge::{MergeDone, MergeFault, MergeOutcome};
@@ -47,24 +47,8 @@ async fn write(store: &Stored, id: &str, value: &str) -> Result<(), Refusal> {
     group_of(store, id).write(put(TABLE, id, value)).await.map(drop)
 }
 
-fn get(id: &str) -> GetRequest {
-    let WriteRequest {
-        table,
-        schema_version,
-        key,
-        ..
-    } = delete(TABLE, id);
-    GetRequest {
-        table,
-        schema_version,
-        key,
-        consistent: true,
-        projection: None,
-    }
-}
-
 async fn read(store: &Stored, id: &str) -> Option<String> {
-    let item = group_of(store, id).get(get(id)).await.unwrap().item?;
+    let item = group_of(store, id).get(get(TABLE, id)).await.unwrap().item?;
     let value = item.as_ref().get("value").unwrap();
     Some(value.as_str().unwrap().to_owned())
 }
@@ -157,7 +141,7 @@ fn two_become_one_and_asking_again_says_so() {
         // Giving it up comes too late.
         assert_eq!(store.refuse_merge(request(7)).await, Ok(done));
         // Whoever still asks the source is sent elsewhere.
-        assert_eq!(source.get(get("item-0")).await.unwrap_err(), Refusal::WrongRange);
+        assert_eq!(source.get(get(TABLE, "item-0")).await.unwrap_err(), Refusal::WrongRange);
         let late = source.write(put(TABLE, "item-0", "late")).await;
         assert_eq!(late.unwrap_err(), Refusal::WrongRange);
     });
@@ -188,7 +172,7 @@ fn a_frozen_partition_answers_nobody_until_it_is_thawed() {
         assert!(freeze.lacking.is_empty());
         assert!(source.stats().frozen.is_some() && source.stats().serving == 0);
         assert_eq!(write(&store, &id, "x").await, Err(Refusal::NotLeader));
-        assert_eq!(source.get(get(&id)).await.unwrap_err(), Refusal::NotLeader);
+        assert_eq!(source.get(get(TABLE, &id)).await.unwrap_err(), Refusal::NotLeader);
         let add = MemberChange::AddLearner {
             store: Uuid::from_u128(5),
         };

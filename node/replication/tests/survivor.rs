@@ -128,6 +128,50 @@ fn who_was_lost_is_a_stranger_and_may_come_again_as_somebody_new() {
     assert_eq!(trio.group(0).stats().applied, trio.group(2).stats().applied);
 }
 
+fn leads(trio: &Trio) -> [bool; 3] {
+    [0, 1, 2].map(|place| trio.group(place).stats().leader)
+}
+
+#[test]
+fn those_who_were_lost_do_not_elect_themselves_when_they_return_together() {
+    let mut trio = lost();
+    let epoch = trio.stores[2].survivor(GROUP).unwrap().epoch;
+    trio.stores[2].go_on_alone(GROUP, ORDER, epoch).unwrap();
+    while trio.step() {}
+    let term = trio.group(2).stats().term;
+    trio.restart(0);
+    trio.restart(1);
+    trio.pass(10 * ELECTION_NS);
+    assert_eq!(leads(&trio), [false, false, true]);
+    assert_eq!(trio.group(2).stats().term, term);
+    let refused = writing(trio.group(0), "refused").answer().unwrap();
+    assert_eq!(refused.unwrap_err(), Refusal::NotLeader);
+    written(&mut trio, 2, "after");
+    // Again, and whoever of them is first.
+    for place in [1, 0, 1] {
+        trio.restart(place);
+        trio.pass(4 * ELECTION_NS);
+        assert_eq!(leads(&trio), [false, false, true]);
+    }
+}
+
+#[test]
+fn those_who_have_elected_themselves_out_of_reach_end_when_they_hear_of_the_survivor() {
+    let mut trio = lost();
+    let epoch = trio.stores[2].survivor(GROUP).unwrap().epoch;
+    trio.stores[2].go_on_alone(GROUP, ORDER, epoch).unwrap();
+    while trio.step() {}
+    trio.dead[2] = true;
+    trio.restart(0);
+    trio.restart(1);
+    trio.pass(10 * ELECTION_NS);
+    assert!(leads(&trio)[0] || leads(&trio)[1]);
+    trio.dead[2] = false;
+    trio.pass(2 * ELECTION_NS);
+    assert_eq!(leads(&trio), [false, false, true]);
+    written(&mut trio, 2, "after");
+}
+
 #[test]
 fn what_is_not_lost_is_left_alone() {
     let mut trio = Trio::start();

@@ -14,7 +14,7 @@ use partita_model::admin::{Bootstrap, GroupState, StoreAddress, StoreState};
 use partita_model::partition::{GroupId, PartitionDescriptor};
 use partita_model::schema::TableId;
 use partita_model::table::TableSpec;
-use partita_model::table::record::{Circumstances, Owner, PartitionRecord, Piece, Record, cover};
+use partita_model::table::record::{Circumstances, Owner, PartitionLimits, PartitionRecord, Piece, Record, cover};
 
 use super::Replica;
 use crate::directory::{Entry, Listing, write_private};
@@ -64,7 +64,7 @@ impl Tables {
         }
         let at = Circumstances {
             now_ms: process::now_ms(),
-            partitions_max: PARTITIONS_MAX,
+            partitions: PartitionLimits::at_most(PARTITIONS_MAX),
         };
         let id = TableId(rand::random::<u64>().max(1));
         let account = names::account(NAMESPACE);

@@ -118,7 +118,7 @@ impl Listing {
 pub mod tests {
     use partita_model::key::KeyBytes;
     use partita_model::schema::ScalarType;
-    use partita_model::table::record::{Circumstances, Owner};
+    use partita_model::table::record::{Circumstances, Owner, PartitionLimits};
     use partita_model::table::{BillingMode, Declaration, KeyElement, KeyKind, TableSpec, Throughput};
 
     use super::*;
@@ -152,7 +152,7 @@ pub mod tests {
     pub fn entry(name: &str, write: u64, host: &str) -> Entry {
         let at = Circumstances {
             now_ms: 1,
-            partitions_max: 64,
+            partitions: PartitionLimits::at_most(64),
         };
         let mut record = Record::create("123456789012", spec(name, write), Owner::Api, TableId(7), at);
         record.created();

@@ -10,7 +10,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use partita_model::admin::{Freeze, FreezeState, GroupState, Merge, MergeDone, MergeMade, MergeOutcome, Thaw};
+use partita_model::admin::{
+    Freeze, FreezeState, GroupState, Merge, MergeDone, MergeMade, MergeOutcome, ProblemCode, Thaw,
+};
 use partita_model::partition::GroupId;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -84,27 +86,36 @@ fn behind(fleet: &Fleet, group: &GroupState) -> anyhow::Result<GroupId> {
 
 impl Pair<'_> {
     async fn carry_out(&self, printer: &Printer) -> anyhow::Result<()> {
-        if let Err(why) = self.freeze().await {
-            return Err(self.give_up(why).await);
-        }
         let body = Merge { source: self.source };
         let path = self.path(self.absorber, "merges");
-        let made = carry_out::<MergeMade>(self.nodes, self.absorber, &path, &body, Instant::now() + STEP_MAX).await;
-        match made {
-            Ok(made) => self.end(printer, made.merge).await,
-            Err(NotDone::Refused(problem)) => Err(self.give_up(anyhow::Error::msg(problem.message)).await),
-            // It may have been made.
-            Err(unknown) => Err(unknown.into()),
+        let deadline = Instant::now() + FREEZE_MAX;
+        loop {
+            if let Err(why) = self.freeze(deadline).await {
+                return Err(self.give_up(why).await);
+            }
+            let step = Instant::now() + STEP_MAX;
+            return match carry_out::<MergeMade>(self.nodes, self.absorber, &path, &body, step).await {
+                Ok(made) => self.end(printer, made.merge).await,
+                // Its replica of the source may hear later than the source's leader that all of them stand still.
+                Err(NotDone::Refused(problem))
+                    if problem.code == Some(ProblemCode::NotFrozen) && Instant::now() < deadline =>
+                {
+                    sleep(RETRY).await;
+                    continue;
+                }
+                Err(NotDone::Refused(problem)) => Err(self.give_up(anyhow::Error::msg(problem.message)).await),
+                // It may have been made.
+                Err(unknown) => Err(unknown.into()),
+            };
         }
     }
 
     /// Lets the source stand still everywhere.
-    async fn freeze(&self) -> anyhow::Result<()> {
+    async fn freeze(&self, deadline: Instant) -> anyhow::Result<()> {
         let body = Freeze {
             absorber: self.absorber,
         };
         let path = self.path(self.source, "freezes");
-        let deadline = Instant::now() + FREEZE_MAX;
         loop {
             let state: FreezeState = carry_out(self.nodes, self.source, &path, &body, deadline).await?;
             if state.frozen.everywhere {

@@ -50,7 +50,7 @@ pub fn run(options: &Plan) -> ExitCode {
 fn plan(options: &Plan) -> Result<Vec<Planned>, Vec<String>> {
     let manifests = sources::manifests(&options.file)?;
     let current = match &options.current {
-        Some(source) => sources::current(source, &manifests)?,
+        Some(source) => sources::current(source, &manifests, &options.limits())?,
         None => manifests.iter().map(|_| None).collect(),
     };
     let settings = Settings {
@@ -59,7 +59,7 @@ fn plan(options: &Plan) -> Result<Vec<Planned>, Vec<String>> {
             memory: options.pod_memory,
         },
         storage_size: Quantity(options.storage_size.clone()),
-        ..Settings::default()
+        limits: options.limits(),
     };
     let mut planned = Vec::with_capacity(manifests.len());
     let mut problems = Vec::new();

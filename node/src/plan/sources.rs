@@ -7,6 +7,7 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use partita_crds::{Partition, Table, names};
 use partita_planning::forecast::Current;
+use partita_planning::repartition::Limits;
 
 use crate::cli::CurrentSource;
 use crate::manifest::{self, Document};
@@ -75,14 +76,18 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// Each manifest's table as it is, if it is there.
-pub fn current(source: &CurrentSource, manifests: &[Manifest]) -> Result<Vec<Option<Current>>, Vec<String>> {
+pub fn current(
+    source: &CurrentSource,
+    manifests: &[Manifest],
+    limits: &Limits,
+) -> Result<Vec<Option<Current>>, Vec<String>> {
     match source {
-        CurrentSource::File(path) => of_file(path, manifests),
-        CurrentSource::Kubernetes => of_cluster(manifests),
+        CurrentSource::File(path) => of_file(path, manifests, limits),
+        CurrentSource::Kubernetes => of_cluster(manifests, limits),
     }
 }
 
-fn of_file(path: &PathBuf, wanted: &[Manifest]) -> Result<Vec<Option<Current>>, Vec<String>> {
+fn of_file(path: &PathBuf, wanted: &[Manifest], limits: &Limits) -> Result<Vec<Option<Current>>, Vec<String>> {
     let known = manifests(std::slice::from_ref(path))?;
     let same = |wanted: &Document, known: &Document| {
         // What kubectl prints names the namespace, what people write often does not.
@@ -93,12 +98,12 @@ fn of_file(path: &PathBuf, wanted: &[Manifest]) -> Result<Vec<Option<Current>>, 
         let found = known.iter().find(|known| same(&wanted.document, &known.document))?;
         let mut table = Table::new(&found.document.name, found.document.spec.clone());
         table.status = found.document.status.clone();
-        Some(Current::new(&table, []))
+        Some(Current::new(&table, [], limits))
     };
     Ok(wanted.iter().map(find).collect())
 }
 
-fn of_cluster(manifests: &[Manifest]) -> Result<Vec<Option<Current>>, Vec<String>> {
+fn of_cluster(manifests: &[Manifest], limits: &Limits) -> Result<Vec<Option<Current>>, Vec<String>> {
     let away = |error: &dyn std::fmt::Display| vec![format!("--current kubernetes: {error}")];
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
@@ -111,13 +116,17 @@ fn of_cluster(manifests: &[Manifest]) -> Result<Vec<Option<Current>>, Vec<String
         let client = Client::try_default().await.map_err(|error| away(&error))?;
         let mut found = Vec::with_capacity(manifests.len());
         for manifest in manifests {
-            found.push(ask(&client, &manifest.document).await.map_err(|error| away(&error))?);
+            found.push(
+                ask(&client, &manifest.document, limits)
+                    .await
+                    .map_err(|error| away(&error))?,
+            );
         }
         Ok(found)
     })
 }
 
-async fn ask(client: &Client, document: &Document) -> kube::Result<Option<Current>> {
+async fn ask(client: &Client, document: &Document, limits: &Limits) -> kube::Result<Option<Current>> {
     let namespace = document.namespace.as_deref().unwrap_or(client.default_namespace());
     let tables: Api<Table> = Api::namespaced(client.clone(), namespace);
     let Some(table) = tables.get_opt(&document.name).await? else {
@@ -126,5 +135,5 @@ async fn ask(client: &Client, document: &Document) -> kube::Result<Option<Curren
     let partitions: Api<Partition> = Api::namespaced(client.clone(), namespace);
     let of_table = ListParams::default().labels(&format!("{}={}", names::TABLE, document.name));
     let partitions = partitions.list(&of_table).await?;
-    Ok(Some(Current::new(&table, &partitions)))
+    Ok(Some(Current::new(&table, &partitions, limits)))
 }

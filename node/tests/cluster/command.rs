@@ -44,6 +44,15 @@ pub fn fails(trio: &Trio, arguments: &[&str], reason: &str) {
     assert!(!output.status.success() && err.contains(reason), "{arguments:?}: {err}");
 }
 
+/// A follower that has not applied a merge yet still has its source.
+fn until_gone(trio: &Trio, source: &str) {
+    until("the merge's source to be gone everywhere", || {
+        let groups = told(trio, &["groups"]);
+        let is_source = |group: &Value| group["descriptor"]["group"] == source;
+        (!groups.as_array().unwrap().iter().any(is_source)).then_some(())
+    });
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_split_is_merged_from_a_shell_while_clients_go_on() {
     let trio = Trio::with(spec(1, true, false)).await;
@@ -68,6 +77,7 @@ async fn what_was_split_is_merged_from_a_shell_while_clients_go_on() {
     let written = writers.finish();
     nothing_is_lost(&router, &written);
     index_equals_table(&router);
+    until_gone(&trio, child);
     fails(&trio, &["merge", &group], "no group is behind it");
     fails(&trio, &["merge", &group, "--source", child], "has group");
     fails(&trio, &["merge", &group, "--source", "x"], "16 hexadecimal digits");
@@ -100,6 +110,7 @@ async fn what_cannot_be_merged_goes_on_as_before() {
             .success()
             .then_some(())
     });
+    until_gone(&trio, child);
     assert_eq!(told(&trio, &["groups"]).as_array().unwrap().len(), 1);
 }
 

@@ -1,5 +1,7 @@
 //! Most of a group is gone for good: `partita admin recover` makes what is left the group.
 
+use std::time::{Duration, Instant};
+
 use super::command::{admin, fails, printed, told};
 use super::node::path;
 use super::trio::{NAMES, Trio, store};
@@ -11,8 +13,8 @@ fn uuid(trio: &Trio, name: &str) -> String {
     state["uuid"].as_str().unwrap().to_owned()
 }
 
-/// A trio whose last node, of that name, is alone.
-async fn lost() -> (Trio, &'static str) {
+/// A trio whose last node, of that name, is alone; and where the others were.
+async fn lost() -> (Trio, &'static str, Vec<(&'static str, String)>) {
     let mut trio = Trio::start().await;
     for number in 0..THINGS {
         trio.written(&format!("thing-{number}"), "red").await;
@@ -20,15 +22,17 @@ async fn lost() -> (Trio, &'static str) {
     let leader = trio.leader().await;
     let last = *NAMES.iter().find(|name| **name != leader).unwrap();
     trio.caught_up(last, leader);
-    for name in NAMES.into_iter().filter(|name| *name != last) {
+    let lost = NAMES.into_iter().filter(|name| *name != last);
+    let lost: Vec<_> = lost.map(|name| (name, trio.nodes[name].address().to_owned())).collect();
+    for (name, _) in &lost {
         trio.kill(name);
     }
-    (trio, last)
+    (trio, last, lost)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_left_becomes_the_group_once_somebody_accepts_the_loss() {
-    let (mut trio, last) = lost().await;
+    let (mut trio, last, _) = lost().await;
     let group = format!("{:016x}", trio.group().0);
     let from = uuid(&trio, last);
     let order = ["recover", &group, "--from", &from];
@@ -70,6 +74,33 @@ async fn what_is_left_becomes_the_group_once_somebody_accepts_the_loss() {
     assert!(added["replica"].as_u64() > done["now"]["replica"].as_u64(), "{added}");
     trio.caught_up("fourth", last);
     assert!(trio.nodes["fourth"].expect(200, "GET", &path(trio.group()), "")["applied"].as_u64() > Some(0));
+}
+
+/// Longer than those who return need to elect one of themselves.
+const ELECTED: Duration = Duration::from_secs(4);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_were_lost_do_not_elect_themselves_when_they_return_together() {
+    let (mut trio, last, lost) = lost().await;
+    let group = format!("{:016x}", trio.group().0);
+    let from = uuid(&trio, last);
+    let done = told(&trio, &["recover", &group, "--from", &from, "--i-accept-loss"]);
+    assert_eq!(trio.leader().await, last);
+    // With all that they had, and where each finds the other.
+    for (name, address) in &lost {
+        trio.restart_at(name, address);
+    }
+    // Each hears that the group has gone on without it, before it votes for anybody.
+    let returned = Instant::now();
+    while returned.elapsed() < ELECTED {
+        for (name, _) in &lost {
+            let state = trio.state(name);
+            assert_eq!(state["leader"], false, "{name} leads: {state}");
+        }
+        trio.written("thing", "blue").await;
+    }
+    assert_eq!(trio.leader().await, last);
+    assert_eq!(trio.state(last)["replication"]["replica"], done["now"]["replica"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use partita_model::key::KeyBytes;
 use partita_model::partition::GroupId;
 use partita_model::schema::{ScalarType, TableId};
-use partita_model::table::record::{Circumstances, Owner, Record};
+use partita_model::table::record::{Circumstances, Owner, PartitionLimits, Record};
 use partita_model::table::{
     BillingMode, Declaration, DeclaredLocalIndex, DeclaredProjection, KeyElement, KeyKind, ProjectionKind, TableSpec,
     Throughput,
@@ -191,7 +191,7 @@ async fn a_split_that_makes_no_sense_is_refused() {
 
 const AT: Circumstances = Circumstances {
     now_ms: 1_700_000_000_000,
-    partitions_max: 64,
+    partitions: PartitionLimits::at_most(64),
 };
 
 /// A table with a sort key and a local index.

@@ -99,7 +99,7 @@ async fn a_new_leader_goes_on_with_what_was_left() {
         trio.colour("thing").await;
     }
     let before = balance(&trio.nodes[leader]);
-    // Handed over: the new leader asks.
+    // Handed over: the new leader asks. (Of so new a table it shows a full bucket until it is answered.)
     let (next, number) = {
         let (name, node) = trio.nodes.iter().find(|(name, _)| **name != leader).unwrap();
         let state = node.expect(200, "GET", &path(trio.group()), "");
@@ -111,7 +111,6 @@ async fn a_new_leader_goes_on_with_what_was_left() {
     let is_near = |balance: f64, before: f64| balance >= before - 5.0 && balance <= before + earned(begin);
     until("the new leader to know what was left", || {
         let balance = shown(&trio.nodes[next], "read_units_balance")?;
-        assert!(balance <= before + earned(begin), "{before} before, {balance} after");
         is_near(balance, before).then_some(())
     });
     // Killed: its followers have heard within a second of use.
@@ -136,7 +135,6 @@ async fn a_new_leader_goes_on_with_what_was_left() {
     let last = trio.leader().await;
     until("the last leader to go on", || {
         let balance = shown(&trio.nodes[last], "read_units_balance")?;
-        assert!(balance <= used + earned(begin), "{used} before, {balance} after");
         is_near(balance, used).then_some(())
     });
 }

@@ -7,7 +7,7 @@ use partita_model::number::Number;
 use partita_model::partition::{GroupId, PartitionDescriptor};
 use partita_model::request::{Action, GetRequest, Origin, PageRequest, ReturnValues, Target, WriteRequest};
 use partita_model::schema::{IndexId, ScalarType, TableId};
-use partita_model::table::record::{Circumstances, Owner, Record};
+use partita_model::table::record::{Circumstances, Owner, PartitionLimits, Record};
 use partita_model::table::{
     Declaration, DeclaredGlobalIndex, DeclaredProjection, KeyElement, KeyKind, ProjectionKind, TableSpec, Throughput,
 };
@@ -19,7 +19,7 @@ use super::node::{Node, path};
 /// The circumstances of every decision here.
 pub const AT: Circumstances = Circumstances {
     now_ms: 1_700_000_000_000,
-    partitions_max: 64,
+    partitions: PartitionLimits::at_most(64),
 };
 
 fn hash_key(name: &str) -> Vec<KeyElement> {

@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use partita_model::admin::LoadSpread;
 use partita_model::request::Refusal;
 use partita_transport::{CallError, Reason};
 
-use super::node::{Cluster, Node, eventually};
+use super::node::{Cluster, Node, eventually, path};
 use super::table::{bootstrap, get, listed, record, spec};
 
 /// The table has one read unit, and 300 saved up when it is new.
@@ -78,4 +79,30 @@ async fn the_units_are_where_the_load_is_and_stay_used_through_a_restart() {
     assert!(far + near + again <= most, "{far}, {near} and {again}, of {most}");
     let line = "partita_read_throttle_events_total{account=\"123456789012\",table=\"things\",index=\"\"}";
     assert!(shows(&one, line));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_node_says_where_half_of_a_partitions_load_is() {
+    let cluster = Cluster::new();
+    let node = cluster.start("a");
+    let record = record(spec(1, false, false));
+    let table = record.table_descriptors();
+    cluster.publish(1, &[listed(&record, &[(&node, &table)])]);
+    bootstrap(&node, &table);
+    declared(&node).await;
+    let reads = || node.expect(200, "GET", &path(table[0].group), "")["load"]["reads"].clone();
+    assert!(reads().is_null(), "nobody has asked yet");
+    let requests: Vec<_> = (0..BURST * 9 / 10)
+        .map(|number| get(&record, &number.to_string()))
+        .collect();
+    for request in &requests {
+        node.peer().get(table[0].group, request.clone()).await.unwrap();
+    }
+    let spread: LoadSpread = serde_json::from_value(reads()).unwrap();
+    assert!(spread.busiest_percent < 10, "{spread:?}");
+    // About one request in eight was looked at.
+    let middle = spread.middle.unwrap();
+    let below = requests.iter().filter(|request| request.key < middle).count();
+    let part = below as f64 / requests.len() as f64;
+    assert!((0.15..0.85).contains(&part), "{part}");
 }

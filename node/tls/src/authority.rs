@@ -13,9 +13,6 @@ use rcgen::{
 
 use crate::certificate::Certificate;
 use crate::files::Pem;
-use crate::mutual::Mutual;
-use crate::name::{Name, Role};
-use crate::reload::Loaded;
 
 /// When a certificate is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,10 +87,10 @@ impl Authority {
             certificate: certificate.to_owned(),
             issuer: Issuer::new(of_authority(&key, validity)?, key),
         };
-        let probe = authority.issue(&[Name::of_cluster(Role::Admin).to_string()], validity)?;
+        let probe = authority.issue(&["probe".to_owned()], validity)?;
         let probe = Pem::in_memory(&probe.certificate, &probe.key, certificate);
         probe
-            .and_then(|probe| Mutual::load(&probe))
+            .and_then(|probe| probe.check())
             .map_err(|error| mismatch(&error))?;
         Ok(authority)
     }

@@ -190,37 +190,7 @@ impl Loaded for Mutual {
     fn load(pem: &Pem) -> Result<Self, Unusable> {
         let name = pem.certificate.names().next();
         let name = name.ok_or_else(|| Unusable::Nameless(pem.files.certificate.clone()))?;
-        let refused = |error| pem.refused(&error);
-        let provider = provider();
-        let mut roots = RootCertStore::empty();
-        for authority in &pem.authorities {
-            roots.add(authority.clone()).map_err(refused)?;
-        }
-        let roots = Arc::new(roots);
-        let of_clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
-            .build()
-            .map_err(|error| Unusable::Refused {
-                path: pem.files.authorities.clone().unwrap_or_default(),
-                reason: error.to_string(),
-            })?;
-        let of_servers = Arc::new(OfServers {
-            roots,
-            algorithms: provider.signature_verification_algorithms,
-        });
-        check_own(pem, &*of_clients, &of_servers)?;
-        let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&[&TLS13])
-            .map_err(refused)?
-            .with_client_cert_verifier(of_clients)
-            .with_single_cert(pem.chain.clone(), pem.key.clone_key())
-            .map_err(refused)?;
-        let client = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13])
-            .map_err(refused)?
-            .dangerous()
-            .with_custom_certificate_verifier(of_servers)
-            .with_client_auth_cert(pem.chain.clone(), pem.key.clone_key())
-            .map_err(refused)?;
+        let (server, client) = both_ends(pem)?;
         Ok(Self {
             name,
             not_after: pem.certificate.not_after,
@@ -232,6 +202,49 @@ impl Loaded for Mutual {
     fn not_after(&self) -> i64 {
         self.not_after
     }
+}
+
+impl Pem {
+    /// Whether whoever trusts its authorities would take the certificate, whatever its names are, and the key is its own.
+    pub fn check(&self) -> Result<(), Unusable> {
+        both_ends(self).map(drop)
+    }
+}
+
+/// The settings of both ends of a connection.
+fn both_ends(pem: &Pem) -> Result<(ServerConfig, ClientConfig), Unusable> {
+    let refused = |error| pem.refused(&error);
+    let provider = provider();
+    let mut roots = RootCertStore::empty();
+    for authority in &pem.authorities {
+        roots.add(authority.clone()).map_err(refused)?;
+    }
+    let roots = Arc::new(roots);
+    let of_clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
+        .build()
+        .map_err(|error| Unusable::Refused {
+            path: pem.files.authorities.clone().unwrap_or_default(),
+            reason: error.to_string(),
+        })?;
+    let of_servers = Arc::new(OfServers {
+        roots,
+        algorithms: provider.signature_verification_algorithms,
+    });
+    check_own(pem, &*of_clients, &of_servers)?;
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&TLS13])
+        .map_err(refused)?
+        .with_client_cert_verifier(of_clients)
+        .with_single_cert(pem.chain.clone(), pem.key.clone_key())
+        .map_err(refused)?;
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(refused)?
+        .dangerous()
+        .with_custom_certificate_verifier(of_servers)
+        .with_client_auth_cert(pem.chain.clone(), pem.key.clone_key())
+        .map_err(refused)?;
+    Ok((server, client))
 }
 
 /// Whether peers that trust the same authorities would take our own certificate, while it is valid: an expired one is to be

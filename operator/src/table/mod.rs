@@ -14,6 +14,7 @@
 pub mod apply;
 pub mod children;
 pub mod claims;
+pub mod heat;
 pub mod lost;
 pub mod merge;
 pub mod observe;
@@ -44,6 +45,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
+use crate::certificates::{self, Certificates};
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::rolling::{Host, Turns};
@@ -65,6 +67,8 @@ pub struct Context {
     pub client: Client,
     /// The storage nodes.
     pub nodes: Arc<dyn Nodes>,
+    /// The certificates, where there is mutual TLS.
+    pub certificates: Option<Arc<Certificates>>,
     /// What the API server's watches told so far.
     pub known: Known,
     /// How storage nodes are run.
@@ -147,6 +151,9 @@ pub enum Error {
     /// The API server refused or did not answer.
     #[error(transparent)]
     Kube(kube::Error),
+    /// Storage nodes would have no certificate.
+    #[error(transparent)]
+    Certificates(#[from] certificates::Error),
 }
 
 impl From<kube::Error> for Error {
@@ -194,6 +201,12 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
         valid.scaled = scale::scale(valid, &observed.table, record, uses, now_ms);
     }
     let mut plan = plan::plan(&observed, &valid, &context.settings, &growth, now_ms);
+    if let Some(certificates) = &context.certificates
+        && !observed.deleting()
+    {
+        // A storage node does not start without one.
+        certificates.ensure(&observed.namespace).await?;
+    }
     let outcome = apply::apply(context, &observed, &plan.actions).await?;
     if let Some(growth) = &mut plan.growth {
         for (group, why) in &outcome.left_alone {
@@ -201,7 +214,6 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
             plan.decisions
                 .push(("Refused", format!("group {:016x} is {why}", group.0)));
         }
-        context.growths.lock().insert(uid.clone(), growth.clone());
     }
     if plan.quiet {
         if plan.actions.contains(&plan::Action::RemoveFinalizer) {
@@ -215,6 +227,10 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
     }
     let status = status::status(&observed, &plan, &outcome, &context.patience, now_ms);
     apply::write_status(context, &observed, &status).await?;
+    // Only now: what is said once is decided once more if it could not be written.
+    if let Some(growth) = &plan.growth {
+        context.growths.lock().insert(uid.clone(), growth.clone());
+    }
     for (kind, holds) in status::holding(&status) {
         context
             .metrics
@@ -248,7 +264,7 @@ pub fn on_error(table: Arc<Table>, error: &Error, context: Arc<Context>) -> Next
             tracing::debug!(namespace, table = name, reason, "looking again");
             Next::requeue(STALE)
         }
-        Error::Kube(error) => {
+        error @ (Error::Kube(_) | Error::Certificates(_)) => {
             context.metrics.errors.inc();
             tracing::warn!(namespace, table = name, %error, "will be tried again");
             Next::requeue(RETRY)

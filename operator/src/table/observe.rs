@@ -25,9 +25,7 @@ use partita_model::hexadecimal::parse_id;
 use partita_model::partition::GroupId;
 use partita_model::schema::TableId;
 use partita_model::table::Status;
-use partita_model::table::record::{FORMAT, IndexPhase, Record, cover};
-
-pub use partita_planning::PARTITIONS_MAX;
+use partita_model::table::record::{FORMAT, IndexPhase, PartitionLimits, Record, cover};
 
 use super::Context;
 use super::children::places::{Place, Places, number};
@@ -231,7 +229,7 @@ pub async fn observe(context: &Context, table: Arc<Table>, asked: Asked) -> Resu
     );
     let partitions = of_table(&context.known.partitions, &namespace, id);
     let uncovered = match &mut kept {
-        Kept::Record(record) => fill(record, &partitions),
+        Kept::Record(record) => fill(record, &partitions, context.settings.planning.limits.partitions()),
         Kept::Nothing | Kept::Unreadable(_) => None,
     };
     let mut observed = Observed {
@@ -302,9 +300,9 @@ where
 
 /// Puts the partitions into a record: from their resources, or, while they are being made, as they are to be. Returns what is
 /// missing.
-fn fill(record: &mut Record, known: &BTreeMap<String, Arc<Partition>>) -> Option<String> {
+fn fill(record: &mut Record, known: &BTreeMap<String, Arc<Partition>>, limits: PartitionLimits) -> Option<String> {
     let mut laid_out = record.clone();
-    laid_out.lay_out(PARTITIONS_MAX);
+    laid_out.lay_out(limits);
     let creating = record.status == Status::Creating;
     let mut missing = None;
     match cover(ranges::of(known, None)) {

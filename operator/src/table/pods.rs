@@ -12,6 +12,8 @@ use crate::nodes::NodeName;
 
 /// Annotation of a pod: the hash of what it was made from, but for what it asks of the scheduler (see `children::node`).
 pub const MADE_FROM: &str = "partita.dev/made-from";
+/// The argument of a storage node that makes it speak mutual TLS, with the folder of its certificate behind it.
+pub const PEER_TLS: &str = "--peer-tls=";
 /// What a container says of its end is cut off here.
 const WORDS_CHARS_MAX: usize = 300;
 
@@ -32,6 +34,8 @@ pub struct StoragePod {
     pub unplaced: bool,
     /// What it asks of the scheduler.
     pub requests: BTreeMap<String, Quantity>,
+    /// It speaks mutual TLS with others, and with nobody else.
+    pub peer_tls: bool,
     /// Why it does not serve, as far as Kubernetes knows.
     pub trouble: Option<String>,
 }
@@ -48,6 +52,7 @@ impl StoragePod {
             leaving,
             unplaced: condition(pod, "PodScheduled").is_some_and(|(holds, _)| !holds),
             requests: requests(pod.spec.as_ref()),
+            peer_tls: peer_tls(pod.spec.as_ref()),
             trouble: trouble(pod),
         }
     }
@@ -68,6 +73,13 @@ pub fn requests(pod: Option<&PodSpec>) -> BTreeMap<String, Quantity> {
     resources
         .and_then(|resources| resources.requests.clone())
         .unwrap_or_default()
+}
+
+/// Whether a pod speaks mutual TLS.
+pub fn peer_tls(pod: Option<&PodSpec>) -> bool {
+    let container = pod.and_then(|pod| pod.containers.first());
+    let mut arguments = container.into_iter().flat_map(|container| &container.args).flatten();
+    arguments.any(|argument| argument.starts_with(PEER_TLS))
 }
 
 /// Whether a condition holds, and its message.

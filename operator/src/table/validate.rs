@@ -7,6 +7,7 @@ use partita_crds::{Table, convert, names};
 use partita_model::table::TableSpec;
 use partita_model::table::record::{Declared, Owner, Record};
 
+use super::children::growth::is_less;
 use super::plan::Problem;
 use super::scale::Scaled;
 
@@ -38,9 +39,14 @@ pub fn validate(table: &Table, record: Option<&Record>) -> Result<Valid, Problem
         let problem = format!("spec.replicas: {} is not 1, 3 or 5", spec.replicas);
         return Err(Problem::stalled("InvalidSpec", problem));
     }
-    if spec.storage.as_ref().is_some_and(|storage| storage.max_size.is_some()) {
-        let problem = "spec.storage.maxSize: volumes cannot grow yet; remove it and give the size that will do";
-        return Err(Problem::stalled("NotSupported", problem));
+    if let Some((size, most)) = spec
+        .storage
+        .as_ref()
+        .and_then(|storage| storage.size.as_ref().zip(storage.max_size.as_ref()))
+        && is_less(most, size)
+    {
+        let problem = format!("spec.storage.maxSize: {} is less than the size, {}", most.0, size.0);
+        return Err(Problem::stalled("InvalidSpec", problem));
     }
     match convert::to_model_with(spec, &|index| record?.spec.units(index)) {
         Ok(spec) => Ok(Valid {

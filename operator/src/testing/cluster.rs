@@ -44,7 +44,11 @@ impl Path {
     fn parse(path: &str) -> Self {
         let (namespace, rest) = match path.split_once("/namespaces/") {
             Some((_, rest)) => rest.split_once('/').unwrap(),
-            None => ("", path.strip_prefix("/api/v1/").unwrap_or_else(|| panic!("{path}"))),
+            None => {
+                let rest = ["/api/v1/", "/apis/admissionregistration.k8s.io/v1/"];
+                let rest = rest.iter().find_map(|prefix| path.strip_prefix(prefix));
+                ("", rest.unwrap_or_else(|| panic!("{path}")))
+            }
         };
         let namespace = namespace.to_owned();
         let mut parts = rest.split('/').map(str::to_owned);
@@ -258,6 +262,26 @@ impl Cluster {
                 Some(object) => (StatusCode::OK, object.clone()),
                 None => problem(StatusCode::NOT_FOUND, "not found"),
             },
+            ("GET", "secrets" | "validatingwebhookconfigurations") => match inner.objects.get(&at.key()) {
+                Some(secret) => (StatusCode::OK, secret.clone()),
+                None => problem(StatusCode::NOT_FOUND, "not found"),
+            },
+            ("PATCH", "validatingwebhookconfigurations") => {
+                let mut object = inner.objects[&at.key()].clone();
+                assert_eq!(body["webhooks"][0]["name"], object["webhooks"][0]["name"]);
+                object["webhooks"][0]["clientConfig"]["caBundle"] =
+                    body["webhooks"][0]["clientConfig"]["caBundle"].clone();
+                inner.store(at.key(), object.clone());
+                (StatusCode::OK, object)
+            }
+            ("POST", "secrets") => inner.create(&at, body),
+            ("PATCH", "secrets") => {
+                assert!(
+                    query.contains("fieldManager=partita-operator") && query.contains("force=true"),
+                    "{query}"
+                );
+                inner.apply_secret(&at, body)
+            }
             ("POST", "events") => {
                 let text = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
                 inner.events.push((text("reason"), text("note")));
@@ -299,7 +323,7 @@ fn ordinal(pod: &str) -> usize {
 fn problem(code: StatusCode, message: &str) -> (StatusCode, Value) {
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code.as_u16(),
-        "message": message, "reason": code.canonical_reason().unwrap_or_default(),
+        "message": message, "reason": code.canonical_reason().unwrap_or_default().replace(' ', ""),
     });
     (code, status)
 }
@@ -428,6 +452,41 @@ impl Inner {
         claim["spec"]["resources"]["requests"]["storage"] = size.clone();
         claim["status"]["capacity"]["storage"] = size;
         self.store(at.key(), claim);
+        (StatusCode::OK, self.objects[&at.key()].clone())
+    }
+
+    fn create(&mut self, at: &Path, object: Value) -> (StatusCode, Value) {
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        let key = (at.plural.clone(), at.namespace.clone(), name);
+        if self.objects.contains_key(&key) {
+            return problem(StatusCode::CONFLICT, "already exists");
+        }
+        self.store(key.clone(), object);
+        (StatusCode::CREATED, self.objects[&key].clone())
+    }
+
+    /// Others' annotations stay; who names a version follows it.
+    fn apply_secret(&mut self, at: &Path, mut desired: Value) -> (StatusCode, Value) {
+        if let Some((plural, message)) = &self.refusal
+            && *plural == format!("secrets of {}", at.namespace)
+        {
+            return problem(StatusCode::FORBIDDEN, message);
+        }
+        if let Some(before) = self.objects.get(&at.key()) {
+            let followed = &desired["metadata"]["resourceVersion"];
+            if !followed.is_null() && *followed != before["metadata"]["resourceVersion"] {
+                return problem(StatusCode::CONFLICT, "the object has been modified");
+            }
+            if !before["metadata"]["annotations"].is_null() {
+                merge(&mut desired["metadata"], json!({"annotations": {}}));
+                merge(
+                    &mut desired["metadata"]["annotations"],
+                    before["metadata"]["annotations"].clone(),
+                );
+            }
+            merge(&mut desired["metadata"], before["metadata"].clone());
+        }
+        self.store(at.key(), desired);
         (StatusCode::OK, self.objects[&at.key()].clone())
     }
 

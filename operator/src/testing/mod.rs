@@ -8,7 +8,7 @@ pub mod world;
 
 use partita_crds::{Table, convert};
 use partita_model::schema::{TableId, TableSchema};
-use partita_model::table::record::{Circumstances, Owner, Record};
+use partita_model::table::record::{Circumstances, Owner, PartitionLimits, Record};
 use serde_json::{Value, json};
 
 /// When tests begin.
@@ -49,7 +49,7 @@ pub fn record(write_units: u64, index_units: u64) -> Record {
     let spec = convert::to_model(&table.spec).unwrap();
     let at = Circumstances {
         now_ms: NOW_MS,
-        partitions_max: 64,
+        partitions: PartitionLimits::at_most(64),
     };
     Record::create("000000000000", spec, Owner::Api, TableId(7), at)
 }

@@ -162,6 +162,7 @@ impl Inner {
             cluster: String::new(),
             address: String::new(),
             draining: false,
+            volume: None,
             groups: Vec::new(),
         };
         Some(self.stores.entry(claim).or_insert(fresh))

@@ -13,6 +13,7 @@ use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::Event;
 use parking_lot::Mutex;
 use partita_crds::Table;
+use partita_planning::repartition::Limits;
 use prometheus::Registry;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -20,6 +21,7 @@ use serde_json::Value;
 use super::cluster::Cluster;
 use super::nodes::FakeNodes;
 use super::{NAMESPACE, NOW_MS};
+use crate::certificates::Certificates;
 use crate::metrics::Metrics;
 use crate::rolling::Turns;
 use crate::settings::Settings;
@@ -52,6 +54,12 @@ pub struct World {
     absences: Arc<Absences>,
     /// The image of the storage nodes.
     pub image: String,
+    /// Whether they speak mutual TLS.
+    pub peer_tls: bool,
+    /// The certificates, where there are any.
+    pub certificates: Option<Arc<Certificates>>,
+    /// What a partition can, by the operator's settings.
+    pub limits: Limits,
 }
 
 /// How a pass ended.
@@ -71,7 +79,8 @@ pub fn settings() -> Settings {
         image: "partita:test".into(),
         image_pull_policy: "IfNotPresent".into(),
         image_pull_secrets: vec!["registry".into()],
-        router_directory: "http://routers:8001".into(),
+        router_directory: "https://routers:8002".into(),
+        peer_tls: true,
         rolling_groups_max: 1,
         progress_deadline: Duration::from_secs(600),
         measure_every: Duration::from_secs(300),
@@ -121,6 +130,9 @@ impl World {
             turns: turns(),
             absences: Arc::default(),
             image: settings().image,
+            peer_tls: settings().peer_tls,
+            certificates: None,
+            limits: settings().planning.limits,
         }
     }
 
@@ -143,6 +155,7 @@ impl World {
         let client = self.cluster.client();
         Context {
             nodes: Arc::new(self.nodes.clone()),
+            certificates: self.certificates.clone(),
             known: Known {
                 tables: store(&self.cluster, "tables"),
                 partitions: store(&self.cluster, "partitions"),
@@ -155,6 +168,11 @@ impl World {
             absences: Arc::clone(&self.absences),
             settings: Settings {
                 image: self.image.clone(),
+                peer_tls: self.peer_tls,
+                planning: partita_planning::Settings {
+                    limits: self.limits.clone(),
+                    ..settings().planning
+                },
                 ..settings()
             },
             metrics: Metrics::register(&Registry::new()).unwrap(),
@@ -209,11 +227,27 @@ impl World {
                 .await
                 .expect("nobody killed it, and it does not go on"),
         };
+        self.remember(&context);
+        Some(passed)
+    }
+
+    /// One pass over each of these Tables, with caches that are as old as the first one's.
+    pub async fn pass_of_all(&mut self, names: &[String]) -> Result<(), Error> {
+        let context = Arc::new(self.context());
+        for name in names {
+            let table = self.cluster.get("tables", NAMESPACE, name).unwrap();
+            let table: Table = serde_json::from_value(table).unwrap();
+            table::reconcile(Arc::new(table), Arc::clone(&context)).await?;
+        }
+        self.remember(&context);
+        Ok(())
+    }
+
+    fn remember(&mut self, context: &Context) {
         self.measured = context.measured.lock().clone();
         self.doubts = context.doubts.lock().clone();
         self.uses = context.uses.lock().clone();
         self.growths = context.growths.lock().clone();
-        Some(passed)
     }
 
     /// Passes over the Table `orders` until nothing changes any more.

@@ -21,7 +21,7 @@ pub fn warnings(old: Option<&Table>, new: &Table, partitions: &[Partition], sett
         return Vec::new();
     }
     let mut warnings = refusals(old, new);
-    let current = old.map(|old| Current::new(old, partitions));
+    let current = old.map(|old| Current::new(old, partitions, &settings.limits));
     // A specification that is wrong is among the refusals.
     if let Ok(forecast) = forecast(current.as_ref(), &new.spec, settings)
         && forecast.changes()
@@ -107,7 +107,9 @@ mod tests {
 
     #[test]
     fn what_will_be_refused_is_said_with_its_field() {
-        let new = table(1, |table| table["spec"]["storage"] = json!({"maxSize": "1Ti"}));
+        let new = table(1, |table| {
+            table["spec"]["storage"] = json!({"size": "2Ti", "maxSize": "1Ti"})
+        });
         let found = said(None, &new);
         assert!(
             found[0].starts_with("Orders: the operator will refuse this: spec.storage.maxSize: "),

@@ -164,20 +164,35 @@ mod tests {
 
     use crate::testing;
     use crate::testing::cluster::Cluster;
-    use crate::webhook::certificates::{Kept, renewed};
+    use partita_tls::authority::{Authority, Issued, Validity};
 
     const NAME: &str = "partita-operator-webhook.partita.svc";
 
-    fn kept() -> Kept {
-        renewed(None, &[NAME.to_owned()], SystemTime::now()).unwrap().unwrap()
+    /// A certificate, and whom to trust.
+    struct Made {
+        issued: Issued,
+        authorities: String,
+    }
+
+    fn made() -> Made {
+        let now = SystemTime::now();
+        let validity = Validity {
+            not_before: now - Duration::from_secs(60),
+            not_after: now + Duration::from_secs(3600),
+        };
+        let authority = Authority::make(validity).unwrap();
+        Made {
+            issued: authority.issue(&[NAME.to_owned()], validity).unwrap(),
+            authorities: authority.certificate().to_owned(),
+        }
     }
 
     /// A webhook, and whom to trust.
-    async fn begun(kept: &Kept) -> (std::net::SocketAddr, Arc<Identity>, Metrics) {
+    async fn begun(made: &Made) -> (std::net::SocketAddr, Arc<Identity>, Metrics) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let identity = Arc::new(Identity::default());
-        identity.take(kept).unwrap();
+        identity.take(&made.issued).unwrap();
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let reviewer = Reviewer {
             client: Cluster::default().client(),
@@ -243,10 +258,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_table_is_allowed_with_what_it_will_occupy() {
-        let kept = kept();
-        let (address, _, metrics) = begun(&kept).await;
+        let made = made();
+        let (address, _, metrics) = begun(&made).await;
         let body = review(None, &testing::table(4000, 1));
-        let answer = ask(address, &kept.authorities, &posted(PATH, &body)).await.unwrap();
+        let answer = ask(address, &made.authorities, &posted(PATH, &body)).await.unwrap();
         let answer = answered(&answer);
         assert_eq!(
             (&answer["kind"], &answer["response"]["uid"]),
@@ -263,11 +278,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_changes_nothing_is_allowed_without_a_word() {
-        let kept = kept();
-        let (address, _, metrics) = begun(&kept).await;
+        let made = made();
+        let (address, _, metrics) = begun(&made).await;
         let table = testing::table(1000, 1);
         let body = review(Some(table.clone()), &table);
-        let answer = answered(&ask(address, &kept.authorities, &posted(PATH, &body)).await.unwrap());
+        let answer = answered(&ask(address, &made.authorities, &posted(PATH, &body)).await.unwrap());
         assert_eq!(answer["response"]["allowed"], true);
         assert_eq!(answer["response"].get("warnings"), None);
         assert_eq!(metrics.webhook_reviews.with_label_values(&["silent"]).get(), 1);
@@ -275,15 +290,15 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_review_is_refused_and_the_next_one_is_answered() {
-        let kept = kept();
-        let (address, _, _) = begun(&kept).await;
+        let made = made();
+        let (address, _, _) = begun(&made).await;
         for (request, status) in [
             (posted(PATH, "{}"), "422"),
             (posted(PATH, "no JSON"), "400"),
             (posted("/other", "{}"), "404"),
             (posted(PATH, &"x".repeat(BODY_BYTES_MAX + 1)), "413"),
         ] {
-            let answer = ask(address, &kept.authorities, &request).await.unwrap_or_default();
+            let answer = ask(address, &made.authorities, &request).await.unwrap_or_default();
             assert!(
                 answer.is_empty() || answer.starts_with(&format!("HTTP/1.1 {status}")),
                 "{answer}"
@@ -292,24 +307,24 @@ mod tests {
         let mut plain = TcpStream::connect(address).await.unwrap();
         plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         let body = review(None, &testing::table(1, 1));
-        answered(&ask(address, &kept.authorities, &posted(PATH, &body)).await.unwrap());
+        answered(&ask(address, &made.authorities, &posted(PATH, &body)).await.unwrap());
     }
 
     #[tokio::test]
     async fn a_renewed_certificate_is_served_from_the_next_connection_on() {
-        let first = kept();
+        let first = made();
         let (address, identity, _) = begun(&first).await;
         let body = posted(PATH, &review(None, &testing::table(1, 1)));
-        let second = kept();
+        let second = made();
         assert!(
             ask(address, &second.authorities, &body).await.is_err(),
             "another authority"
         );
-        identity.take(&second).unwrap();
+        identity.take(&second.issued).unwrap();
         answered(&ask(address, &second.authorities, &body).await.unwrap());
-        let broken = Kept {
+        let broken = Issued {
             key: "x".to_owned(),
-            ..first
+            ..first.issued
         };
         assert!(identity.take(&broken).is_err());
         answered(&ask(address, &second.authorities, &body).await.unwrap());

@@ -1,13 +1,15 @@
 //! Which partitions of a table are to be split or merged, and why. A pure step: what was measured, the memory of earlier steps
 //! and the time are arguments; a new memory and decisions are the result.
 //!
-//! 1. [`target`]: how many partitions the units and the bytes ask for;
-//! 2. a partition that is too large is split at the middle of its bytes, at once: what is stored must fit;
-//! 3. while there are fewer than the target, those with most to do are split;
-//! 4. a partition that has been hot for a while is split at the middle of its load. If one key is what makes it hot, it is left
-//!    alone and reported: no split would help;
-//! 5. once there have been more than the target for a while, and they have been left alone for as long, two neighbours that have
-//!    little to do are merged.
+//! 1. [`Memory`]: since when what holds; on demand, the highest load of late;
+//! 2. [`target`]: how many partitions the units and the bytes ask for. On demand the units are those of that load, or those that
+//!    the table is kept warm for;
+//! 3. a partition that is too large is split at the middle of its bytes, at once: what is stored must fit;
+//! 4. while there are fewer than the target, those with most to do are split;
+//! 5. a partition that has been hot for a while is split at the middle of its load, if the table has units that it cannot use
+//!    there. If one key is what makes it hot, it is left alone and reported: no split would help;
+//! 6. once there have been more than the target for a while, two neighbours that have had little to do for as long, and have
+//!    been left alone for as long, are merged.
 //!
 //! It cannot flap: what makes a partition hot is twice as much as what two together may have to be merged, what is merged is
 //! far below what would be split, and every change is followed by a time in which it is not undone.
@@ -15,21 +17,22 @@
 //! Source of the model: "Partitions and data distribution" and "Burst and adaptive capacity", Amazon DynamoDB Developer Guide.
 //!
 //! ```text
-//! split   bytes > limit · or fewer than the target · or heat > 80 % for 2 min and no single key has half of it
-//! merge   more than the target for 60 min, and of two neighbours: heat ≤ 40 %, bytes ≤ 50 % of the limit, both unchanged for 60 min
+//! split   bytes > limit · or fewer than the target · or heat > 80 % for 2 min, units left, and no single key has half of it
+//! merge   more than the target for 60 min, and of two neighbours: heat ≤ 40 % and both unchanged for 60 min, bytes ≤ 50 % of the limit
 //! ```
 
+mod memory;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+mod why;
 
 use partita_model::table::Throughput;
+use partita_model::table::record::PartitionLimits;
 
-use crate::amounts;
+pub use memory::Memory;
+pub use why::{Asker, Why};
 
 /// A partition's own ceiling and when it changes.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,11 +60,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            units: Throughput {
-                read: 3000,
-                write: 1000,
-            },
-            bytes: 10_000_000_000,
+            units: PartitionLimits::UNITS,
+            bytes: PARTITION_BYTES,
             partitions_max: crate::PARTITIONS_MAX,
             hot: 0.8,
             hot_for_ms: 2 * 60 * 1000,
@@ -73,31 +73,68 @@ impl Default for Limits {
     }
 }
 
+/// The bytes that a partition may hold where no setting says it. Source: "Partitions and data distribution", as above.
+pub const PARTITION_BYTES: u64 = 10_000_000_000;
+
+impl Limits {
+    /// What says how many partitions units ask for.
+    pub fn partitions(&self) -> PartitionLimits {
+        PartitionLimits {
+            units: self.units,
+            count_max: self.partitions_max,
+        }
+    }
+
+    /// How often partitions' use has to be measured: twice within the time after which heat splits them or cold merges them.
+    pub fn look_every_ms(&self) -> u64 {
+        (self.hot_for_ms.min(self.cool_down_ms) / 2).max(LOOK_EVERY_MS_MIN)
+    }
+}
+
+/// Within less than a second a few requests look like a load.
+const LOOK_EVERY_MS_MIN: u64 = 1000;
 /// The most that heat may add to what units and bytes ask for: as many again, and a few.
 const HEAT_FACTOR: u64 = 2;
 /// Those few: a small table may have a hot range, too.
 const HEAT_EXTRA: u64 = 2;
 /// The share of a partition's load from which on one key is what makes it hot.
 const HOT_KEY_SHARE: f64 = 0.5;
-/// Less than this part of a partition does not ask for another one (ADR 7).
-const REMAINDER: f64 = 0.1;
+/// A table that uses more than this part of its units has none left: another partition would not let it use more.
+const UNITS_LEFT_BELOW: f64 = 0.9;
+
+/// Units that are used in each second.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Use {
+    /// RCU.
+    pub read: f64,
+    /// WCU.
+    pub write: f64,
+}
+
+impl Use {
+    /// Of both kinds, the higher of two.
+    fn max(self, other: Self) -> Self {
+        Self {
+            read: self.read.max(other.read),
+            write: self.write.max(other.write),
+        }
+    }
+}
 
 /// A partition as it was measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Partition {
     /// Its group: unlike any other's.
     pub group: u64,
-    /// Units that it has served in each second of late.
-    pub read: f64,
-    /// Likewise.
-    pub write: f64,
+    /// What it has served in each second of late.
+    pub used: Use,
     /// The share of them that its busiest key had; zero if it is not known.
     pub busiest_key: f64,
     /// Its bytes.
     pub bytes: u64,
     /// The width of its range, in hashes.
     pub span: u64,
-    /// When it was born, cut or enlarged, in epoch milliseconds.
+    /// When it was born, cut or enlarged, in epoch milliseconds. One whose use is not known yet is as one that was born now.
     pub changed_ms: u64,
     /// What is being done with it already: it is left alone until that is over.
     pub change: Option<Change>,
@@ -117,27 +154,34 @@ pub enum Change {
 /// A table (or a global index) as it was measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
-    /// Units that it has to be ready for; none on demand, unless it is kept warm.
-    pub units: Throughput,
+    /// The units that it has; `None` on demand.
+    pub declared: Option<Throughput>,
+    /// The units that it is kept warm for.
+    pub warm: Option<Throughput>,
     /// Its partitions, in key order.
     pub partitions: Vec<Partition>,
 }
 
-/// What one step tells the next.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Memory {
-    /// Since when partitions are hot.
-    hot_since_ms: BTreeMap<u64, u64>,
-    /// Those of which it was said that one key is what makes them hot.
-    reported: BTreeSet<u64>,
-    /// Since when there are more partitions than asked for.
-    too_many_since_ms: Option<u64>,
-}
+impl Measured {
+    /// What all partitions together have served in each second of late.
+    fn used(&self) -> Use {
+        self.partitions.iter().fold(Use::default(), |sum, one| Use {
+            read: sum.read + one.used.read,
+            write: sum.write + one.used.write,
+        })
+    }
 
-impl Memory {
-    /// Since when there are more partitions than asked for.
-    pub fn too_many_since_ms(&self) -> Option<u64> {
-        self.too_many_since_ms
+    /// The units that ask for partitions, and whose they are: those that ask for most.
+    fn asking(&self, peak: Throughput, limits: &Limits) -> (Throughput, Asker) {
+        let own = match self.declared {
+            Some(declared) => (declared, Asker::Declared),
+            None => (peak, Asker::Peak),
+        };
+        let by = limits.partitions();
+        match self.warm {
+            Some(warm) if by.for_units(warm) > by.for_units(own.0) => (warm, Asker::Warm),
+            Some(_) | None => own,
+        }
     }
 }
 
@@ -167,79 +211,11 @@ pub enum Action {
         /// Which goes.
         absorbed: u64,
     },
-    /// Nothing helps: one key is hot.
+    /// Nothing is done about a hot partition, because one key is what makes it hot, or there are enough partitions.
     Report {
         /// Where.
         group: u64,
     },
-}
-
-/// Why.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Why {
-    /// The units ask for more (or fewer) partitions.
-    Units {
-        /// The units.
-        units: Throughput,
-        /// As many are asked for.
-        asked: u64,
-        /// As many are there.
-        there: u64,
-    },
-    /// The bytes of the table ask for more partitions, or those of a partition are too many.
-    Size {
-        /// Of the partition.
-        bytes: u64,
-        /// It may have.
-        limit: u64,
-    },
-    /// It is hot.
-    Heat {
-        /// Part of what it can.
-        heat: f64,
-        /// For how long.
-        for_ms: u64,
-    },
-    /// One key is hot.
-    Key {
-        /// Part of what the partition can.
-        heat: f64,
-        /// The key's share of that.
-        share: f64,
-    },
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = |part: f64| (part * 100.0).round() as u64;
-        match self {
-            Self::Units { units, asked, there } => write!(
-                f,
-                "units: {} RCU and {} WCU ask for {}, there are {there}",
-                units.read,
-                units.write,
-                amounts::count(*asked, "partition")
-            ),
-            Self::Size { bytes, limit } => write!(
-                f,
-                "size: it holds {} of at most {}",
-                amounts::bytes(*bytes),
-                amounts::bytes(*limit)
-            ),
-            Self::Heat { heat, for_ms } => write!(
-                f,
-                "heat: it serves {} % of what a partition can, for {} s",
-                percent(*heat),
-                for_ms / 1000
-            ),
-            Self::Key { heat, share } => write!(
-                f,
-                "heat: it serves {} % of what a partition can, {} % of that for one key: a split would not help",
-                percent(*heat),
-                percent(*share)
-            ),
-        }
-    }
 }
 
 /// An action and its reason.
@@ -251,36 +227,35 @@ pub struct Decision {
     pub why: Why,
 }
 
-/// Partitions that units ask for: `ceil(RCU/r + WCU/w)`, where less than a tenth of a partition does not count, and at least
-/// one.
-fn by_units(units: Throughput, limits: &Limits) -> u64 {
-    let part = |units: u64, of: u64| units as f64 / of.max(1) as f64;
-    let parts = part(units.read, limits.units.read) + part(units.write, limits.units.write);
-    // Of so many parts nobody sees the rounding of a float, which is a millionth of a part.
-    let whole = (parts - REMAINDER - 1e-6).ceil().max(1.0);
-    if whole >= limits.partitions_max as f64 {
-        limits.partitions_max
-    } else {
-        whole as u64
-    }
-}
-
 /// Partitions that units and bytes ask for, within the bound.
 pub fn target(units: Throughput, bytes: u64, limits: &Limits) -> u64 {
     let by_bytes = bytes.div_ceil(limits.bytes.max(1));
-    by_units(units, limits)
+    limits
+        .partitions()
+        .for_units(units)
         .max(by_bytes)
         .clamp(1, limits.partitions_max.max(1))
 }
 
 /// Which part of what a partition can serve it does serve.
 fn heat(partition: &Partition, limits: &Limits) -> f64 {
-    partition.read / limits.units.read.max(1) as f64 + partition.write / limits.units.write.max(1) as f64
+    let (read, write) = parts(partition, limits);
+    read + write
+}
+
+/// The parts of that which reads and writes have.
+fn parts(partition: &Partition, limits: &Limits) -> (f64, f64) {
+    (
+        partition.used.read / limits.units.read.max(1) as f64,
+        partition.used.write / limits.units.write.max(1) as f64,
+    )
 }
 
 /// One step.
 pub fn step(table: &Measured, memory: &Memory, limits: &Limits, now_ms: u64) -> (Vec<Decision>, Memory) {
+    let mut memory = memory.next(table, limits, now_ms);
     let bytes = table.partitions.iter().map(|partition| partition.bytes).sum();
+    let (units, of) = table.asking(memory.peak(), limits);
     let changes = || table.partitions.iter().filter_map(|partition| partition.change);
     let under_way = |wanted: Change| changes().filter(|change| *change == wanted).count() as u64;
     let there = table.partitions.len() as u64 + under_way(Change::Split);
@@ -288,7 +263,9 @@ pub fn step(table: &Measured, memory: &Memory, limits: &Limits, now_ms: u64) -> 
         table,
         limits,
         now_ms,
-        asked: target(table.units, bytes, limits),
+        units,
+        of,
+        asked: target(units, bytes, limits),
         there,
         leaving: under_way(Change::Merge),
         left: limits.changes_at_once.saturating_sub(changes().count()),
@@ -299,20 +276,26 @@ pub fn step(table: &Measured, memory: &Memory, limits: &Limits, now_ms: u64) -> 
             .collect(),
         decisions: Vec::new(),
     };
-    let mut remembered = step.remember(memory);
+    memory.asked = step.asked;
+    let too_many = step.there - step.leaving > step.asked;
+    memory.too_many_since_ms = too_many.then(|| memory.too_many_since_ms.unwrap_or(now_ms));
     step.split_large();
     step.split_for_units();
-    step.split_hot(&mut remembered);
+    step.split_hot(&mut memory);
     if step.there == there {
-        step.merge(&remembered);
+        step.merge(&memory);
     }
-    (step.decisions, remembered)
+    (step.decisions, memory)
 }
 
 struct Step<'a> {
     table: &'a Measured,
     limits: &'a Limits,
     now_ms: u64,
+    /// The units that ask for partitions.
+    units: Throughput,
+    /// Whose they are.
+    of: Asker,
     /// Partitions that units and bytes ask for.
     asked: u64,
     /// Partitions that there will be once every split is done that is under way or decided.
@@ -327,24 +310,6 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn remember(&self, memory: &Memory) -> Memory {
-        let hot = self.table.partitions.iter();
-        let hot = hot.filter(|partition| heat(partition, self.limits) > self.limits.hot);
-        let since = |group: &u64| memory.hot_since_ms.get(group).copied().unwrap_or(self.now_ms);
-        let hot_since_ms: BTreeMap<u64, u64> = hot.map(|hot| (hot.group, since(&hot.group))).collect();
-        let too_many = self.there - self.leaving > self.asked;
-        Memory {
-            reported: memory
-                .reported
-                .iter()
-                .copied()
-                .filter(|group| hot_since_ms.contains_key(group))
-                .collect(),
-            hot_since_ms,
-            too_many_since_ms: too_many.then(|| memory.too_many_since_ms.unwrap_or(self.now_ms)),
-        }
-    }
-
     /// Whether another partition may come, of at most so many.
     fn may_grow(&self, most: u64) -> bool {
         self.left > 0 && self.there < most.min(self.limits.partitions_max)
@@ -393,17 +358,23 @@ impl Step<'_> {
             if !self.may_grow(self.asked) {
                 return;
             }
-            let why = Why::Units {
-                units: self.table.units,
-                asked: self.asked,
-                there: self.there,
-            };
+            let why = self.for_units(self.there);
             self.split(place, Cut::Bytes, why);
+        }
+    }
+
+    fn for_units(&self, there: u64) -> Why {
+        Why::Units {
+            units: self.units,
+            of: self.of,
+            asked: self.asked,
+            there,
         }
     }
 
     fn split_hot(&mut self, memory: &mut Memory) {
         let most = self.asked.saturating_mul(HEAT_FACTOR).saturating_add(HEAT_EXTRA);
+        let most = most.min(self.limits.partitions_max);
         for place in 0..self.table.partitions.len() {
             let partition = &self.table.partitions[place];
             let Some(since) = memory.hot_since_ms.get(&partition.group) else {
@@ -415,19 +386,38 @@ impl Step<'_> {
             if measured_ms < self.limits.hot_for_ms || self.taken[place] {
                 continue;
             }
-            let heat = heat(partition, self.limits);
-            if partition.busiest_key < HOT_KEY_SHARE {
-                if self.may_grow(most) {
-                    self.split(place, Cut::Load, Why::Heat { heat, for_ms });
-                }
-            } else if memory.reported.insert(partition.group) {
-                let share = partition.busiest_key;
-                self.decisions.push(Decision {
-                    action: Action::Report { group: partition.group },
-                    why: Why::Key { heat, share },
-                });
+            let (heat, share) = (heat(partition, self.limits), partition.busiest_key);
+            if share >= HOT_KEY_SHARE {
+                self.report(memory, partition.group, Why::Key { heat, share });
+            } else if !self.has_units_left(partition) {
+                continue;
+            } else if self.there >= most {
+                self.report(memory, partition.group, Why::Bound { heat, most });
+            } else if self.may_grow(most) {
+                self.split(place, Cut::Load, Why::Heat { heat, for_ms });
             }
         }
+    }
+
+    /// Says once why nothing is done about a hot partition.
+    fn report(&mut self, memory: &mut Memory, group: u64, why: Why) {
+        if memory.reported.insert(group) {
+            let action = Action::Report { group };
+            self.decisions.push(Decision { action, why });
+        }
+    }
+
+    /// Whether the table has units that a hot partition cannot use because it is one partition. On demand it may always have.
+    fn has_units_left(&self, partition: &Partition) -> bool {
+        let Some(declared) = self.table.declared else {
+            return true;
+        };
+        let (used, (reads, writes)) = (self.table.used(), parts(partition, self.limits));
+        let (used, declared, own) = match reads >= writes {
+            true => (used.read, declared.read, self.limits.units.read),
+            false => (used.write, declared.write, self.limits.units.write),
+        };
+        declared > own && used < declared as f64 * UNITS_LEFT_BELOW
     }
 
     /// Neighbours with the least to do first.
@@ -438,7 +428,7 @@ impl Step<'_> {
         }
         let mut pairs: Vec<(usize, f64)> = (1..self.table.partitions.len())
             .map(|second| second - 1)
-            .filter(|first| self.may_merge(*first))
+            .filter(|first| self.may_merge(*first, memory))
             .map(|first| (first, self.burden(&self.table.partitions[first..first + 2])))
             .collect();
         pairs.sort_by(|one, other| one.1.total_cmp(&other.1));
@@ -451,11 +441,7 @@ impl Step<'_> {
                 continue;
             }
             (self.taken[first], self.taken[first + 1]) = (true, true);
-            let why = Why::Units {
-                units: self.table.units,
-                asked: self.asked,
-                there,
-            };
+            let why = self.for_units(there);
             self.left -= 1;
             self.leaving += 1;
             let action = Action::Merge {
@@ -466,12 +452,13 @@ impl Step<'_> {
         }
     }
 
-    fn may_merge(&self, first: usize) -> bool {
+    fn may_merge(&self, first: usize, memory: &Memory) -> bool {
         let both = &self.table.partitions[first..first + 2];
-        let hot: f64 = both.iter().map(|partition| heat(partition, self.limits)).sum();
+        let lasts = |since_ms: u64| self.now_ms.saturating_sub(since_ms) >= self.limits.cool_down_ms;
+        let cold = memory.cold_since_ms.get(&(both[0].group, both[1].group));
         let bytes: f64 = both.iter().map(|partition| partition.bytes as f64).sum();
-        let rested =
-            |partition: &Partition| self.now_ms.saturating_sub(partition.changed_ms) >= self.limits.cool_down_ms;
-        both.iter().all(rested) && hot <= self.limits.idle && bytes <= self.limits.bytes as f64 * self.limits.small
+        cold.is_some_and(|since_ms| lasts(*since_ms))
+            && both.iter().all(|partition| lasts(partition.changed_ms))
+            && bytes <= self.limits.bytes as f64 * self.limits.small
     }
 }

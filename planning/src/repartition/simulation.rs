@@ -54,7 +54,8 @@ impl Density {
 
 /// What happens to a table at a time.
 struct Weather {
-    units: Throughput,
+    /// `None` on demand.
+    units: Option<Throughput>,
     /// WCU that are used in each second.
     used: f64,
     bytes: f64,
@@ -114,8 +115,10 @@ impl Cluster {
         let weather = (self.weather)(now_ms);
         let partitions = self.ranges.iter().map(|range| Partition {
             group: range.group,
-            read: 0.0,
-            write: weather.used * self.load.between(range.start, range.end),
+            used: Use {
+                read: 0.0,
+                write: weather.used * self.load.between(range.start, range.end),
+            },
             busiest_key: 0.0,
             bytes: (weather.bytes * self.stored.between(range.start, range.end)) as u64,
             span: ((range.end - range.start) * u64::MAX as f64) as u64,
@@ -127,7 +130,8 @@ impl Cluster {
             }),
         });
         let measured = Measured {
-            units: weather.units,
+            declared: weather.units,
+            warm: None,
             partitions: partitions.collect(),
         };
         let (decisions, memory) = step(&measured, &self.memory, &self.limits, now_ms);
@@ -151,8 +155,7 @@ impl Cluster {
             .filter(|range| matches!(range.busy, Some((_, Some(Action::Split { .. })))))
             .count();
         let planned = (measured.partitions.len() + splits + under_way) as u64;
-        let bytes = measured.partitions.iter().map(|partition| partition.bytes).sum();
-        let asked = target(measured.units, bytes, &self.limits);
+        let asked = self.memory.asked();
         assert!(planned <= self.limits.partitions_max.max(measured.partitions.len() as u64));
         let by_size = decisions
             .iter()
@@ -184,15 +187,22 @@ impl Cluster {
 
     fn begin(&mut self, action: Action, now_ms: u64) {
         let place = |group: u64| self.ranges.iter().position(|range| range.group == group).unwrap();
+        let rested_ms = |place: usize| now_ms - self.ranges[place].changed_ms;
         match action {
-            Action::Split { group, .. } => {
+            Action::Split { group, cut } => {
                 let place = place(group);
+                assert!(cut == Cut::Bytes || rested_ms(place) >= self.limits.hot_for_ms);
                 self.ranges[place].busy = Some((now_ms + SPLIT_MS, Some(action)));
                 self.changes.push((now_ms, true));
             }
             Action::Merge { group, absorbed } => {
                 let (place, second) = (place(group), place(absorbed));
                 assert_eq!(second, place + 1, "only neighbours can be merged");
+                let rested_ms = rested_ms(place).min(rested_ms(second));
+                assert!(
+                    rested_ms >= self.limits.cool_down_ms,
+                    "what was made is not undone at once"
+                );
                 self.ranges[second].busy = Some((now_ms + MERGE_MS, None));
                 self.ranges[place].busy = Some((now_ms + MERGE_MS, Some(action)));
                 self.changes.push((now_ms, false));
@@ -281,8 +291,8 @@ fn sine(now_ms: u64) -> f64 {
     (now_ms as f64 / DAY_MS as f64 * std::f64::consts::TAU).sin()
 }
 
-fn units(write: u64) -> Throughput {
-    Throughput { read: 0, write }
+fn units(write: u64) -> Option<Throughput> {
+    Some(Throughput { read: 0, write })
 }
 
 /// Tables of six kinds, each with its own seed.
@@ -304,7 +314,7 @@ fn table(seed: u64, limits: &Limits) -> Cluster {
         }),
         // On demand: no units at all, the load as the day goes.
         2 => Box::new(move |now_ms| Weather {
-            units: units(0),
+            units: None,
             used: 1500.0 * (1.0 + 0.9 * sine(now_ms)) * noisy(now_ms),
             bytes: 1e9,
         }),
@@ -402,4 +412,41 @@ fn one_table_of_ten_thousand_partitions_comes_and_goes() {
     println!("… → {} partitions within {} min", table.ranges.len(), last / MINUTE_MS);
     assert_eq!(table.ranges.len(), 1000);
     assert_eq!(table.changes_since(2 * DAY_MS - 6 * HOUR_MS), 0, "and then it rests");
+}
+
+/// Anything between none and `most` that stays for some hours, by chance.
+fn erratic(seed: u64, now_ms: u64, most: f64) -> f64 {
+    let hours = 1 + seed % 5;
+    most * f64::midpoint(noise(seed, now_ms / (hours * HOUR_MS) * (hours * HOUR_MS)), 1.0)
+}
+
+#[test]
+fn whatever_the_weather_a_table_rests_a_while_after_it() {
+    let (limits, storm_ms) = (Limits::default(), DAY_MS);
+    let (mut changes, mut most) = (0, 0);
+    for seed in 0..200_u64 {
+        let weather: Forecast = Box::new(move |now_ms| {
+            let now_ms = now_ms.min(storm_ms);
+            let declared = erratic(seed, now_ms, 9000.0);
+            Weather {
+                units: if seed % 3 == 0 { None } else { units(declared as u64) },
+                // Sometimes more than there is: that is burst.
+                used: declared * erratic(seed + 1, now_ms, 1.3),
+                bytes: erratic(seed + 2, now_ms, 5e10),
+            }
+        });
+        let load = if seed % 2 == 0 { skewed(seed) } else { even() };
+        let mut table = Cluster::new(&limits, load, even(), weather);
+        // On demand the highest load is remembered for two days at most, and one pair after the other is merged then.
+        let days = if seed % 3 == 0 { 4 } else { 2 };
+        for minute in 0..days * 24 * 60 {
+            table.tick(minute * MINUTE_MS);
+        }
+        let last = table.changes.last().map_or(0, |(at_ms, _)| *at_ms);
+        assert!(last < days * DAY_MS - 4 * HOUR_MS, "{seed}: it still changes at {last}");
+        changes += table.changes.len();
+        most = most.max(table.most);
+    }
+    println!("200 tables in a day of bad weather: {changes} changes, at most {most} partitions of one");
+    assert!(changes > 1000, "{changes}");
 }

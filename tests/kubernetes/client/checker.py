@@ -14,14 +14,16 @@ import threading
 import time
 
 KEYS_PER_WRITER = 200
+TEXT_BYTES = 300
 PAUSE_AFTER_FAILURE_SECONDS = 0.1
 FINAL_READ_SECONDS_MAX = 60
 DETAILS_KEPT = 10
 
 
-def text_of(key, number):
-    """What the item of a key says with a number: about 300 bytes."""
-    return f"{key}={number};" * (300 // (len(key) + 10))
+def text_of(key, number, size):
+    """What the item of a key says with a number: so many bytes."""
+    part = f"{key}={number};"
+    return (part * (size // len(part) + 1))[:size]
 
 
 class Key:
@@ -42,9 +44,10 @@ class Key:
 
 
 class Checker:
-    """The writers of one table, whose key is `pk` (S), or `pk` (S) and `sk` (S)."""
+    """The writers of one table, whose key is `pk` (S), or `pk` (S) and `sk` (S). They share the keys that are given, or have new
+    ones."""
 
-    def __init__(self, client, table, writers=4, writes_per_second=40):
+    def __init__(self, client, table, writers=4, writes_per_second=40, keys=None, text_bytes=TEXT_BYTES):
         self.client, self.table = client, table
         description = client.describe_table(TableName=table)["Table"]
         self.key_names = [part["AttributeName"] for part in description["KeySchema"]]
@@ -57,7 +60,9 @@ class Checker:
         self.details = []
         self.longest_gap = 0.0
         self.last_success = time.monotonic()
-        self.keys = [{f"{self.run}-{writer}-{n}": Key() for n in range(KEYS_PER_WRITER)} for writer in range(writers)]
+        self.text_bytes = text_bytes
+        names = keys or [f"{self.run}-{n}" for n in range(writers * KEYS_PER_WRITER)]
+        self.keys = [{name: Key() for name in names[writer::writers]} for writer in range(writers)]
         self.threads = [threading.Thread(target=self.write, args=(keys,), daemon=True) for keys in self.keys]
         for thread in self.threads:
             thread.start()
@@ -76,7 +81,7 @@ class Checker:
             key = keys[name]
             # Unknown until the answer: noted before it is sent.
             key.unknown.add(number)
-            item = {**self.attributes(name), "number": {"N": str(number)}, "text": {"S": text_of(name, number)}}
+            item = {**self.attributes(name), "number": {"N": str(number)}, "text": {"S": self.text(name, number)}}
             if self.call("acknowledged", "put_item", Item=item) is None:
                 continue
             key.written(number)
@@ -84,6 +89,10 @@ class Checker:
             answer = self.call("read", "get_item", Key=self.attributes(name), ConsistentRead=True)
             if answer is not None:
                 self.check(name, keys[name], answer.get("Item"))
+
+    def text(self, name, number):
+        """What the item of a key says with a number."""
+        return text_of(name, number, self.text_bytes)
 
     def call(self, counted, method, **parameters):
         """One call; None when it failed."""
@@ -108,7 +117,7 @@ class Checker:
     def check(self, name, key, item):
         """Holds what was read of a key to what may be there."""
         number = int(item["number"]["N"]) if item else 0
-        if key.allows(number) and (item is None or item["text"]["S"] == text_of(name, number)):
+        if key.allows(number) and (item is None or item["text"]["S"] == self.text(name, number)):
             return
         kind = "lost" if number < key.acknowledged else "wrong"
         with self.lock:
@@ -152,11 +161,12 @@ class Checker:
 
     def scan(self):
         """How many of this run's items a scan of the whole table finds."""
+        own = {name for keys in self.keys for name in keys}
         found, page = 0, {}
         while True:
             answer = self.insist("scan", ConsistentRead=True, **page)
             key = self.key_names[0]
-            found += sum(item[key]["S"].startswith(f"{self.run}-") for item in answer["Items"])
+            found += sum(item[key]["S"] in own for item in answer["Items"])
             if "LastEvaluatedKey" not in answer:
                 return found
             page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}

@@ -83,10 +83,9 @@ pub async fn handle<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Answer {
     let name = resource::named_table(call, &name)?;
     // The rules are checked here against the table as it is, and again by the backend, where nothing else can change
     // it in between.
-    call.backend
-        .describe_table(call.account, name)
-        .await?
-        .updated(&update)?;
+    let current = call.backend.describe_table(call.account, name).await?;
+    current.updated(&update)?;
+    current.check_not_cooler(&update)?;
     let ceilings = update.on_demand;
     let created: Vec<String> = update.global.iter().filter_map(created_index).collect();
     let table = call.backend.update_table(call.account, name, update).await?;

@@ -278,6 +278,14 @@ pub fn units_unchanged(what: &str, kind: &str, read: u64, write: u64) -> String 
     )
 }
 
+/// Warm throughput below what the table or index takes at once already.
+pub fn warm_lower(member: &str, of: &str) -> String {
+    invalid(format_args!(
+        "Requested {member} for WarmThroughput for {of} is lower than current WarmThroughput, decreasing \
+         WarmThroughput is not supported"
+    ))
+}
+
 /// Several changes of one index in one request.
 pub fn index_changed_twice(index: &str) -> String {
     invalid(format_args!(

@@ -87,6 +87,28 @@ pub struct Throughput {
     pub write: u64,
 }
 
+/// What a new on-demand table takes at once when nothing was asked for: AWS's figures.
+const ON_DEMAND_WARM: Throughput = Throughput {
+    read: 12_000,
+    write: 4_000,
+};
+
+impl Throughput {
+    /// What a table or an index of these `units` takes at once: what was asked for, and never less than it has anyway.
+    #[must_use]
+    pub fn warm(asked: Option<Self>, billing: BillingMode, units: Self) -> Self {
+        let least = match billing {
+            BillingMode::PayPerRequest => ON_DEMAND_WARM,
+            BillingMode::Provisioned => units,
+        };
+        let asked = asked.unwrap_or_default();
+        Self {
+            read: least.read.max(asked.read),
+            write: least.write.max(asked.write),
+        }
+    }
+}
+
 /// `OnDemandThroughput`: ceilings of an on-demand table; `None` is no ceiling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct OnDemandThroughput {

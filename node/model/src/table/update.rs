@@ -46,13 +46,43 @@ impl TableDescription {
             spec.sse = Some(sse.clone());
         }
         if let Some(warm) = update.warm {
-            spec.warm = Some(warm);
+            spec.warm = Some(warmer(spec.warm, warm));
         }
         self.apply_index_updates(&mut spec, update)?;
         check_index_billing(&spec, update)?;
         keep_used_definitions(&mut spec, update)?;
         check_whole(&spec)?;
         Ok(spec)
+    }
+
+    /// AWS only ever raises warm throughput when asked by a call; a manifest may lower it.
+    pub fn check_not_cooler(&self, update: &TableUpdate) -> Result<(), SpecError> {
+        let spec = &self.spec;
+        if let Some(asked) = update.warm {
+            check_warm(
+                "table",
+                asked,
+                Throughput::warm(spec.warm, spec.billing, spec.throughput),
+            )?;
+        }
+        for change in &update.global {
+            let GlobalIndexUpdate::Update {
+                name,
+                warm: Some(asked),
+                ..
+            } = change
+            else {
+                continue;
+            };
+            if let Some(index) = spec.global.iter().find(|index| &index.name == name) {
+                check_warm(
+                    "index",
+                    *asked,
+                    Throughput::warm(index.warm, spec.billing, index.throughput),
+                )?;
+            }
+        }
+        Ok(())
     }
 
     /// Changes and deletion wait until the table is active.
@@ -249,7 +279,30 @@ fn update_index(
     if let Some(ceilings) = on_demand {
         index.on_demand = merged(index.on_demand, ceilings);
     }
-    index.warm = warm.or(index.warm);
+    index.warm = warm.map(|warm| warmer(index.warm, warm)).or(index.warm);
+    Ok(())
+}
+
+/// A member that is not given, which is zero, stays as it was.
+fn warmer(current: Option<Throughput>, update: Throughput) -> Throughput {
+    let current = current.unwrap_or_default();
+    let given = |update: u64, current: u64| if update == 0 { current } else { update };
+    Throughput {
+        read: given(update.read, current.read),
+        write: given(update.write, current.write),
+    }
+}
+
+/// A member that is not given, which is zero, asks for nothing.
+fn check_warm(of: &str, asked: Throughput, now: Throughput) -> Result<(), SpecError> {
+    for (member, asked, now) in [
+        ("ReadUnitsPerSecond", asked.read, now.read),
+        ("WriteUnitsPerSecond", asked.write, now.write),
+    ] {
+        if (1..now).contains(&asked) {
+            return Err(SpecError::new("warmThroughput", text::warm_lower(member, of)));
+        }
+    }
     Ok(())
 }
 

@@ -204,9 +204,8 @@ impl<S: Storage> Group<S> {
         };
         let flushed = self.core.pool.run(flush).await?.map_err(PartitionError::into_refusal)?;
         let now = (self.core.elapsed)();
-        let bound = self.core.needed_by_children(self.id);
         // In the same turn in which the change is proposed, or in one before.
-        self.with_turn(|replica| replica.cut(flushed, bound, now));
+        self.with_turn(|replica| replica.cut(flushed, now));
         Ok(())
     }
 

@@ -2,11 +2,13 @@
 //!
 //! 1. [`Replica::receive`] checks who writes to whom, then hands the letter to raft-rs (or to [`super::snapshots`]).
 //! 2. [`Replica::tick`] counts time. A group in which nothing goes on rests: its leader says so, and nobody counts time
-//!    any more until something happens; whether its stores are alive is asked of the stores (`crate::liveness`).
+//!    any more until something happens; whether its stores are alive is asked of the stores (`crate::liveness`). Who answers a
+//!    leader that rests is told again.
 //! 3. [`Replica::dispatch`] puts what is to be sent into the store's outbox.
 
 use std::sync::Arc;
 
+use partita_model::request::Refusal;
 use partita_partition::storage::Storage;
 use raft::eraftpb::{Message, MessageType};
 use uuid::Uuid;
@@ -16,6 +18,7 @@ use crate::driver::DriverError;
 use crate::members::ReplicaId;
 use crate::message::{self, Body, Chunk, Letter, Outbox, Payload};
 use crate::planted::{self, Bug};
+use crate::survivor::UNSEEN;
 use crate::time::{ELECTION_NS, EVENTUAL_NS};
 
 /// A group rests after so many ticks without anything going on: a second.
@@ -55,7 +58,14 @@ pub(super) struct Heard {
 impl<S: Storage> Replica<S> {
     /// A letter from another replica, on that store.
     pub(crate) fn receive(&mut self, store: Uuid, letter: &Letter<'_>, now: u64) -> Result<(), DriverError> {
-        if self.ended || letter.term == 0 || !self.knows(store, letter) {
+        if self.ended || letter.term == 0 {
+            return Ok(());
+        }
+        if let Body::Superseded { epoch } = letter.body {
+            self.end_if_superseded(store, epoch);
+            return Ok(());
+        }
+        if !self.knows(store, letter) {
             return Ok(());
         }
         // An answer that was on its way when the leader went to rest is nothing new.
@@ -72,6 +82,11 @@ impl<S: Storage> Replica<S> {
         self.note_heard(letter, now);
         self.notice();
         self.note_echo(letter, now);
+        if answers && self.resting && self.is_leader() {
+            // What it answers may have reached it behind the word that we rest, and woken it: it would miss its leader.
+            let commit = self.applied;
+            self.posts.push(Post::Note(letter.from, Note::Rest { commit }));
+        }
         Ok(())
     }
 
@@ -92,6 +107,25 @@ impl<S: Storage> Replica<S> {
             None => self.strangers.push((letter.from, store)),
         }
         true
+    }
+
+    /// The group has gone on without this replica, which was lost, from that of a member's store: it takes part in nothing any
+    /// more. What it has stays, for whoever wants to look at it, until it is destroyed.
+    fn end_if_superseded(&mut self, store: Uuid, epoch: u64) {
+        // So far ahead is nobody who is only ahead, whatever the others have changed before they were lost.
+        let far = epoch >= self.members.epoch.saturating_add(UNSEEN / 2);
+        if !far || self.members.on_store(store).is_none() {
+            return;
+        }
+        tracing::warn!(
+            group = format!("{:016x}", self.group.0),
+            %store,
+            "the group was recovered there and has gone on without the replica here, which ends: destroy it"
+        );
+        if self.is_leader() {
+            self.driver.step_down();
+        }
+        self.end(Refusal::NotLeader);
     }
 
     fn note_heard(&mut self, letter: &Letter<'_>, now: u64) {
@@ -149,7 +183,8 @@ impl<S: Storage> Replica<S> {
                     && now.saturating_sub(self.lease.heard(replica)) < ELECTION_NS
             });
         self.idle_ticks = if idle { self.idle_ticks + 1 } else { 0 };
-        if self.idle_ticks >= IDLE_TICKS {
+        // A heartbeat of this tick leaves behind what is told here, and would wake everybody again: then a tick later.
+        if self.idle_ticks >= IDLE_TICKS && !self.driver.has_output() {
             let commit = self.applied;
             self.tell_others(|| Note::Rest { commit });
             self.rest();

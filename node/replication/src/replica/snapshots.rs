@@ -1,7 +1,8 @@
 //! Snapshots: a follower that needs entries which the log no longer has gets the rows instead.
 //!
 //! 1. raft-rs asks for a snapshot ([`Replica::start_snapshots`]): the leader pins a view of its state and sends it in
-//!    chunks, a few at a time: a head with descriptor, counters and members, then rows in order of their keys.
+//!    chunks, a few at a time: a head with descriptor, counters and members, then rows in order of their keys. Children that
+//!    were split off and have not come to life travel along: whoever gets past the split in this way bears them, too.
 //! 2. The follower stages each chunk in its log, and answers once it is durable; what was lost is sent again, from the
 //!    first chunk that the follower lacks.
 //! 3. With the last chunk the snapshot takes the log's place: one batch of the log clears the group's entries and marks
@@ -17,8 +18,8 @@ use partita_partition::transfer::{self, Place};
 
 use super::Replica;
 use super::life::{Note, Post};
-use crate::install::Head;
-use crate::log::{Installing, LogChange, Truncated};
+use crate::install::{self, Head};
+use crate::log::{Installing, LogChange, StoredGroup, Truncated};
 use crate::members::{Members, ReplicaId};
 use crate::message::{Chunk, Letter};
 use crate::planted::{self, Bug};
@@ -40,9 +41,10 @@ pub(super) struct Sending<S: Storage> {
     pub(super) to: ReplicaId,
     at: Truncated,
     view: S::Pinned,
-    descriptor: PartitionDescriptor,
-    /// Where the next chunk begins; `None` at the end.
-    place: Option<Place>,
+    /// Whose rows are on their way: the partition's, then those of children that travel along.
+    parts: VecDeque<PartitionDescriptor>,
+    /// Where the next chunk of the first of them begins.
+    place: Place,
     next: u64,
     /// Sent, not answered.
     window: VecDeque<Part>,
@@ -59,9 +61,13 @@ struct Part {
     bytes: Arc<[u8]>,
 }
 
-/// A snapshot being received.
+/// A snapshot being received. Two of the same entry need not have the same chunks: which children have not come to life is not
+/// the same everywhere and always.
 pub(super) struct Receiving {
+    from: ReplicaId,
+    term: u64,
     at: Truncated,
+    head: Arc<[u8]>,
     members: Arc<Members>,
     /// Groups that the partition has absorbed.
     absorbed: Vec<GroupId>,
@@ -80,6 +86,8 @@ pub(crate) struct Install {
 pub(crate) struct Installed {
     pub(crate) at: Truncated,
     pub(crate) members: Arc<Members>,
+    /// Children that have come along: to be opened once the snapshot is the state.
+    pub(crate) children: Vec<StoredGroup>,
 }
 
 impl<S: Storage> Replica<S> {
@@ -114,8 +122,15 @@ impl<S: Storage> Replica<S> {
             index: head.at.index,
             term: head.at.term,
         };
-        let descriptor = head.descriptor().map_err(|error| error.to_string())?;
-        let bytes = Head::encode(&head, &members).map_err(|error| error.to_string())?;
+        let children = match planted::has(Bug::ChildLeftBehind) {
+            true => Vec::new(),
+            false => install::unborn(&view, descriptor.table, &head.children).map_err(|error| error.to_string())?,
+        };
+        let mut parts = VecDeque::from([head.descriptor().map_err(|error| error.to_string())?]);
+        for child in &children {
+            parts.push_back(child.descriptor().map_err(|error| error.to_string())?);
+        }
+        let bytes = Head::encode(&head, &members, children).map_err(|error| error.to_string())?;
         let first = Part {
             number: 0,
             last: false,
@@ -125,8 +140,8 @@ impl<S: Storage> Replica<S> {
             to,
             at,
             view,
-            descriptor,
-            place: Some(Place::default()),
+            parts,
+            place: Place::default(),
             next: 1,
             window: VecDeque::from([first]),
             sent: 0,
@@ -145,9 +160,9 @@ impl<S: Storage> Replica<S> {
             fresh.extend(sending.window.front().cloned());
         }
         while sending.window.len() < WINDOW_CHUNKS
-            && let Some(place) = sending.place.take()
+            && let Some(descriptor) = sending.parts.front()
         {
-            let exported = transfer::export(&sending.view, &sending.descriptor, &place, self.limits.chunk_bytes);
+            let exported = transfer::export(&sending.view, descriptor, &sending.place, self.limits.chunk_bytes);
             let (bytes, next) = match exported {
                 Ok(exported) => exported,
                 Err(error) => {
@@ -156,12 +171,22 @@ impl<S: Storage> Replica<S> {
                     return;
                 }
             };
+            let bytes = match descriptor.group == self.group {
+                true => bytes,
+                false => install::of_child(descriptor.group, &bytes),
+            };
+            match next {
+                Some(next) => sending.place = next,
+                None => {
+                    sending.place = Place::default();
+                    sending.parts.pop_front();
+                }
+            }
             let part = Part {
                 number: sending.next,
-                last: next.is_none(),
+                last: sending.parts.is_empty(),
                 bytes: Arc::from(bytes),
             };
-            sending.place = next;
             sending.next += 1;
             sending.window.push_back(part.clone());
             fresh.push(part);
@@ -182,7 +207,7 @@ impl<S: Storage> Replica<S> {
             sending.answered = now;
         }
         let lost = sending.window.front().map_or(sending.next, |part| part.number) > next;
-        let done = sending.window.is_empty() && sending.place.is_none();
+        let done = sending.window.is_empty() && sending.parts.is_empty();
         if lost || done || next == NOT_NEEDED {
             // A follower that has lost what it had asks anew.
             self.sending.remove(place);
@@ -223,7 +248,8 @@ impl<S: Storage> Replica<S> {
     /// A chunk from the leader.
     pub(super) fn receive_chunk(&mut self, letter: &Letter<'_>, chunk: &Chunk<'_>) {
         let leads = letter.term == self.driver.term() && letter.from == self.driver.leader();
-        if !leads || self.is_leader() || self.install.is_some() || self.installing {
+        // One that is complete stays as it is until it is put in the log's place.
+        if !leads || self.is_leader() || self.driver.is_restored() || self.install.is_some() || self.installing {
             return;
         }
         let at = Truncated {
@@ -234,7 +260,10 @@ impl<S: Storage> Replica<S> {
             self.answer_chunk(letter.from, chunk.at, NOT_NEEDED);
             return;
         }
-        if chunk.number == 0 && self.receiving.as_ref().is_none_or(|receiving| receiving.at != at) {
+        let of = (letter.from, letter.term, at);
+        let is_part = |receiving: &Receiving| (receiving.from, receiving.term, receiving.at) == of;
+        let known = |receiving: &Receiving| is_part(receiving) && *receiving.head == *chunk.bytes;
+        if chunk.number == 0 && !self.receiving.as_ref().is_some_and(known) {
             let read = Head::decode(chunk.bytes).and_then(|head| Ok((head.members()?, head.absorbed().to_vec())));
             let Ok((members, absorbed)) = read else {
                 tracing::warn!(group = self.group.0, "the head of a snapshot cannot be read");
@@ -242,13 +271,16 @@ impl<S: Storage> Replica<S> {
             };
             self.unwritten.push(LogChange::DropChunks(self.group));
             self.receiving = Some(Receiving {
+                from: letter.from,
+                term: letter.term,
                 at,
+                head: Arc::from(chunk.bytes),
                 members: Arc::new(members),
                 absorbed: absorbed.into_iter().map(|absorbed| absorbed.0).collect(),
                 next: 0,
             });
         }
-        let next = match self.receiving.as_mut().filter(|receiving| receiving.at == at) {
+        let next = match self.receiving.as_mut().filter(|receiving| is_part(receiving)) {
             Some(receiving) if receiving.next == chunk.number => {
                 receiving.next += 1;
                 self.unwritten.push(LogChange::Chunk {

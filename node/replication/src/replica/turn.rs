@@ -352,16 +352,15 @@ impl<S: Storage> Replica<S> {
             || self.truncate_to.is_some()
     }
 
-    /// The log may be cut up to what is flushed, in the next batch, but for what followers (and, behind `bound`, split-off
-    /// children) still need. False when there
-    /// is nothing to cut.
-    pub(crate) fn cut(&mut self, flushed: LogPosition, bound: u64, now: u64) -> bool {
+    /// The log may be cut up to what is flushed, in the next batch, but for what followers still need. False when there is
+    /// nothing to cut.
+    pub(crate) fn cut(&mut self, flushed: LogPosition, now: u64) -> bool {
         let mut flushed = flushed;
         if planted::has(Bug::CutPastFlushed) {
             flushed.index = self.applied;
             flushed.term = self.driver.term_at(self.applied).unwrap_or(flushed.term);
         }
-        let index = flushed.index.min(self.needed_behind(now)).min(bound);
+        let index = flushed.index.min(self.needed_behind(now));
         if self.ended || index <= self.driver.truncated().index {
             return false;
         }

@@ -73,25 +73,30 @@ pub fn delete(table: u64, id: &str) -> WriteRequest {
     request(table, id, Action::Delete { key })
 }
 
+/// A strong read.
+pub fn get(table: u64, id: &str) -> GetRequest {
+    let WriteRequest {
+        table,
+        schema_version,
+        key,
+        ..
+    } = delete(table, id);
+    GetRequest {
+        table,
+        schema_version,
+        key,
+        consistent: true,
+        projection: None,
+    }
+}
+
 pub async fn write<S: Storage>(group: &Arc<Group<S>>, id: &str, value: &str) -> Result<WriteReply, Refusal> {
     group.write(put(group.id().0, id, value)).await
 }
 
 /// The value of an item.
 pub async fn read<S: Storage>(group: &Group<S>, id: &str) -> Option<String> {
-    let WriteRequest {
-        table,
-        schema_version,
-        key,
-        ..
-    } = delete(group.id().0, id);
-    let reply = group.get(GetRequest {
-        table,
-        schema_version,
-        key,
-        consistent: true,
-        projection: None,
-    });
+    let reply = group.get(get(group.id().0, id));
     let item = reply.await.unwrap().item?;
     let value = item.as_ref().get("value").unwrap();
     Some(value.as_str().unwrap().to_owned())

@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -42,17 +42,25 @@ pub struct Trio {
     clock: Arc<AtomicU64>,
     /// Letters to this one are lost.
     pub deaf: Option<usize>,
+    /// Letters to this one wait.
+    pub slow: Option<usize>,
+    /// What was sent last arrives first.
+    pub backwards: bool,
     /// These do nothing any more.
     pub dead: [bool; 3],
+    /// Whether a store may end itself.
+    pub may_die: Arc<AtomicBool>,
 }
 
 impl Trio {
-    /// The first one leads.
+    /// The first one leads. Logs keep nothing for who is behind.
     pub fn start() -> Self {
         let sent = Sent::default();
         let clock = Arc::new(AtomicU64::new(1_000_000_000));
         let disks: Vec<(Arc<MemoryStorage>, Arc<MemoryLog>)> = (0..3).map(|_| Default::default()).collect();
-        let stores: Vec<_> = (0..3).map(|place| open(&disks[place], place, &sent, &clock)).collect();
+        let may_die = Arc::new(AtomicBool::new(false));
+        let stores = (0..3).map(|place| open(&disks[place], place, &sent, &clock, &may_die));
+        let stores: Vec<_> = stores.collect();
         let uuids: Vec<_> = stores.iter().map(|store| store.uuid()).collect();
         let deaf = None;
         let dead = [false; 3];
@@ -63,6 +71,9 @@ impl Trio {
             sent,
             clock,
             deaf,
+            slow: None,
+            backwards: false,
+            may_die,
         };
         for store in &trio.stores {
             store.bootstrap_among(descriptor(GROUP.0), &uuids).unwrap();
@@ -79,8 +90,11 @@ impl Trio {
         drop(dies);
         state.crash();
         log.recover();
-        self.stores
-            .insert(place, open(&self.disks[place], place, &sent, &self.clock));
+        state.recover();
+        self.stores.insert(
+            place,
+            open(&self.disks[place], place, &sent, &self.clock, &self.may_die),
+        );
         self.dead[place] = false;
     }
 
@@ -96,7 +110,13 @@ impl Trio {
     pub fn step(&mut self) -> bool {
         let letter = {
             let mut sent = self.sent.lock();
-            (!sent.is_empty()).then(|| sent.remove(0))
+            let slow = self.slow.map(|place| self.stores[place].uuid());
+            let arrives = |letter: &(Uuid, Uuid, Bytes)| Some(letter.1) != slow;
+            let next = match self.backwards {
+                true => sent.iter().rposition(arrives),
+                false => sent.iter().position(arrives),
+            };
+            next.map(|next| sent.remove(next))
         };
         if let Some((from, to, frames)) = letter {
             let place = self.stores.iter().position(|store| store.uuid() == to).unwrap();
@@ -105,23 +125,37 @@ impl Trio {
             }
             return true;
         }
-        for (store, _) in self.stores.iter().zip(self.dead).filter(|(_, dead)| !dead) {
+        for place in (0..3).filter(|place| !self.dead[*place]) {
+            let store = &self.stores[place];
             if let Some(gathered) = store.gather() {
-                let synced = store.sync(gathered).unwrap();
-                assert!(store.apply(synced));
+                let lives = store.sync(gathered).is_some_and(|synced| store.apply(synced));
+                assert!(lives || self.may_die.load(Ordering::SeqCst));
+                self.dead[place] = !lives;
                 return true;
             }
         }
         false
     }
 
+    /// The letter that arrives there next, and whose it is.
+    pub fn coming(&self, place: usize) -> Option<(Uuid, Bytes)> {
+        let sent = self.sent.lock();
+        let (from, to, frames) = sent.first()?;
+        (*to == self.stores[place].uuid()).then(|| (*from, frames.clone()))
+    }
+
+    /// A tick passes, and nobody has done anything about it yet.
+    pub fn tick(&mut self) {
+        self.clock.fetch_add(TICK_NS, Ordering::SeqCst);
+        for (store, _) in self.stores.iter().zip(self.dead).filter(|(_, dead)| !dead) {
+            store.tick();
+        }
+    }
+
     /// Time passes, tick by tick.
     pub fn pass(&mut self, time: u64) {
         for _ in 0..time / TICK_NS {
-            self.clock.fetch_add(TICK_NS, Ordering::SeqCst);
-            for (store, _) in self.stores.iter().zip(self.dead).filter(|(_, dead)| !dead) {
-                store.tick();
-            }
+            self.tick();
             while self.step() {}
         }
     }
@@ -132,7 +166,9 @@ fn open(
     place: usize,
     sent: &Sent,
     clock: &Arc<AtomicU64>,
+    may_die: &Arc<AtomicBool>,
 ) -> Arc<Store<MemoryStorage>> {
+    let may_die = Arc::clone(may_die);
     let (from, sent, clock) = (Uuid::from_u128(place as u128 + 1), Arc::clone(sent), Arc::clone(clock));
     let options = StoreOptions {
         peers: Some(Arc::new(Wire { from, sent })),
@@ -141,7 +177,9 @@ fn open(
         // Not what makes them all the same once the numbers of the replicas are mixed in.
         seed: 1000 * (place as u64 + 1),
         by_hand: true,
-        on_fatal: Arc::new(|reason| panic!("{reason}")),
+        follower_bytes_max: 0,
+        chunk_bytes: 2 << 10,
+        on_fatal: Arc::new(move |reason| assert!(may_die.load(Ordering::SeqCst), "{reason}")),
         ..StoreOptions::default()
     };
     Store::with_engines(Arc::clone(state), Arc::clone(log) as _, options).unwrap()

@@ -25,11 +25,20 @@ pub enum Event {
     Start {
         machine: usize,
     },
+    /// Nothing passes from one machine to another any more.
+    Sever {
+        from: usize,
+        to: usize,
+    },
+    Crash {
+        machine: usize,
+    },
     /// A process dies and is back within a moment, cut off from who led.
     Blink {
         machine: usize,
     },
     Operator,
+    Delivery,
 }
 
 /// An event, with its time and its place among those of the same time.

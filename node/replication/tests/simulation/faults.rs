@@ -4,8 +4,12 @@ use partita_partition::descriptor::GroupId;
 use partita_replication::log::memory::Fault;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
+use uuid::Uuid;
+
+use partita_replication::{MergeRequest, SplitRequest};
 
 use crate::event::Event;
+use crate::plots::{Kind, Plot};
 use crate::world::{MS, SECOND, World};
 
 #[derive(Default)]
@@ -13,13 +17,19 @@ pub struct Faults {
     /// Clocks run apart by more than the lease allows for: reads may then be old, and only they.
     pub clocks_lie: bool,
     /// How much each kind of fault is liked.
-    weights: [u32; 11],
+    weights: [u32; 12],
+    /// Of ten times so often something breaks just when a partition's borders change.
+    at_borders: u32,
+    /// Of ten times so often a process dies between a snapshot's mark and its installation.
+    at_installs: u32,
+    /// Of ten times so often a partition is plotted against when its borders change.
+    plotting: u32,
     pub crashes: u64,
 }
 
 impl Faults {
     pub fn draw(random: &mut SmallRng) -> Self {
-        let mut weights = [0; 11];
+        let mut weights = [0; 12];
         for weight in &mut weights {
             // Swarms: each run has its own mixture, and most lack something.
             *weight = if random.random_ratio(1, 3) {
@@ -28,10 +38,13 @@ impl Faults {
                 random.random_range(1..10)
             };
         }
-        weights[10] += 1;
+        weights[11] += 1;
         Self {
             clocks_lie: random.random_ratio(1, 10),
             weights,
+            at_borders: random.random_range(0..8),
+            at_installs: random.random_range(0..4),
+            plotting: random.random_range(0..8),
             crashes: 0,
         }
     }
@@ -96,6 +109,7 @@ impl Faults {
             }
             Some(8) => disk(world, machine),
             Some(9) => return forget(world, group),
+            Some(10) => stall(world, machine),
             _ => transfer(world, group),
         }
         if world.random.random_ratio(1, 3) {
@@ -104,21 +118,88 @@ impl Faults {
         world.random.random_range(50 * MS..900 * MS)
     }
 
-    fn crash(&mut self, world: &mut World, machine: usize) {
-        let all = world.random.random_ratio(1, 12);
-        for number in 0..world.machines.len() {
-            if (number == machine || all) && world.machines[number].is_up() {
-                self.crashes += 1;
-                world.crash(number);
-                let after = match world.random.random_ratio(1, 2) {
-                    // Back before anybody has missed it.
-                    true => world.random.random_range(MS..100 * MS),
-                    false => world.random.random_range(100 * MS..3 * SECOND),
-                };
-                world.at(after, Event::Start { machine: number });
+    /// A partition is about to be cut, or to be frozen, or to absorb another one, and this machine leads it: whoever is about
+    /// to hear of it may not, and whoever has decided it may take long to apply it.
+    pub fn at_border(&self, world: &mut World, leader: usize) {
+        if world.healing || world.plot.is_some() || !world.random.random_ratio(self.at_borders, 10) {
+            return;
+        }
+        match world.random.random_range(0..4) {
+            0 => stall(world, leader),
+            1 => {
+                let soon = world.random.random_range(0..60 * MS);
+                let to = world.random.random_range(0..world.machines.len());
+                world.at(soon, Event::Sever { from: leader, to });
+            }
+            2 => {
+                // Only one hears of it, and it answers.
+                let soon = world.random.random_range(0..20 * MS);
+                let spared = world.random.random_range(0..world.machines.len());
+                for to in (0..world.machines.len()).filter(|to| *to != spared) {
+                    world.at(soon, Event::Sever { from: leader, to });
+                }
+            }
+            _ => {
+                let soon = world.random.random_range(0..60 * MS);
+                world.at(soon, Event::Crash { machine: leader });
             }
         }
     }
+
+    /// A partition is about to be cut: see [`crate::plots`].
+    pub fn plot_split(&self, world: &mut World, group: GroupId, request: &SplitRequest) {
+        // A learner that has no room yet is rare: if there is one, that is made use of.
+        self.plot(world, Kind::OldRange, (group, request.child), request.id);
+        let kinds = [Kind::LateCut, Kind::UnbornChild, Kind::LostSplit];
+        let kind = kinds[world.random.random_range(0..kinds.len())];
+        self.plot(world, kind, (group, request.child), request.id);
+    }
+
+    /// A merge's source is about to be frozen.
+    pub fn plot_freeze(&self, world: &mut World, request: &MergeRequest) {
+        self.plot(world, Kind::LateFreeze, (request.source, request.absorber), request.id);
+    }
+
+    fn plot(&self, world: &mut World, kind: Kind, groups: (GroupId, GroupId), id: Uuid) {
+        if !world.healing && world.plot.is_none() && world.random.random_ratio(self.plotting, 10) {
+            world.plot = Plot::lay(world, kind, groups, id);
+        }
+    }
+
+    /// Whether a process dies that has put a snapshot in its log's place, and has not installed it.
+    pub fn at_install(&self, world: &mut World) -> bool {
+        !world.healing && world.random.random_ratio(self.at_installs, 10)
+    }
+
+    fn crash(&mut self, world: &mut World, machine: usize) {
+        let all = world.random.random_ratio(1, 12);
+        for number in 0..world.machines.len() {
+            if number == machine || all {
+                self.crash_one(world, number);
+            }
+        }
+    }
+
+    /// A process dies, and comes back.
+    pub fn crash_one(&mut self, world: &mut World, machine: usize) {
+        if !world.machines[machine].is_up() {
+            return;
+        }
+        self.crashes += 1;
+        world.crash(machine);
+        let after = match world.random.random_ratio(1, 2) {
+            // Back before anybody has missed it.
+            true => world.random.random_range(MS..100 * MS),
+            false => world.random.random_range(100 * MS..3 * SECOND),
+        };
+        world.at(after, Event::Start { machine });
+    }
+}
+
+/// What a machine commits is durable, and made known to others, long before its state takes it.
+fn stall(world: &mut World, machine: usize) {
+    let stall = world.random.random_range(100 * MS..4 * SECOND);
+    world.machines[machine].stalled_until = world.now + stall;
 }
 
 /// A machine's disk fails at one of its next writes, or its state is flushed in the middle of something.

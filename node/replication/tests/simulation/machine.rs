@@ -8,14 +8,17 @@ use parking_lot::Mutex;
 use partita_partition::descriptor::GroupId;
 use partita_partition::storage::memory::MemoryStorage;
 use partita_replication::by_hand::{Gathered, Synced};
+use partita_replication::log::LogEngine as _;
 use partita_replication::log::memory::{Fault, MemoryLog};
 use partita_replication::{Group, Peers, Store, StoreOptions};
+use rand::Rng as _;
+use rand::rngs::SmallRng;
 use uuid::Uuid;
 
 use crate::table::has;
 
-/// Bytes of log kept for followers: little, so that snapshots are needed.
-const FOLLOWER_BYTES_MAX: u64 = 4 << 10;
+/// Bytes of log kept for followers: little, so that snapshots are needed. It is drawn which.
+const FOLLOWER_BYTES_MAX: [u64; 3] = [0, 1 << 10, 4 << 10];
 /// Rows of a snapshot that travel together: few, so that there are several chunks.
 const CHUNK_BYTES: usize = 200;
 
@@ -31,6 +34,26 @@ struct Wire {
 impl Peers for Wire {
     fn send(&self, to: Uuid, frames: Bytes) {
         self.sent.lock().push((self.from, to, frames));
+    }
+}
+
+/// How the machines of a run are used: the same for all of them.
+#[derive(Clone, Copy)]
+pub struct Habits {
+    follower_bytes_max: u64,
+    /// Of a hundred times so often the state is flushed when it might be.
+    pub flushing: u32,
+    /// Of ten times so often there is room at once for a replica that was added.
+    pub admitting: u32,
+}
+
+impl Habits {
+    pub fn draw(random: &mut SmallRng) -> Self {
+        Self {
+            follower_bytes_max: FOLLOWER_BYTES_MAX[random.random_range(0..FOLLOWER_BYTES_MAX.len())],
+            flushing: [33, 33, 5][random.random_range(0..3)],
+            admitting: [10, 10, 1][random.random_range(0..3)],
+        }
     }
 }
 
@@ -54,8 +77,11 @@ pub struct Machine {
     pub incarnation: u64,
     /// The process is stopped (and its clock runs on) until then.
     pub stopped_until: u64,
+    /// The state takes nothing until then: only the log goes on.
+    pub stalled_until: u64,
     /// What was said when the process ended by itself.
     pub deaths: Arc<Mutex<Vec<String>>>,
+    habits: Habits,
     clock: Arc<AtomicU64>,
     /// The clock runs so many parts in ten thousand fast (or slow), since this real time, from this value on.
     drift: i64,
@@ -64,7 +90,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn new(number: usize, drift: i64, sent: &Sent) -> Self {
+    pub fn new(number: usize, drift: i64, habits: Habits, sent: &Sent) -> Self {
         Self {
             number,
             uuid: uuid_of(number),
@@ -74,7 +100,9 @@ impl Machine {
             turn: Turn::Idle,
             incarnation: 0,
             stopped_until: 0,
+            stalled_until: 0,
             deaths: Arc::default(),
+            habits,
             clock: Arc::default(),
             drift,
             since: (0, 1_000_000_000 * (number as u64 + 1)),
@@ -102,7 +130,7 @@ impl Machine {
     pub fn start(&mut self, now: u64, seed: u64) {
         self.set_clock(now);
         self.incarnation += 1;
-        self.stopped_until = 0;
+        (self.stopped_until, self.stalled_until) = (0, 0);
         let (clock, deaths) = (Arc::clone(&self.clock), Arc::clone(&self.deaths));
         let options = StoreOptions {
             peers: Some(Arc::new(Wire {
@@ -111,7 +139,7 @@ impl Machine {
             })),
             elapsed: Arc::new(move || clock.load(Ordering::SeqCst)),
             now_ms: Arc::new(|| 1_750_000_000_000),
-            follower_bytes_max: FOLLOWER_BYTES_MAX,
+            follower_bytes_max: self.habits.follower_bytes_max,
             chunk_bytes: CHUNK_BYTES,
             uuid: self.uuid,
             seed,
@@ -150,6 +178,12 @@ impl Machine {
         self.store = None;
         self.state.crash();
         self.log.recover();
+    }
+
+    /// Whether a snapshot has taken some group's place in the log, and not in the state.
+    pub fn is_installing(&self) -> bool {
+        let groups = self.log.groups().unwrap();
+        groups.iter().any(|group| group.installing.is_some())
     }
 
     pub fn turn_is_idle(&self) -> bool {

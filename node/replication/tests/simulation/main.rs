@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod client;
+mod deliverer;
 mod event;
 mod faults;
 mod history;
@@ -14,12 +15,15 @@ mod machine;
 mod merger;
 mod network;
 mod operator;
+mod plots;
 mod table;
 mod world;
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use world::Summary;
 
 /// Seeds that always run, and fresh ones beside them.
@@ -46,20 +50,28 @@ fn groups_keep_their_promises() {
         (None, Some(seeds)) => (fresh..).take(seeds as usize).collect(),
         (None, None) => (0..FIXED).chain((fresh..).take(FRESH as usize)).collect(),
     };
-    let mut sum = Summary::default();
-    let mut failed = Vec::new();
-    for seed in &seeds {
-        match run(*seed) {
-            Ok(summary) => sum.add(&summary),
-            Err(reason) => {
-                // At once: the others may take long.
-                eprintln!("seed {seed}: {}", reason.lines().next().unwrap_or_default());
-                failed.push(format!(
-                    "{reason}\nreproduce: SIMULATION_SEED={seed} cargo test -p partita-replication --test simulation"
-                ));
+    let next = AtomicUsize::new(0);
+    let runs = Mutex::new((Summary::default(), Vec::new()));
+    let work = || {
+        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let ended = run(*seed);
+            let mut runs = runs.lock();
+            match ended {
+                Ok(summary) => runs.0.add(&summary),
+                Err(reason) => {
+                    // At once: the others may take long.
+                    eprintln!("seed {seed}: {}", reason.lines().next().unwrap_or_default());
+                    runs.1.push(format!(
+                        "{reason}\nreproduce: SIMULATION_SEED={seed} cargo test -p partita-replication --test simulation"
+                    ));
+                }
             }
         }
-    }
+    };
+    // Each run is one thread's; they have nothing to do with each other.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let (sum, failed) = runs.into_inner();
     println!("{} seeds: {sum:?}", seeds.len());
     let failures = failed.len();
     assert!(

@@ -16,6 +16,9 @@ use uuid::Uuid;
 
 use crate::world::{SECOND, World};
 
+/// Ids of merges: so large that they are recognized where they stand in entries.
+const MERGE_IDS_FROM: u128 = 0x3E16_E000 << 96;
+
 type Running = Pin<Box<dyn Future<Output = Result<Answer, MergeError>>>>;
 
 /// What a step is answered.
@@ -110,6 +113,14 @@ impl Merger {
             return;
         };
         if let Some(group) = world.machines[leader].group(group) {
+            if matches!(step, Step::Freeze) {
+                // Whoever looks finds what is being merged.
+                world.merger.request = self.request;
+                world.with_faults(|faults, world| faults.plot_freeze(world, &request));
+            }
+            if matches!(step, Step::Freeze | Step::Merge) {
+                world.with_faults(|faults, world| faults.at_border(world, leader));
+            }
             self.running = Some((leader, Box::pin(ask(group, request, step))));
         }
     }
@@ -146,7 +157,7 @@ impl Merger {
         }
         let (absorber, source) = pairs[world.random.random_range(0..pairs.len())];
         self.ids += 1;
-        let id = Uuid::from_u128(0xE000 + self.ids);
+        let id = Uuid::from_u128(MERGE_IDS_FROM + self.ids);
         self.request = Some(MergeRequest { id, absorber, source });
         self.step = Some(Step::Freeze);
         self.until = world.now + world.random.random_range(SECOND..8 * SECOND);

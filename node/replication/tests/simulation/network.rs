@@ -58,6 +58,16 @@ impl Network {
         self.cut.insert((other, one));
     }
 
+    /// Nothing passes from one machine to another any more.
+    pub fn sever(&mut self, from: usize, to: usize) {
+        self.cut.insert((from, to));
+    }
+
+    /// Pairs between which nothing passes.
+    pub fn severed(&self) -> &HashSet<(usize, usize)> {
+        &self.cut
+    }
+
     pub fn join(&mut self) {
         self.cut.clear();
     }

@@ -27,6 +27,8 @@ type Splitting = Pin<Box<dyn Future<Output = Result<SplitDone, SplitError>>>>;
 const SPLITS_MAX: u64 = 6;
 /// Groups that are split off have numbers from here on.
 const CHILDREN_FROM: u64 = 100;
+/// Ids of splits: so large that they are recognized where they stand in entries.
+const SPLIT_IDS_FROM: u128 = 0x5911_7000 << 96;
 
 pub struct Operator {
     /// The group whose replicas it moves.
@@ -111,7 +113,7 @@ impl Operator {
         if !world.healing && world.random.random_ratio(self.handing_over, 100) {
             transfer(world, self.group);
         }
-        if self.change.is_none() {
+        if self.change.is_none() && !world.is_ending() {
             self.change = self.plan(world, &group);
         }
         if let Some((id, wanted)) = self.change {
@@ -150,12 +152,17 @@ impl Operator {
         if self.split.is_none() && !world.healing && world.splits < SPLITS_MAX && world.random.random_ratio(1, 12) {
             world.splits += 1;
             self.split = Some(SplitRequest {
-                id: Uuid::from_u128(u128::from(world.splits)),
+                id: Uuid::from_u128(SPLIT_IDS_FROM + u128::from(world.splits)),
                 at: place(world, &group.descriptor()),
                 child: GroupId(CHILDREN_FROM + world.splits),
             });
+            if let Some(request) = &self.split {
+                world.with_faults(|faults, world| faults.plot_split(world, self.group, request));
+            }
         }
-        if let Some(request) = self.split.clone() {
+        let delayed = world.plot.as_ref().is_some_and(|plot| plot.delays(self.group));
+        if let Some(request) = self.split.clone().filter(|_| !delayed) {
+            world.with_faults(|faults, world| faults.at_border(world, leader));
             self.splitting = Some((leader, Box::pin(split(group, request))));
         }
     }
@@ -246,6 +253,7 @@ impl Operator {
             return;
         };
         let (members, stats) = (group.members(), group.stats());
+        let plotted = world.plot.as_ref().and_then(|plot| plot.admits(self.group));
         for number in 0..world.machines.len() {
             let machine = &world.machines[number];
             let Some(store) = machine.store.clone().filter(|_| machine.stopped_until <= world.now) else {
@@ -255,7 +263,10 @@ impl Operator {
             let here = store.group(self.group).map(|group| group.stats().replica);
             let settled = stats.serving > 0 && !members.is_joint();
             match (member, here) {
-                (Some(member), None) => {
+                (Some(member), None)
+                    if plotted
+                        .unwrap_or_else(|| world.random.random_ratio(world.habits.admitting, 10) || world.healing) =>
+                {
                     let descriptor = PartitionDescriptor::clone(&group.descriptor());
                     drop(store.admit(descriptor, member.replica));
                 }

@@ -6,12 +6,23 @@ use partita_model::expression::{Condition, Kind, Placeholders};
 use partita_model::item::Item;
 use partita_model::key::{self, KeyBytes};
 use partita_model::request::{Action, GetRequest, Origin, ReturnValues, WriteRequest};
-use partita_model::schema::{KeyAttribute, KeySchema, ScalarType, SchemaVersion, TableId, TableSchema};
+use partita_model::schema::{
+    GlobalIndex, IndexId, IndexProjection, KeyAttribute, KeySchema, ScalarType, SchemaVersion, TableId, TableSchema,
+};
 use partita_model::value::{Value, ValueRef};
 use partita_partition::descriptor::{GroupId, PartitionDescriptor};
 
 /// The first group of each table.
 pub const GROUPS: [GroupId; 2] = [GroupId(7), GroupId(8)];
+/// The first group of the table that has a global index.
+pub const INDEXED: GroupId = GROUPS[0];
+/// The first group of that index.
+pub const INDEX: GroupId = GroupId(9);
+pub const INDEX_ID: IndexId = IndexId(1);
+/// All groups that there are at the beginning.
+pub const FIRST_GROUPS: [GroupId; 3] = [GROUPS[0], GROUPS[1], INDEX];
+/// Items are spread over so many index keys; one item in so many has no row in the index.
+const BUCKETS: u64 = 5;
 
 /// The group that has a key before anything is split.
 pub fn first_group_of(key: usize) -> GroupId {
@@ -48,21 +59,45 @@ fn schema(group: GroupId) -> TableSchema {
             range: Vec::new(),
         },
         local: Vec::new(),
-        global: Vec::new(),
+        global: (group == INDEXED).then(index).into_iter().collect(),
         time_to_live: None,
         stream: None,
     }
 }
 
+fn index() -> GlobalIndex {
+    GlobalIndex {
+        id: INDEX_ID,
+        table: TableId(INDEX.0),
+        seed: 11,
+        name: "by-bucket".to_owned(),
+        keys: KeySchema {
+            hash: vec![KeyAttribute {
+                name: "bucket".into(),
+                kind: ScalarType::S,
+            }],
+            range: Vec::new(),
+        },
+        projection: IndexProjection::All,
+        readable: true,
+    }
+}
+
 pub fn descriptor(group: GroupId) -> PartitionDescriptor {
-    PartitionDescriptor::whole_table(group, Arc::new(schema(group)))
+    match group == INDEX {
+        true => PartitionDescriptor::whole_index(INDEX, &schema(INDEXED), index()),
+        false => PartitionDescriptor::whole_table(group, Arc::new(schema(group))),
+    }
 }
 
 fn item(key: usize, value: Option<u64>) -> Item {
     let id = Value::string(&format!("key-{key}"));
+    let bucket = value.map(|value| value % BUCKETS).filter(|bucket| *bucket > 0);
+    let bucket = bucket.map(|bucket| Value::string(&format!("bucket-{bucket}")));
     let value = value.map(|value| Value::string(&marker(value)));
-    let attributes = value.as_ref().map(|value| ("value", value.as_ref()));
-    Item::from_attributes([("id", id.as_ref())].into_iter().chain(attributes))
+    let bucket = bucket.as_ref().map(|bucket| ("bucket", bucket.as_ref()));
+    let value = value.as_ref().map(|value| ("value", value.as_ref()));
+    Item::from_attributes(bucket.into_iter().chain([("id", id.as_ref())]).chain(value))
 }
 
 /// How a value stands in an item: found nowhere else.

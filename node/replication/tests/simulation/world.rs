@@ -21,20 +21,26 @@ use rand::{Rng as _, SeedableRng as _};
 use uuid::Uuid;
 
 use crate::client::{Client, Clients, KEYS};
+use crate::deliverer::Deliverer;
 use crate::event::{Event, Queued};
 use crate::faults::Faults;
 use crate::invariants::Invariants;
-use crate::machine::{Machine, Sent, Turn};
+use crate::machine::{Habits, Machine, Sent, Turn};
 use crate::merger::Merger;
 use crate::network::Network;
 use crate::operator::Operator;
-use crate::table::{GROUPS, descriptor};
+use crate::plots::Plot;
+use crate::table::{FIRST_GROUPS, descriptor};
 
 pub const MS: u64 = 1_000_000;
 pub const SECOND: u64 = 1000 * MS;
 /// How long things break, and how long they may take to heal.
 const FAULTS_NS: u64 = 12 * SECOND;
 const HEALING_NS: u64 = 12 * SECOND;
+/// At the end nobody asks anything: what was written comes to all replicas, and to the index.
+const QUIET_NS: u64 = 3 * SECOND;
+/// What had begun before that is over by then.
+const SETTLING_NS: u64 = SECOND;
 /// A client waits for an answer for so long: it is drawn which of them.
 const PATIENCE_NS: [u64; 3] = [100 * MS, 500 * MS, 2 * SECOND];
 const CLIENTS: usize = 6;
@@ -53,9 +59,13 @@ pub struct World {
     /// Splits that were asked for.
     pub splits: u64,
     pub merger: Merger,
+    pub deliverer: Deliverer,
     /// Groups that are part of another one.
     pub absorbed: BTreeMap<GroupId, GroupId>,
     faults: Faults,
+    /// What is being plotted.
+    pub plot: Option<Plot>,
+    pub habits: Habits,
     pub invariants: Invariants,
     pub healing: bool,
     /// Of twenty times so often a client tries another machine, and of a hundred times so often it reads.
@@ -64,6 +74,8 @@ pub struct World {
     patience_ns: u64,
     /// Clients ask nothing until then.
     pub quiet_until: u64,
+    /// If there are any: clients ask for these keys alone.
+    pub focus: Vec<usize>,
     /// The disks' latency, at most.
     pub disk_ns: u64,
     sent: Sent,
@@ -84,6 +96,8 @@ pub struct Summary {
     pub splits: u64,
     pub merges: u64,
     pub refused_merges: u64,
+    pub delivered: u64,
+    pub deposed: u64,
 }
 
 impl World {
@@ -91,9 +105,10 @@ impl World {
         let mut random = SmallRng::seed_from_u64(seed);
         let voters = if random.random_ratio(1, 4) { 5 } else { 3 };
         let faults = Faults::draw(&mut random);
+        let habits = Habits::draw(&mut random);
         let sent = Sent::default();
         let machines: Vec<_> = (0..voters + 2)
-            .map(|number| Machine::new(number, faults.draw_drift(&mut random), &sent))
+            .map(|number| Machine::new(number, faults.draw_drift(&mut random), habits, &sent))
             .collect();
         let mut world = Self {
             now: 0,
@@ -101,20 +116,24 @@ impl World {
             network: Network::healthy(),
             clients: Clients::default(),
             asking: (0..CLIENTS).map(|_| Client::new()).collect(),
-            operators: GROUPS
+            operators: FIRST_GROUPS
                 .iter()
                 .map(|group| Operator::new(*group, voters, random.random_range(0..12)))
                 .collect(),
             splits: 0,
             merger: Merger::default(),
+            deliverer: Deliverer::new(seed),
             absorbed: BTreeMap::new(),
             invariants: Invariants::new(faults.clocks_lie),
             faults,
+            plot: None,
+            habits,
             healing: false,
             wandering: random.random_range(0..8),
             reading: random.random_range(20..80),
             patience_ns: PATIENCE_NS[random.random_range(0..PATIENCE_NS.len())],
             quiet_until: 0,
+            focus: Vec::new(),
             disk_ns: 2 * MS,
             sent,
             queue: BinaryHeap::new(),
@@ -131,7 +150,7 @@ impl World {
             self.start(number);
             if number < voters {
                 let store = self.machines[number].store.clone().unwrap();
-                for group in GROUPS {
+                for group in FIRST_GROUPS {
                     store.bootstrap_among(descriptor(group), &stores).unwrap();
                 }
                 self.after(number);
@@ -145,6 +164,7 @@ impl World {
         }
         self.at(SECOND / 2, Event::Fault);
         self.at(SECOND, Event::Operator);
+        self.at(MS, Event::Delivery);
     }
 
     pub fn at(&mut self, after: u64, event: Event) {
@@ -156,6 +176,8 @@ impl World {
     pub fn run(&mut self) -> Result<Summary, String> {
         self.run_until(FAULTS_NS)?;
         self.heal();
+        self.run_until(FAULTS_NS + HEALING_NS - QUIET_NS)?;
+        self.quiet_until = u64::MAX;
         self.run_until(FAULTS_NS + HEALING_NS)?;
         self.finish()
     }
@@ -181,6 +203,7 @@ impl World {
             | Event::Disk { machine, .. }
             | Event::Maintenance { machine } => Some(*machine),
             Event::Client { .. } | Event::Fault | Event::Start { .. } | Event::Blink { .. } | Event::Operator => None,
+            Event::Sever { .. } | Event::Crash { .. } | Event::Delivery => None,
         };
         if let Some(stopped) = machine.map(|machine| self.machines[machine].stopped_until)
             && stopped > self.now
@@ -202,7 +225,10 @@ impl World {
                 let after = self.random.random_range(TICK_NS * 9 / 10..TICK_NS * 11 / 10);
                 self.at(after, Event::Tick { machine });
             }
-            Event::Disk { machine, incarnation } => self.disk_done(machine, incarnation),
+            Event::Disk { machine, incarnation } => {
+                self.disk_done(machine, incarnation);
+                self.die_at_install(machine);
+            }
             Event::Maintenance { machine } => self.maintain(machine),
             Event::Client { client } => self.client(client),
             Event::Fault => self.fault(),
@@ -212,6 +238,11 @@ impl World {
                     self.after(machine);
                 }
             }
+            Event::Sever { from, to } if !self.healing => self.network.sever(from, to),
+            Event::Crash { machine } if !self.healing => {
+                self.with_faults(|faults, world| faults.crash_one(world, machine))
+            }
+            Event::Sever { .. } | Event::Crash { .. } => {}
             Event::Blink { machine } => {
                 if self.machines[machine].is_up() && !self.healing {
                     for leader in self
@@ -226,6 +257,15 @@ impl World {
                     let after = self.random.random_range(MS / 10..10 * MS);
                     self.at(after, Event::Start { machine });
                 }
+            }
+            Event::Delivery => {
+                let mut deliverer = std::mem::replace(&mut self.deliverer, Deliverer::new(0));
+                deliverer.step(self);
+                self.deliverer = deliverer;
+                let after = self.random.random_range(MS..6 * MS);
+                self.at(after, Event::Delivery);
+                // What it did at machines shows at their next events: to look at all of them takes long.
+                return Ok(());
             }
             Event::Operator => {
                 self.discover();
@@ -252,6 +292,9 @@ impl World {
         }
         if let Some(machine) = machine {
             self.after(machine);
+        }
+        if let Some(mut plot) = self.plot.take() {
+            self.plot = plot.goes_on(self).then_some(plot);
         }
         let mut invariants = std::mem::take(&mut self.invariants);
         let checked = invariants.check(self, machine);
@@ -293,7 +336,13 @@ impl World {
                 if let Some(synced) = store.sync(gathered) {
                     machine.turn = Turn::Synced(synced);
                 }
-                let after = self.random.random_range(1000..MS / 2);
+                if let Some(mut plot) = self.plot.take() {
+                    let until = plot.stalls(self, number);
+                    self.machines[number].stalled_until = until.unwrap_or(self.machines[number].stalled_until);
+                    self.plot = Some(plot);
+                }
+                let stalled = self.machines[number].stalled_until.saturating_sub(self.now);
+                let after = stalled + self.random.random_range(1000..MS / 2);
                 let machine = number;
                 self.at(after, Event::Disk { machine, incarnation });
             }
@@ -301,6 +350,25 @@ impl World {
                 store.apply(synced);
             }
         }
+    }
+
+    /// A process dies that has put a snapshot in its log's place, and has not installed it.
+    fn die_at_install(&mut self, number: usize) {
+        let machine = &self.machines[number];
+        let between = matches!(machine.turn, Turn::Synced(_)) && machine.is_installing();
+        if between && (self.is_killed_at_install(number) || self.with_faults(|faults, world| faults.at_install(world)))
+        {
+            // What it has sent is on its way.
+            self.send();
+            self.with_faults(|faults, world| faults.crash_one(world, number));
+        }
+    }
+
+    fn is_killed_at_install(&mut self, number: usize) -> bool {
+        let Some(mut plot) = self.plot.take() else { return false };
+        let kills = plot.kills_at_install(self, number);
+        self.plot = Some(plot);
+        kills
     }
 
     fn send(&mut self) {
@@ -330,7 +398,9 @@ impl World {
     }
 
     fn maintain(&mut self, machine: usize) {
-        let (flush, cut) = (self.random.random_ratio(1, 3), self.random.random_ratio(1, 2));
+        let kept = self.plot.as_ref().is_some_and(|plot| plot.keeps_in_memory(machine));
+        let flush = self.random.random_ratio(self.habits.flushing, 100) && !kept;
+        let cut = self.random.random_ratio(1, 2);
         if let Some(store) = &self.machines[machine].store {
             if flush {
                 self.machines[machine].state.flush().unwrap();
@@ -347,10 +417,29 @@ impl World {
         if self.healing {
             return;
         }
-        let mut faults = std::mem::take(&mut self.faults);
-        let after = faults.strike(self);
-        self.faults = faults;
+        let after = match self.plot {
+            Some(_) => 100 * MS,
+            None => self.with_faults(|faults, world| faults.strike(world)),
+        };
         self.at(after, Event::Fault);
+    }
+
+    /// The last moments, in which nobody begins anything.
+    pub fn is_ending(&self) -> bool {
+        self.now >= FAULTS_NS + HEALING_NS - QUIET_NS
+    }
+
+    /// The very last moments, in which nothing is left to be done.
+    pub fn is_at_rest(&self) -> bool {
+        self.now >= FAULTS_NS + HEALING_NS - QUIET_NS + SETTLING_NS
+    }
+
+    /// What breaks, and the world that it breaks.
+    pub fn with_faults<T>(&mut self, what: impl FnOnce(&mut Faults, &mut Self) -> T) -> T {
+        let mut faults = std::mem::take(&mut self.faults);
+        let answer = what(&mut faults, self);
+        self.faults = faults;
+        answer
     }
 
     /// Lets a machine's log writer end its turn at once.
@@ -385,7 +474,10 @@ impl World {
             client.give_up();
         }
         if client.running.is_none() && self.now >= self.quiet_until {
-            let key = self.random.random_range(0..KEYS);
+            let key = match self.focus.len() {
+                0 => self.random.random_range(0..KEYS),
+                keys => self.focus[self.random.random_range(0..keys)],
+            };
             let (group, mut machine) = client.routes[key];
             if self.random.random_ratio(self.wandering, 20) {
                 machine = self.random.random_range(0..self.machines.len());
@@ -400,7 +492,12 @@ impl World {
             }
             match self.machines[machine].group(group) {
                 Some(group) => {
-                    let reading = if number < OBSERVERS { 97 } else { self.reading };
+                    let reading = match self.focus.is_empty() {
+                        true if number >= OBSERVERS => self.reading,
+                        // Whoever is sent elsewhere writes there: see `disperse`.
+                        false if number.is_multiple_of(2) => 10,
+                        _ => 97,
+                    };
                     let (clients, random) = (&mut self.clients, &mut self.random);
                     client.ask((machine, key), group, reading, clients, self.now, random);
                     self.look(&mut client);
@@ -435,6 +532,16 @@ impl World {
                 Some(leader) => (group, leader),
                 None => self.look_around(key, group),
             };
+        }
+    }
+
+    /// Clients give up what they wait for, and take these by turns for who has the keys that they ask for.
+    pub fn disperse(&mut self, routes: [(GroupId, usize); 2]) {
+        for (client, route) in self.asking.iter_mut().zip(routes.into_iter().cycle()) {
+            client.give_up();
+            for key in &self.focus {
+                client.routes[*key] = route;
+            }
         }
     }
 
@@ -500,6 +607,7 @@ impl World {
         self.disk_ns = 2 * MS;
         for number in 0..self.machines.len() {
             self.machines[number].stopped_until = 0;
+            self.machines[number].stalled_until = 0;
             self.machines[number].log.recover();
             self.machines[number].state.recover();
             self.machines[number].drift(self.now, 0);
@@ -534,6 +642,8 @@ impl World {
             splits: self.operators.iter().map(|operator| operator.splits).sum(),
             merges: self.merger.merged,
             refused_merges: self.merger.refused,
+            delivered: self.deliverer.batches().0,
+            deposed: self.deliverer.batches().1,
         })
     }
 
@@ -561,6 +671,8 @@ impl Summary {
         self.splits += other.splits;
         self.merges += other.merges;
         self.refused_merges += other.refused_merges;
+        self.delivered += other.delivered;
+        self.deposed += other.deposed;
     }
 }
 

@@ -198,7 +198,7 @@ fn group(partition: &Partition) -> Option<GroupId> {
 pub mod tests {
     use partita_crds::convert::{Deployment, from_model};
     use partita_crds::{PartitionSpec, PartitionStatus, TableStatus};
-    use partita_model::table::record::{Circumstances, Owner};
+    use partita_model::table::record::{Circumstances, Owner, PartitionLimits};
 
     use super::super::super::entry::tests::spec;
     use super::*;
@@ -220,7 +220,7 @@ pub mod tests {
     pub fn record(table: &Table) -> Record {
         let at = Circumstances {
             now_ms: 1,
-            partitions_max: 64,
+            partitions: PartitionLimits::at_most(64),
         };
         let spec = partita_crds::convert::to_model(&table.spec).unwrap();
         let id = names::table_id(table.metadata.uid.as_deref().unwrap());

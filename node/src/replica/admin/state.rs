@@ -2,7 +2,7 @@
 
 use partita_model::admin::{
     Ancestor, Frozen, GroupState, Lineage, Load, MemberRole, MemberState, MergeDone, MergeOutcome, ReplicationState,
-    SplitDone, StoreAddress, StoreState,
+    SplitDone, StoreAddress, StoreState, VolumeState,
 };
 use partita_model::capacity::UnitKind;
 use partita_model::partition::PartitionDescriptor;
@@ -25,6 +25,10 @@ pub fn store(node: &Node) -> StoreState {
         cluster: node.identity.cluster.clone(),
         address: own.map(|own| own.address.clone()).unwrap_or_default(),
         draining: node.drain.is_on(),
+        volume: node.store.volume().map(|volume| VolumeState {
+            total_bytes: volume.total_bytes,
+            free_bytes: volume.free_bytes,
+        }),
         groups: node.store.groups().iter().map(|one| group(node, one)).collect(),
     }
 }
@@ -34,8 +38,8 @@ pub fn group(node: &Node, group: &Group) -> GroupState {
     let stats = group.stats();
     // What cannot be read now is not known to be flushed.
     let flushed = group.flushed().map_or(0, |at| at.index);
+    let descriptor = PartitionDescriptor::clone(&group.descriptor());
     GroupState {
-        descriptor: PartitionDescriptor::clone(&group.descriptor()),
         leader: stats.leader,
         term: stats.term,
         applied: stats.applied.index,
@@ -45,7 +49,10 @@ pub fn group(node: &Node, group: &Group) -> GroupState {
             read_half_units: node.admission.used_half_units(group.id(), UnitKind::Read),
             write_half_units: node.admission.used_half_units(group.id(), UnitKind::Write),
             index_half_units: node.admission.index_half_units(group.id()),
+            reads: node.admission.spread(&descriptor, UnitKind::Read),
+            writes: node.admission.spread(&descriptor, UnitKind::Write),
         },
+        descriptor,
         replication: ReplicationState {
             replica: stats.replica,
             leader: (stats.leads != 0).then_some(stats.leads),

@@ -8,7 +8,7 @@
 use kube::ResourceExt;
 use partita_crds::table::DeletionPolicy;
 use partita_crds::{Table, convert, names};
-use partita_model::table::record::{Circumstances, Declared, Owner, Record};
+use partita_model::table::record::{Circumstances, Declared, Owner, PartitionLimits, Record};
 use partita_model::table::{Status, TableSpec};
 
 use crate::directory::kubernetes::{deleting, recorded};
@@ -20,7 +20,7 @@ const PARTITIONS_MAX: u64 = 64;
 pub fn circumstances(now_ms: u64) -> Circumstances {
     Circumstances {
         now_ms,
-        partitions_max: PARTITIONS_MAX,
+        partitions: PartitionLimits::at_most(PARTITIONS_MAX),
     }
 }
 

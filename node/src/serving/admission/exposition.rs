@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use partita_model::admin::LoadSpread;
 use partita_model::capacity::{HalfUnits, UnitKind};
-use partita_model::partition::GroupId;
+use partita_model::partition::{GroupId, PartitionDescriptor};
 use partita_model::schema::IndexId;
 use serde_json::{Value, json};
 
@@ -52,6 +53,12 @@ impl Admission {
         meters
             .get(&group)
             .map_or(0, |meter| meter.counted(kind).used_half_units)
+    }
+
+    /// Where requests to a partition that used one kind of units have been in the last minute or two.
+    pub fn spread(&self, partition: &PartitionDescriptor, kind: UnitKind) -> Option<LoadSpread> {
+        let meter = self.meters.read().get(&partition.group).cloned()?;
+        meter.sampler(kind).spread(partition, (self.now_ms)())
     }
 
     /// What writes to a partition have used of global indexes since the process started.

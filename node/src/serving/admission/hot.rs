@@ -1,19 +1,24 @@
-//! The partition keys that use the most: sampled, and shown on the admin API (as labels of metrics they would have no bound).
+//! The partition keys that use the most, and the place in a partition's range that halves its load: sampled, and shown on the
+//! admin API (as labels of metrics they would have no bound).
 
 use std::ops::Bound;
 
 use parking_lot::Mutex;
 use partita_admission::hot::{HotKey, HotKeys};
+use partita_admission::spread::{Spread, scatter};
+use partita_model::admin::LoadSpread;
 use partita_model::capacity::HalfUnits;
 use partita_model::item::Item;
 use partita_model::key::{HASH_BYTES, KeyBytes, collection_of, component};
+use partita_model::partition::PartitionDescriptor;
 use partita_model::request::PageRequest;
 use partita_model::schema::KeySchema;
 use serde_json::Value;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One request of so many is looked at.
+/// One request of so many is looked at: which one is left to chance, or a client that takes so many keys in turn would show one of
+/// them alone.
 const SAMPLED_OF: u64 = 8;
 
 /// What is used by the keys of one partition, of one kind of units.
@@ -21,6 +26,7 @@ const SAMPLED_OF: u64 = 8;
 pub struct Sampler {
     seen: AtomicU64,
     keys: Mutex<HotKeys>,
+    spread: Mutex<Spread>,
 }
 
 /// A request that is looked at: its key.
@@ -42,7 +48,7 @@ impl Sampler {
     }
 
     fn is_due(&self) -> bool {
-        self.seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLED_OF)
+        scatter(self.seen.fetch_add(1, Ordering::Relaxed)).is_multiple_of(SAMPLED_OF)
     }
 
     /// Notes what a request cost that was looked at.
@@ -52,13 +58,31 @@ impl Sampler {
         {
             let cost = HalfUnits(cost.0.saturating_mul(SAMPLED_OF));
             self.keys.lock().note(collection, cost, now_ms);
+            self.spread.lock().note(hash_at(collection), cost, now_ms);
         }
+    }
+
+    /// Where the load of the last minute or two was, in the range that a partition has now.
+    pub fn spread(&self, partition: &PartitionDescriptor, now_ms: u64) -> Option<LoadSpread> {
+        let (start, end) = (&partition.start, partition.end.as_ref());
+        let end = end.map(|end| hash_at(end.as_bytes()));
+        let halves = self.spread.lock().halves(hash_at(start.as_bytes()), end, now_ms)?;
+        Some(LoadSpread {
+            busiest_percent: (halves.busiest * 100.0).round() as u8,
+            middle: halves.middle.map(|hash| KeyBytes(hash.to_be_bytes().to_vec())),
+        })
     }
 
     /// The keys that use the most.
     pub fn top(&self, most: usize, now_ms: u64) -> Vec<HotKey> {
         self.keys.lock().top(most, now_ms)
     }
+}
+
+/// The hash that a key, or the bound of a range, begins with; what is missing counts as nothing.
+fn hash_at(key: &[u8]) -> u64 {
+    let bytes = key.iter().copied().chain(std::iter::repeat(0)).take(HASH_BYTES);
+    bytes.fold(0, |hash, byte| hash << 8 | u64::from(byte))
 }
 
 /// A partition key as the API writes it.

@@ -7,7 +7,7 @@ use partita_model::capacity::{ThrottleLimit, Throttled, UnitsAnswer, UnitsCall};
 use partita_model::item::Item;
 use partita_model::request::Action;
 use partita_model::schema::{IndexProjection, KeyAttribute, KeySchema, ScalarType};
-use partita_model::table::record::{Circumstances, Owner};
+use partita_model::table::record::{Circumstances, Owner, PartitionLimits};
 use partita_model::table::{BillingMode, GlobalIndexSpec, OnDemandThroughput, TableSpec};
 use partita_model::value::Value;
 
@@ -66,7 +66,7 @@ fn indexed(write: u64, index_write: u64) -> TableSpec {
 
 const AT: Circumstances = Circumstances {
     now_ms: 1,
-    partitions_max: 64,
+    partitions: PartitionLimits::at_most(64),
 };
 
 impl World {

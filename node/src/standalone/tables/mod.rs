@@ -15,7 +15,7 @@ use partita_gateway::backend::Account;
 use partita_gateway::metrics::Metrics;
 use partita_model::error::ApiError;
 use partita_model::schema::TableId;
-use partita_model::table::record::{Circumstances, Declared, Owner, Record};
+use partita_model::table::record::{Circumstances, Declared, Owner, PartitionLimits, Record};
 use partita_model::table::{SpecError, Status, TableDescription, TableSpec};
 use partita_replication::{Clock, Store};
 
@@ -181,7 +181,7 @@ impl Tables {
     fn circumstances(&self) -> Circumstances {
         Circumstances {
             now_ms: (self.now_ms)(),
-            partitions_max: PARTITIONS_MAX,
+            partitions: PartitionLimits::at_most(PARTITIONS_MAX),
         }
     }
 

@@ -8,9 +8,9 @@ use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdate
 use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference,
     ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodAffinityTerm, PodAntiAffinity,
-    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext,
-    Service, ServicePort, ServiceSpec, TopologySpreadConstraint, VolumeMount, VolumeResourceRequirements,
-    WeightedPodAffinityTerm,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
+    SecurityContext, Service, ServicePort, ServiceSpec, TopologySpreadConstraint, Volume, VolumeMount,
+    VolumeResourceRequirements, WeightedPodAffinityTerm,
 };
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -23,12 +23,16 @@ use partita_planning::requests::Requests;
 
 use super::{difference, labels, metadata, selected};
 use crate::settings::Settings;
-use crate::table::pods::MADE_FROM;
+use crate::table::pods::{MADE_FROM, PEER_TLS};
 
 /// The user and group of the image.
 const USER: i64 = 65532;
 /// Where the volume is mounted.
 const DATA: &str = "/data";
+/// Where the certificate is mounted.
+const CERTIFICATE: &str = "/etc/partita/tls";
+/// Mode of the certificate's files: the pod's group, and nobody else, reads them.
+const GROUP_READS: i32 = 0o440;
 /// The claim template's name: a claim is called `data-<pod>`.
 const CLAIM: &str = "data";
 /// How long a pod may take to stop: requests end within 20 s, then tables are flushed.
@@ -82,7 +86,7 @@ impl StorageNode<'_> {
     }
 
     /// Gives its pods names.
-    pub fn service(&self) -> Service {
+    pub fn service(&self, settings: &Settings) -> Service {
         let port = |name: &str, port: u16| ServicePort {
             name: Some(name.to_owned()),
             port: i32::from(port),
@@ -90,16 +94,20 @@ impl StorageNode<'_> {
             ..ServicePort::default()
         };
         let place = self.place.to_string();
+        let mut ports = vec![
+            port("transport", names::TRANSPORT_PORT),
+            port("admin", names::ADMIN_PORT),
+        ];
+        if settings.peer_tls {
+            ports.push(port("admin-tls", names::ADMIN_TLS_PORT));
+        }
         Service {
             metadata: metadata(self.table, self.id, &self.name(), &place),
             spec: Some(ServiceSpec {
                 cluster_ip: Some("None".to_owned()),
                 publish_not_ready_addresses: Some(true),
                 selector: Some(selected(self.id, &place)),
-                ports: Some(vec![
-                    port("transport", names::TRANSPORT_PORT),
-                    port("admin", names::ADMIN_PORT),
-                ]),
+                ports: Some(ports),
                 ..ServiceSpec::default()
             }),
             ..Service::default()
@@ -209,6 +217,7 @@ impl StorageNode<'_> {
             tolerations: some_if_any(scheduling.tolerations.clone()),
             priority_class_name: scheduling.priority_class_name.clone(),
             containers: vec![self.container(settings, &scheduling)],
+            volumes: settings.peer_tls.then(|| vec![certificate_volume()]),
             ..PodSpec::default()
         }
     }
@@ -277,18 +286,33 @@ impl StorageNode<'_> {
         let (transport, admin) = (names::TRANSPORT_PORT, names::ADMIN_PORT);
         // What the operator splits partitions by is what one may use.
         let units = settings.planning.limits.units;
+        let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
+            name: name.to_owned(),
+            mount_path: path.to_owned(),
+            read_only: read_only.then_some(true),
+            ..VolumeMount::default()
+        };
+        let mut args = vec![
+            "replica".to_owned(),
+            format!("--data={DATA}"),
+            format!("--listen=0.0.0.0:{transport}"),
+            format!("--admin-listen=0.0.0.0:{admin}"),
+            format!("--directory={}", settings.router_directory),
+        ];
+        let mut ports = vec![port("transport", transport), port("admin", admin)];
+        let mut mounts = vec![mount(CLAIM, DATA, false)];
+        if settings.peer_tls {
+            args.push(format!("{PEER_TLS}{CERTIFICATE}"));
+            args.push(format!("--admin-tls-listen=0.0.0.0:{}", names::ADMIN_TLS_PORT));
+            ports.push(port("admin-tls", names::ADMIN_TLS_PORT));
+            mounts.push(mount("tls", CERTIFICATE, true));
+        }
         Container {
             name: "replica".to_owned(),
             image: Some(settings.image.clone()),
             image_pull_policy: Some(settings.image_pull_policy.clone()),
             command: Some(vec!["/usr/local/bin/partita".to_owned()]),
-            args: Some(vec![
-                "replica".to_owned(),
-                format!("--data={DATA}"),
-                format!("--listen=0.0.0.0:{transport}"),
-                format!("--admin-listen=0.0.0.0:{admin}"),
-                format!("--directory={}", settings.router_directory),
-            ]),
+            args: Some(args),
             env: Some(vec![
                 value("PARTITA_LOG_FORMAT", &settings.log_format),
                 value("PARTITA_LOG", &settings.log),
@@ -300,7 +324,7 @@ impl StorageNode<'_> {
                 field("POD_NAMESPACE", "metadata.namespace"),
                 value("PARTITA_ADVERTISE", &self.advertised()),
             ]),
-            ports: Some(vec![port("transport", transport), port("admin", admin)]),
+            ports: Some(ports),
             resources: Some(ResourceRequirements {
                 requests: Some(BTreeMap::from([
                     (
@@ -316,11 +340,7 @@ impl StorageNode<'_> {
             }),
             liveness_probe: Some(probe("/healthz", PROBE_EVERY_SECONDS, Some(LIVENESS_FAILURES))),
             readiness_probe: Some(probe("/readyz/replicas", READINESS_EVERY_SECONDS, None)),
-            volume_mounts: Some(vec![VolumeMount {
-                name: CLAIM.to_owned(),
-                mount_path: DATA.to_owned(),
-                ..VolumeMount::default()
-            }]),
+            volume_mounts: Some(mounts),
             security_context: Some(SecurityContext {
                 allow_privilege_escalation: Some(false),
                 read_only_root_filesystem: Some(true),
@@ -356,6 +376,19 @@ fn made_from_itself(mut template: PodTemplateSpec) -> PodTemplateSpec {
 pub fn made_from(set: &StatefulSet) -> Option<&String> {
     let template = set.spec.as_ref()?.template.metadata.as_ref()?;
     template.annotations.as_ref()?.get(MADE_FROM)
+}
+
+/// The certificate of the namespace's storage nodes. Files that change in it are seen without a restart.
+fn certificate_volume() -> Volume {
+    Volume {
+        name: "tls".to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(names::REPLICA_SECRET.to_owned()),
+            default_mode: Some(GROUP_READS),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
 }
 
 fn value(name: &str, value: &str) -> EnvVar {

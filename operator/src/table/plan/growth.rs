@@ -28,7 +28,7 @@ pub struct Growth {
 pub fn plan(observed: &Observed) -> Growth {
     let mut growth = Growth::default();
     for (name, set) in &observed.stateful_sets {
-        if let Some(size) = wanted(&observed.table, set).filter(|_| is_ours(&observed.table, &set.metadata)) {
+        if let Some(size) = wanted(observed, name).filter(|_| is_ours(&observed.table, &set.metadata)) {
             grow(&mut growth, observed, name, set, &size);
         }
     }

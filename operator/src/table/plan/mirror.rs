@@ -9,10 +9,12 @@ use std::collections::BTreeSet;
 use partita_crds::{Partition, PartitionPhase, PartitionStatus};
 use partita_model::admin::{Bootstrap, MemberRole, StoreAddress};
 use partita_model::table::record::Record;
+use partita_planning::repartition::Use;
 
 use super::{Action, Mirror, Problem, is_whole};
 use crate::nodes::{Call, NodeName};
 use crate::table::children::Piece;
+use crate::table::heat::Heats;
 use crate::table::observe::{self, Observed};
 use crate::table::replicas::{Leader, Replicas, Seat};
 
@@ -46,7 +48,7 @@ struct Found {
 }
 
 /// Looks at every partition. Of those that are about to be `changed` nothing is written in the same pass.
-pub fn plan(observed: &Observed, record: &Record, changed: &BTreeSet<String>) -> Seen {
+pub fn plan(observed: &Observed, record: &Record, changed: &BTreeSet<String>, heats: &Heats) -> Seen {
     let mut seen = Seen::default();
     let mut lost = Vec::new();
     for piece in observed.pieces(record) {
@@ -79,7 +81,11 @@ pub fn plan(observed: &Observed, record: &Record, changed: &BTreeSet<String>) ->
         if !found.there {
             seen.missing.insert(piece.name.clone());
         }
-        let mirror = mirror(&piece, Some(known), found.status);
+        let status = match (observed.asked.measure, heats.of(piece.group())) {
+            (true, Some(served)) if found.status.phase == PartitionPhase::Ready => with_use(found.status, served.used),
+            _ => found.status,
+        };
+        let mirror = mirror(&piece, Some(known), status);
         if known.status.as_ref() != Some(&mirror.status) {
             seen.actions.push(Action::MirrorPartition(mirror.clone()));
         }
@@ -339,6 +345,16 @@ fn with(before: &PartitionStatus, phase: PartitionPhase, message: Option<String>
         message: message.map(|message| message.chars().take(MESSAGE_CHARS_MAX).collect()),
         leader: before.leader.clone().filter(|_| phase == PartitionPhase::Ready),
         ..before.clone()
+    }
+}
+
+/// With what it has served of late. Nothing is absent: what nobody uses is not written about.
+fn with_use(status: PartitionStatus, used: Use) -> PartitionStatus {
+    let shown = |units: f64| Some(two_digits(units.round() as u64)).filter(|units| *units > 0);
+    PartitionStatus {
+        read_units: shown(used.read),
+        write_units: shown(used.write),
+        ..status
     }
 }
 

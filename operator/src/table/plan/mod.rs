@@ -9,12 +9,13 @@
 //! 7. [`lost`]: volumes that are gone; [`members`]: groups that should have other replicas; [`growth`]: volumes that are to be larger; [`rolling`]: pods that are
 //!    to be made anew;
 //! 8. [`steps`]: the next step from what the record intends to what is there;
-//! 9. [`repartition`]: more or fewer partitions, where nothing else is under way.
+//! 9. [`repartition`]: more or fewer partitions, where nothing else is under way; [`cut`]: where they are cut.
 //!
 //! A plan is for one pass: whatever it changes is observed before the next.
 
 mod adopt;
 mod begin;
+mod cut;
 mod deletion;
 mod growth;
 mod lost;
@@ -49,7 +50,7 @@ use partita_planning::autoscale::MINUTE_MS;
 use repartition::Growth;
 
 use super::apply::Outcome;
-use super::observe::{Kept, Observed, PARTITIONS_MAX};
+use super::observe::{Kept, Observed};
 use super::scale;
 use super::validate::Valid;
 use crate::nodes::{Call, NodeName};
@@ -108,7 +109,7 @@ pub enum Action {
         node: NodeName,
         /// The pod's uid.
         uid: String,
-        /// It serves: somebody will notice.
+        /// It serves, and somebody will notice: it waits for its turn.
         serves: bool,
     },
     /// Tell a storage node something.
@@ -329,7 +330,7 @@ pub fn plan(
 ) -> Plan {
     let at = Circumstances {
         now_ms,
-        partitions_max: PARTITIONS_MAX,
+        partitions: settings.planning.limits.partitions(),
     };
     if observed.deleting() {
         return deletion::plan(observed);
@@ -394,7 +395,7 @@ fn keep(
         return Plan { problem, ..adopted };
     }
     let nodes = nodes::plan(observed, record, settings);
-    let seen = mirror::plan(observed, record, &nodes.changed());
+    let seen = mirror::plan(observed, record, &nodes.changed(), growth.heats());
     problem = problem.or(seen.lost);
     let steps = steps::plan(observed, record, &seen.missing);
     let members = members::plan(observed, record, &seen.missing);

@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use partita_crds::{Table, names};
 use partita_model::table::Throughput;
 use partita_model::table::record::{IndexRecord, Record};
+use partita_planning::repartition::Limits;
 use partita_planning::requests;
 
 use super::Action;
 use crate::settings::Settings;
+use crate::table::children::growth;
 use crate::table::children::node::{StorageNode, storage as volume};
 use crate::table::children::places::number;
 use crate::table::children::{Piece, difference, hosts, is_ours, partition, prefix};
@@ -84,6 +86,8 @@ fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, s
         .filter(|piece| piece.is_on(&host))
         .collect();
     let wanted = observed.table.spec.storage.clone();
+    let size = wanted.as_ref().and_then(|storage| storage.size.clone());
+    let size = size.unwrap_or_else(|| settings.planning.storage_size.clone());
     let mut node = StorageNode {
         table: &observed.table,
         id: record.id,
@@ -92,14 +96,14 @@ fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, s
         place,
         replicas: observed.replicas(),
         closed: here.iter().any(|piece| straddles(observed, piece)),
-        requests: settings
-            .planning
-            .formula
-            .requests(units(record, &observed.table, &here, &host)),
-        storage_size: wanted
-            .as_ref()
-            .and_then(|storage| storage.size.clone())
-            .unwrap_or_else(|| settings.planning.storage_size.clone()),
+        requests: settings.planning.formula.requests(units(
+            record,
+            &observed.table,
+            &here,
+            &host,
+            &settings.planning.limits,
+        )),
+        storage_size: growth::made(observed, &host, size),
         storage_class: wanted.as_ref().and_then(|storage| storage.storage_class_name.clone()),
     };
     let name = node.name();
@@ -130,7 +134,7 @@ fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, s
         // A template of claims cannot be changed: see plan::growth.
         (node.storage_size, node.storage_class) = (size, class);
     }
-    let desired = difference::marked(node.service());
+    let desired = difference::marked(node.service(settings));
     if difference::differs(&desired, service) {
         nodes.actions.push(Action::ApplyService(Box::new(desired)));
     }
@@ -145,7 +149,7 @@ fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, s
 }
 
 /// What the partitions that are to be on a StatefulSet have to serve. One that nobody is known to be on yet is as good as any.
-fn units(record: &Record, table: &Table, here: &[Piece], host: &str) -> Throughput {
+fn units(record: &Record, table: &Table, here: &[Piece], host: &str, limits: &Limits) -> Throughput {
     let stays = |piece: &&Piece| piece.target() == host;
     let of_table = here.iter().filter(stays).filter(|piece| piece.index.is_none()).count();
     let of_index = |index: &IndexRecord| {
@@ -153,7 +157,7 @@ fn units(record: &Record, table: &Table, here: &[Piece], host: &str) -> Throughp
         here.iter().filter(stays).filter(ours).count()
     };
     let of_table = if here.is_empty() { 1 } else { of_table };
-    requests::of_node(&requests::sized(record, &table.spec), of_table, of_index)
+    requests::of_node(&requests::sized(record, &table.spec, limits), of_table, of_index)
 }
 
 /// Whether some of a partition's voters are in one StatefulSet and some in another: a drain of nodes, which counts the pods of

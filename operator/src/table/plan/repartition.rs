@@ -1,9 +1,9 @@
 //! How many partitions a table has, and where they are: splits, moves and merges by intention
-//! ([`partita_planning::repartition`] decides, from units and bytes).
+//! ([`partita_planning::repartition`] decides, from units, bytes and heat).
 //!
 //! 1. [`Growth`] is what is remembered from pass to pass. It is kept in memory: an operator that is started anew waits anew before it
-//!    merges anything.
-//! 2. A partition is split where it is ([`split`]); what that made is taken up by `adopt`. All splits that are wanted come first.
+//!    merges anything, or splits it for its heat.
+//! 2. A partition is split where it is ([`cut`]); what that made is taken up by `adopt`. All splits that are wanted come first.
 //! 3. Then those that share storage nodes with another one of the table move to storage nodes of their own, a few at a time: the
 //!    intent (`movingTo`) is written down, `members` moves the replicas, and when all are there, that is written down.
 //! 4. A partition that is to be absorbed (`mergingInto`) moves to the storage nodes of the one in front of it. Once all
@@ -13,25 +13,25 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use partita_model::admin::{GroupState, MemberRole, MergeOutcome, Split, SplitPlace};
+use partita_model::admin::{GroupState, MemberRole, MergeOutcome};
 use partita_model::key::KeyBytes;
 use partita_model::partition::GroupId;
 use partita_model::schema::IndexId;
 use partita_model::table::record::{IndexPhase, Record};
 use partita_model::table::{BillingMode, Throughput};
 use partita_planning::quantity;
-use partita_planning::repartition::{self, Change, Decision, Limits, Measured, Memory, Partition, target};
+use partita_planning::repartition::{self, Change, Decision, Limits, Measured, Memory, Partition, Why};
 
-use super::{Action, MergeOrder};
+use super::{Action, MergeOrder, cut};
 use crate::nodes::{self, Call, NodeName};
 use crate::settings::Settings;
+use crate::table::children::growth;
 use crate::table::children::node::storage;
 use crate::table::children::{Piece, difference, partition};
+use crate::table::heat::Heats;
 use crate::table::observe::Observed;
 use crate::table::replicas::Replicas;
 
-/// Partitions with fewer items are cut in the middle of their hashes: where half of so few bytes are says little.
-const ITEMS_MIN: u64 = 100;
 /// What was refused is not asked for again for so long, in milliseconds: a split that finds no place has read half the partition.
 const REFUSED_MS: u64 = 5 * 60 * 1000;
 /// What is due and cannot be done now is looked at again after so many milliseconds.
@@ -46,6 +46,8 @@ pub struct Growth {
     memories: BTreeMap<Option<IndexId>, Memory>,
     /// Since when partitions have had the ranges that they have, as far as this process has seen.
     changed: BTreeMap<GroupId, Since>,
+    /// What partitions have served of late.
+    heats: Heats,
     /// Until when groups are left alone, because a node refused.
     refused: BTreeMap<GroupId, u64>,
     /// When all nodes are to be asked again.
@@ -62,6 +64,11 @@ impl Growth {
     /// Whether there is something to decide.
     pub fn due(&self, now_ms: u64) -> bool {
         self.due_ms.is_some_and(|due| due <= now_ms)
+    }
+
+    /// What partitions have served of late.
+    pub fn heats(&self) -> &Heats {
+        &self.heats
     }
 
     /// When there will be.
@@ -116,10 +123,12 @@ pub fn plan(
     let pieces = observed.pieces(record);
     plan.growth.refused.retain(|_, until| *until > now_ms);
     plan.growth.note(&pieces, now_ms);
+    let limits = limits(observed, settings);
+    plan.growth.heats.note(observed, &pieces, &limits, now_ms);
     let step = Step {
         observed,
         record,
-        limits: limits(observed, settings),
+        limits,
         pieces: &pieces,
         now_ms,
     };
@@ -156,11 +165,12 @@ pub fn to_move(pieces: &[Piece]) -> impl Iterator<Item = &Piece> {
     })
 }
 
-/// A partition's own ceiling is also what its volume bears.
+/// A partition's own ceiling is also what its volume bears, or will.
 fn limits(observed: &Observed, settings: &Settings) -> Limits {
     let mut limits = settings.planning.limits.clone();
     let sizes = observed.stateful_sets.values().filter_map(|set| storage(set));
-    let bytes = sizes.filter_map(|(size, _)| u64::try_from(quantity::nanos(&size)? / 1_000_000_000).ok());
+    let most = growth::max_size(observed).and_then(quantity::nanos).unwrap_or_default();
+    let bytes = sizes.filter_map(|(size, _)| u64::try_from(quantity::nanos(&size)?.max(most) / 1_000_000_000).ok());
     if let Some(smallest) = bytes.min() {
         limits.bytes = limits.bytes.min(smallest / 100 * VOLUME_PERCENT).max(1);
     }
@@ -174,10 +184,22 @@ impl Growth {
         for piece in pieces {
             let range = (piece.descriptor.start.clone(), piece.descriptor.end.clone());
             let known = before.get(&piece.group()).filter(|known| known.range == range);
-            let since = known.cloned().unwrap_or(Since { range, ms: now_ms });
+            let since = known.cloned().unwrap_or_else(|| {
+                self.heats.forget(piece.group());
+                Since { range, ms: now_ms }
+            });
             self.changed.insert(piece.group(), since);
         }
     }
+}
+
+/// A table's own partitions, or those of one of its indexes.
+struct Family {
+    index: Option<IndexId>,
+    /// Its units; `None` on demand.
+    declared: Option<Throughput>,
+    /// Those that it is kept warm for.
+    warm: Option<Throughput>,
 }
 
 struct Step<'a> {
@@ -255,47 +277,51 @@ impl Step<'_> {
 
     /// Asks the planner about the table and each index.
     fn decide(&self, plan: &mut Repartition) {
-        let spec = &self.record.spec;
-        let mut families = vec![(None, units(self.record, spec.throughput, spec.warm))];
-        for (index, spec) in self.record.global.iter().zip(&spec.global) {
-            if index.phase == IndexPhase::Ready {
-                families.push((Some(index.id), units(self.record, spec.throughput, spec.warm)));
-            }
-        }
-        plan.growth.due_ms = None;
-        for (index, units) in families {
-            let of = |piece: &&Piece| piece.index.as_ref().map(|(_, id)| *id) == index;
+        let before = plan.growth.due_ms.take();
+        for family in self.families() {
+            let of = |piece: &&Piece| piece.index.as_ref().map(|(_, id)| *id) == family.index;
             let own: Vec<&Piece> = self.pieces.iter().filter(of).collect();
             let led: Option<Vec<(NodeName, GroupState)>> = own.iter().map(|piece| self.led(piece)).collect();
             // Those that nobody was asked about are at rest, or it is not known what they hold.
             let Some(led) = led else { continue };
+            let partitions = own.iter().zip(&led);
             let measured = Measured {
-                units,
-                partitions: own
-                    .iter()
-                    .zip(&led)
+                declared: family.declared,
+                warm: family.warm,
+                partitions: partitions
                     .map(|(piece, (_, state))| self.measured(piece, state, plan))
                     .collect(),
             };
-            let memory = plan.growth.memories.remove(&index).unwrap_or_default();
+            let memory = plan.growth.memories.remove(&family.index).unwrap_or_default();
             let (decisions, memory) = repartition::step(&measured, &memory, &self.limits, self.now_ms);
-            let asked = self.next_look(plan, &measured, &memory);
-            if own.len() as u64 <= asked {
+            let due_ms = self.next_look(&measured, &memory);
+            plan.growth.due_ms = Some(plan.growth.due_ms.map_or(due_ms, |known| known.min(due_ms)));
+            if own.len() as u64 <= memory.asked() {
                 self.let_go(plan, &own, &led);
             }
-            plan.growth.memories.insert(index, memory);
+            plan.growth.memories.insert(family.index, memory);
             for decision in decisions {
-                if self.keeps_what_there_is() && matches!(decision.action, repartition::Action::Merge { .. }) {
-                    continue;
-                }
                 self.carry_out(plan, &own, &led, &decision);
             }
         }
+        plan.growth.due_ms = plan.growth.due_ms.or(before);
     }
 
-    /// What an on-demand table needs is said by its load alone, which is not measured: it is not merged.
-    fn keeps_what_there_is(&self) -> bool {
-        self.record.spec.billing == BillingMode::PayPerRequest
+    /// The table, and every index that is complete.
+    fn families(&self) -> Vec<Family> {
+        let spec = &self.record.spec;
+        let family = |index, units: Throughput, warm| Family {
+            index,
+            declared: (spec.billing == BillingMode::Provisioned).then_some(units),
+            warm,
+        };
+        let complete = self.record.global.iter().zip(&spec.global);
+        let complete = complete.filter(|(index, _)| index.phase == IndexPhase::Ready);
+        let indexes = complete.map(|(index, spec)| family(Some(index.id), spec.throughput, spec.warm));
+        [family(None, spec.throughput, spec.warm)]
+            .into_iter()
+            .chain(indexes)
+            .collect()
     }
 
     fn measured(&self, piece: &Piece, state: &GroupState, plan: &Repartition) -> Partition {
@@ -317,36 +343,33 @@ impl Step<'_> {
             _ if busy || intended || refused || state.lineage.frozen.is_some() => Some(Change::Other),
             _ => None,
         };
+        let served = plan.growth.heats.of(group);
+        // What is not known to be cold is not merged, and what is not known to be hot is not split.
+        let since = plan.growth.changed.get(&group).filter(|_| served.is_some());
         Partition {
             group: group.0,
-            read: 0.0,
-            write: 0.0,
-            busiest_key: 0.0,
+            used: served.map(|served| served.used).unwrap_or_default(),
+            busiest_key: served.map(|served| served.busiest_key).unwrap_or_default(),
             bytes: state.sizes.bytes,
-            span: span(piece),
-            changed_ms: plan.growth.changed.get(&group).map_or(self.now_ms, |since| since.ms),
+            span: cut::span(piece),
+            changed_ms: since.map_or(self.now_ms, |since| since.ms),
             change,
         }
     }
 
-    /// When the planner is to be asked again: at once while there are too few partitions, after the cool-down while there are
-    /// too many. Otherwise when the table is measured.
-    fn next_look(&self, plan: &mut Repartition, measured: &Measured, memory: &Memory) -> u64 {
-        let bytes = measured.partitions.iter().map(|partition| partition.bytes).sum();
-        let asked = target(measured.units, bytes, &self.limits);
-        let due = match measured.partitions.len() as u64 {
-            there if there < asked => Some(self.now_ms),
-            there if there > asked && !self.keeps_what_there_is() => memory.too_many_since_ms().map(|since| {
-                let rested = measured.partitions.iter().map(|partition| partition.changed_ms).max();
-                rested.unwrap_or(since).max(since) + self.limits.cool_down_ms
-            }),
-            _ => None,
+    /// When the planner is to be asked again: at once while there are too few partitions, at the end of the cool-down while there
+    /// are too many; and whenever their use is to be measured.
+    fn next_look(&self, measured: &Measured, memory: &Memory) -> u64 {
+        let few = (measured.partitions.len() as u64) < memory.asked();
+        let rested = || measured.partitions.iter().map(|partition| partition.changed_ms).max();
+        let due = match memory.too_many_since_ms() {
+            _ if few => Some(self.now_ms),
+            Some(since) => Some(rested().unwrap_or(since).max(since) + self.limits.cool_down_ms)
+                .filter(|due_ms| *due_ms > self.now_ms),
+            None => None,
         };
-        if let Some(due) = due {
-            let due = due.max(self.now_ms + AGAIN_MS);
-            plan.growth.due_ms = Some(plan.growth.due_ms.map_or(due, |known| known.min(due)));
-        }
-        asked
+        let measure = self.now_ms + self.limits.look_every_ms();
+        due.unwrap_or(measure).min(measure).max(self.now_ms + AGAIN_MS)
     }
 
     /// What was to be merged, and is needed after all.
@@ -367,12 +390,12 @@ impl Step<'_> {
         };
         let why = &decision.why;
         match &decision.action {
-            repartition::Action::Split { group, .. } => {
+            repartition::Action::Split { group, cut } => {
                 let Some((piece, (node, state))) = of(*group) else {
                     return;
                 };
-                let size = matches!(why, repartition::Why::Size { .. });
-                if let Some(split) = split(piece, state, size) {
+                let served = plan.growth.heats.of(piece.group());
+                if let Some(split) = cut::split(piece, state, *cut, why, served) {
                     plan.actions
                         .push(Action::Tell(node.clone(), Call::Split(piece.group(), Box::new(split))));
                     plan.decide("Split", format!("{} is split: {why}", piece.name));
@@ -394,8 +417,16 @@ impl Step<'_> {
                 );
             }
             repartition::Action::Report { group } => {
-                let Some((piece, _)) = of(*group) else { return };
-                plan.decisions.push(("HotKey", format!("{}: {why}", piece.name)));
+                let Some((piece, (node, _))) = of(*group) else {
+                    return;
+                };
+                plan.decisions.push(match why {
+                    Why::Key { .. } => {
+                        let names = format!("`GET /hot-keys` of the admin API of {node} names it");
+                        ("HotKey", format!("{}: {why}; {names}", piece.name))
+                    }
+                    _ => ("HotPartition", format!("{}: {why}", piece.name)),
+                });
             }
         }
     }
@@ -445,55 +476,4 @@ impl Step<'_> {
             })));
         }
     }
-}
-
-/// Units that partitions have to be ready for: on demand none, unless they are kept warm.
-fn units(record: &Record, declared: Throughput, warm: Option<Throughput>) -> Throughput {
-    let declared = match record.spec.billing {
-        BillingMode::Provisioned => declared,
-        BillingMode::PayPerRequest => Throughput::default(),
-    };
-    let warm = warm.unwrap_or_default();
-    Throughput {
-        read: declared.read.max(warm.read),
-        write: declared.write.max(warm.write),
-    }
-}
-
-/// The hashes that a partition's range begins and ends with.
-fn hashes(piece: &Piece) -> (u64, u128) {
-    let first = |key: &KeyBytes| {
-        let bytes = key.0.iter().copied().chain(std::iter::repeat(0)).take(8);
-        bytes.fold(0_u64, |hash, byte| hash << 8 | u64::from(byte))
-    };
-    let end = piece.descriptor.end.as_ref();
-    (
-        first(&piece.descriptor.start),
-        end.map_or(1 << 64, |end| u128::from(first(end))),
-    )
-}
-
-fn span(piece: &Piece) -> u64 {
-    let (start, end) = hashes(piece);
-    u64::try_from(end.saturating_sub(u128::from(start))).unwrap_or(u64::MAX)
-}
-
-/// How a partition is to be cut: at the middle of its bytes, or of its hashes if it holds next to nothing.
-fn split(piece: &Piece, state: &GroupState, for_size: bool) -> Option<Split> {
-    let descriptor = &state.descriptor;
-    let at = match for_size || state.sizes.items >= ITEMS_MIN {
-        true => SplitPlace::Middle,
-        false => {
-            let (start, end) = hashes(piece);
-            let middle = u64::try_from((u128::from(start) + end) / 2)
-                .ok()
-                .filter(|middle| *middle > start)?;
-            SplitPlace::Key(KeyBytes(middle.to_be_bytes().to_vec()))
-        }
-    };
-    Some(Split {
-        expected_epoch: Some(descriptor.range_epoch),
-        at,
-        child: nodes::child_of(descriptor.group, descriptor.range_epoch),
-    })
 }

@@ -2,6 +2,9 @@
 //! group after the other: followers before leaders, each once all of the group's replicas have caught up. A leader that is
 //! stopped hands over. A pod that does not serve has nothing to lose: it is replaced at once, also one that
 //! found no place when the next one asks for less.
+//!
+//! Where mutual TLS was turned on or off, all are replaced at once: the old and the new ones do not understand each other, nor
+//! does the operator understand the old ones, so that none would ever have caught up.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -13,7 +16,7 @@ use crate::table::children::growth::is_less;
 use crate::table::children::node::made_from;
 use crate::table::children::{Piece, is_ours};
 use crate::table::observe::Observed;
-use crate::table::pods::{StoragePod, requests};
+use crate::table::pods::{StoragePod, peer_tls, requests};
 use crate::table::replicas::Replicas;
 
 /// What is to be done about pods.
@@ -53,6 +56,22 @@ fn of_set(rolling: &mut Rolling, observed: &Observed, host: &str, set: &Stateful
         uid: pod.uid.clone(),
         serves: pod.ready,
     };
+    let next_pod = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let strange: Vec<_> = outdated
+        .iter()
+        .filter(|(_, pod)| pod.peer_tls != peer_tls(next_pod) && !pod.leaving)
+        .collect();
+    if !strange.is_empty() {
+        let replaced = strange.iter().map(|(node, pod)| Action::RestartPod {
+            node: (*node).clone(),
+            uid: pod.uid.clone(),
+            serves: false,
+        });
+        rolling.actions.extend(replaced);
+        let words = "mutual TLS was turned on or off: all storage nodes restart at once";
+        rolling.waiting.get_or_insert(words.to_owned());
+        return;
+    }
     let away = outdated.iter().filter(|(_, pod)| !pod.ready && !pod.leaving);
     rolling.actions.extend(away.map(|(node, pod)| restart(node, pod)));
     let words = match is_whole(observed, host, here) {

@@ -187,9 +187,9 @@ async fn what_cannot_be_is_told_and_the_table_stays() {
             "spec.globalSecondaryIndexes[0].projection: ",
         ),
         (
-            |spec| spec["storage"] = json!({"maxSize": "40Gi"}),
-            "NotSupported",
-            "spec.storage.maxSize",
+            |spec| spec["storage"] = json!({"size": "40Gi", "maxSize": "39Gi"}),
+            "InvalidSpec",
+            "spec.storage.maxSize: 39Gi is less than the size, 40Gi",
         ),
         (
             |spec| spec["autoscaling"] = json!({"write": {"min": 1, "max": 2}}),

@@ -4,6 +4,7 @@ use partita_model::admin::{Split, SplitPlace};
 use partita_model::hexadecimal::parse_id;
 use partita_model::key::KeyBytes;
 use partita_model::partition::GroupId;
+use partita_model::table::Throughput;
 use serde_json::{Value, json};
 
 use crate::nodes::Call;
@@ -11,7 +12,7 @@ use crate::testing::world::{Pass, World, killed_anywhere};
 use crate::testing::{NAMESPACE, table};
 
 /// How long neighbours are left alone before they are merged, and more.
-const COOL_DOWN_MS: u64 = 61 * 60 * 1000;
+pub const COOL_DOWN_MS: u64 = 61 * 60 * 1000;
 /// So many bytes are too many for a partition.
 const TOO_MANY_BYTES: u64 = 15_000_000_000;
 
@@ -22,7 +23,7 @@ fn of(units: u64, replicas: u32) -> Value {
     table
 }
 
-async fn ready(units: u64, replicas: u32) -> World {
+pub async fn ready(units: u64, replicas: u32) -> World {
     let mut world = World::with(of(units, replicas));
     world.settle().await;
     assert!(world.condition("Ready").0);
@@ -36,16 +37,29 @@ fn set_units(world: &World, units: u64) {
     });
 }
 
-fn text(value: &Value) -> String {
+/// The table is on demand from now on, its index too.
+pub fn set_on_demand(world: &World) {
+    world.cluster.edit("tables", NAMESPACE, "orders", |table| {
+        let spec = &mut table["spec"];
+        spec["billingMode"] = json!("PAY_PER_REQUEST");
+        spec.as_object_mut().unwrap().remove("provisionedThroughput");
+        spec["globalSecondaryIndexes"][0]
+            .as_object_mut()
+            .unwrap()
+            .remove("provisionedThroughput");
+    });
+}
+
+pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn group(partition: &Value) -> GroupId {
+pub fn group(partition: &Value) -> GroupId {
     GroupId(parse_id(partition["spec"]["group"].as_str().unwrap()).unwrap())
 }
 
 /// The Partitions of the table itself, in key order.
-fn of_table(world: &World) -> Vec<Value> {
+pub fn of_table(world: &World) -> Vec<Value> {
     let mut own = world.cluster.all("partitions");
     own.retain(|partition| partition["spec"]["indexId"].is_null());
     own.sort_by_key(|partition| text(&partition["spec"]["start"]));
@@ -54,7 +68,7 @@ fn of_table(world: &World) -> Vec<Value> {
 
 /// What must be true whenever all is well: so many partitions of the table, on storage nodes of their own, with so many
 /// replicas each; each key has one, and nobody has anything else.
-fn check(world: &World, partitions: usize, replicas: usize) {
+pub fn check(world: &World, partitions: usize, replicas: usize) {
     assert!(world.condition("Ready").0, "{:?}", world.condition("Ready"));
     for kind in ["Reconciling", "Stalled", "QuorumLost"] {
         assert!(!world.condition(kind).0, "{kind}: {:?}", world.condition(kind));
@@ -99,7 +113,7 @@ fn check(world: &World, partitions: usize, replicas: usize) {
     );
 }
 
-fn decisions(world: &World) -> Vec<String> {
+pub fn decisions(world: &World) -> Vec<String> {
     let table = world.table();
     let all = table["status"]["decisions"].as_array().cloned().unwrap_or_default();
     all.iter()
@@ -113,6 +127,30 @@ fn by_hand(epoch: u64, key: u8, child: u64) -> Split {
         at: SplitPlace::Key(KeyBytes(vec![key])),
         child: GroupId(child),
     }
+}
+
+/// Partitions that serve a tenth of what they do elsewhere.
+fn small(units: u64) -> World {
+    let mut world = World::with(of(units, 1));
+    world.limits.units = Throughput { read: 1000, write: 100 };
+    world
+}
+
+#[tokio::test]
+async fn a_table_begins_with_as_many_partitions_as_the_settings_ask_for() {
+    let mut world = small(900);
+    world.settle().await;
+    check(&world, 9, 1);
+    // The index has 100 units: one more.
+    assert_eq!(world.cluster.all("partitions").len(), 10);
+    let events = world.cluster.take_events();
+    assert!(
+        events.iter().any(|(_, message)| message.contains("with 9 partitions")),
+        "{events:?}"
+    );
+    let splits = |one: &String| one.starts_with("Split");
+    assert!(!decisions(&world).iter().any(splits), "{:?}", decisions(&world));
+    killed_anywhere(async || small(300), |world| check(world, 3, 1), 15).await;
 }
 
 #[tokio::test]
@@ -272,22 +310,19 @@ async fn fewer_units_make_fewer_partitions_after_a_while() {
 }
 
 #[tokio::test]
-async fn a_table_that_becomes_on_demand_keeps_its_partitions() {
+async fn a_table_that_becomes_on_demand_keeps_what_its_load_asks_for() {
     let mut world = ready(2000, 1).await;
-    world.cluster.edit("tables", NAMESPACE, "orders", |table| {
-        let spec = &mut table["spec"];
-        spec["billingMode"] = json!("PAY_PER_REQUEST");
-        spec.as_object_mut().unwrap().remove("provisionedThroughput");
-        spec["globalSecondaryIndexes"][0]
-            .as_object_mut()
-            .unwrap()
-            .remove("provisionedThroughput");
-    });
+    set_on_demand(&world);
+    world.settle().await;
+    check(&world, 2, 1);
     for _ in 0..3 {
         world.later(COOL_DOWN_MS);
         world.settle().await;
     }
-    check(&world, 2, 1);
+    check(&world, 1, 1);
+    let told = decisions(&world);
+    let why = "heat: on demand, the highest load of late is 0 RCU and 0 WCU, which ask for 1 partition, there are 2";
+    assert!(told.iter().any(|one| one.ends_with(why)), "{told:?}");
 }
 
 #[tokio::test]

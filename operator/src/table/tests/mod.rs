@@ -3,7 +3,9 @@
 mod change;
 mod data;
 mod growth;
+mod heat;
 mod life;
+mod many;
 mod nodes;
 mod replicas;
 mod scale;

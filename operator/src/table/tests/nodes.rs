@@ -1,11 +1,16 @@
 //! Storage nodes: restarted when their image changes, given larger volumes, in trouble.
 
+use std::cell::RefCell;
+
+use partita_model::admin::VolumeState;
 use serde_json::{Value, json};
 
-use crate::testing::world::{Pass, World};
+use crate::testing::world::{Pass, World, killed_anywhere};
 use crate::testing::{NAMESPACE, table};
 
 const NOT_READY: &str = "False";
+/// Longer than it takes until a table at rest is measured again.
+const MEASURE_MS: u64 = 600_000;
 
 async fn ready() -> World {
     let mut world = World::with(table(4000, 1000));
@@ -103,6 +108,33 @@ async fn a_pod_that_does_not_serve_is_replaced_at_once() {
     assert_eq!(images(&world), ["partita:next"; 4]);
 }
 
+fn speak_tls(world: &World) -> Vec<bool> {
+    let pods = world.cluster.all("pods");
+    let arguments = pods.iter().map(|pod| pod["spec"]["containers"][0]["args"].to_string());
+    arguments.map(|arguments| arguments.contains("--peer-tls=")).collect()
+}
+
+#[tokio::test]
+async fn where_mutual_tls_is_turned_off_or_on_all_restart_at_once() {
+    let mut world = ready().await;
+    assert_eq!(speak_tls(&world), [true; 4]);
+    for on in [false, true] {
+        world.peer_tls = on;
+        // The first pass tells the StatefulSets; then nobody understands the old ones any more.
+        world.pass_of("orders").await.unwrap();
+        let pods = world.cluster.names("pods");
+        world
+            .nodes
+            .silence(&pods.iter().map(String::as_str).collect::<Vec<_>>());
+        world.pass_of("orders").await.unwrap();
+        assert_eq!(speak_tls(&world), [on; 4]);
+        world.nodes.silence(&[]);
+        world.settle().await;
+        assert!(world.condition("Ready").0 && !world.condition("Reconciling").0);
+    }
+    assert!(world.nodes.made().values().all(|times| *times == 1));
+}
+
 #[tokio::test]
 async fn other_units_restart_nobody() {
     let mut world = ready().await;
@@ -167,6 +199,84 @@ async fn a_size_is_a_floor() {
     for claim in world.cluster.all("persistentvolumeclaims") {
         assert_eq!(claim["spec"]["resources"]["requests"]["storage"], "30Gi");
     }
+}
+
+/// Sizes of volumes by claim, and in the templates.
+fn volumes(world: &World) -> (Vec<String>, Vec<String>) {
+    let size = |spec: &Value| spec["resources"]["requests"]["storage"].as_str().unwrap().to_owned();
+    let claims = world.cluster.all("persistentvolumeclaims");
+    let sets = world.cluster.all("statefulsets");
+    (
+        claims.iter().map(|claim| size(&claim["spec"])).collect(),
+        sets.iter()
+            .map(|set| size(&set["spec"]["volumeClaimTemplates"][0]["spec"]))
+            .collect(),
+    )
+}
+
+fn fill_volume(world: &World, pod: &str, total_gib: u64, free_gib: u64) {
+    world.nodes.store_of(pod, |store| {
+        store.volume = Some(VolumeState {
+            total_bytes: total_gib << 30,
+            free_bytes: free_gib << 30,
+        });
+    });
+}
+
+/// A table whose volumes may grow, with one that has so much left.
+async fn filling(free_gib: u64) -> (World, String) {
+    let mut world = ready().await;
+    edit(&world, |spec| spec["storage"] = json!({"maxSize": "50Gi"}));
+    world.settle().await;
+    assert_eq!(volumes(&world).0, ["30Gi"; 4], "none is full");
+    let first = world.cluster.names("pods")[0].clone();
+    fill_volume(&world, &first, 30, free_gib);
+    world.later(MEASURE_MS);
+    (world, first)
+}
+
+#[tokio::test]
+async fn a_volume_that_fills_grows_by_itself_wherever_the_operator_is_killed() {
+    let pods = RefCell::new(Vec::new());
+    let begin = async || {
+        let (world, _) = filling(6).await;
+        *pods.borrow_mut() = uids(&world, "pods");
+        world
+    };
+    // The file system, which is not full for the larger volume, has to grow yet: what was begun is finished, and nothing more.
+    let done = |world: &World| {
+        let grown = ["45Gi", "30Gi", "30Gi", "30Gi"].map(str::to_owned).to_vec();
+        assert_eq!(volumes(world), (grown.clone(), grown));
+        assert_eq!(uids(world, "pods"), *pods.borrow());
+        assert!(world.condition("Ready").0 && !world.condition("Reconciling").0);
+    };
+    killed_anywhere(begin, done, 3).await;
+}
+
+#[tokio::test]
+async fn volumes_grow_by_themselves_as_far_as_the_table_lets_them() {
+    let (mut world, first) = filling(7).await;
+    world.settle().await;
+    assert_eq!(volumes(&world).1[0], "30Gi", "it is not full yet");
+    for (total_gib, size) in [(30, "45Gi"), (45, "50Gi"), (50, "50Gi")] {
+        fill_volume(&world, &first, total_gib, 1);
+        world.later(MEASURE_MS);
+        world.settle().await;
+        assert_eq!(volumes(&world).1, [size, "30Gi", "30Gi", "30Gi"]);
+        assert_eq!(volumes(&world).0, volumes(&world).1);
+    }
+    assert!(world.condition("Ready").0 && !world.condition("Reconciling").0);
+}
+
+#[tokio::test]
+async fn a_file_system_that_is_not_the_volume_s_own_says_nothing() {
+    let mut world = ready().await;
+    edit(&world, |spec| spec["storage"] = json!({"maxSize": "50Gi"}));
+    world.settle().await;
+    fill_volume(&world, &world.cluster.names("pods")[0].clone(), 400, 10);
+    world.later(MEASURE_MS);
+    world.settle().await;
+    assert_eq!(volumes(&world).0, ["30Gi"; 4]);
 }
 
 #[tokio::test]

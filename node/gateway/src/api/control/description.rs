@@ -10,12 +10,6 @@ use serde_json::{Map, Value, json};
 use super::super::Call;
 use super::resource::table_arn;
 
-/// What an on-demand table takes at once when nothing was asked for: AWS's figures for a new one.
-const ON_DEMAND_WARM: Throughput = Throughput {
-    read: 12_000,
-    write: 4_000,
-};
-
 /// `TableDescription`, and `Table` of DescribeTable.
 pub fn table<B>(call: &Call<'_, B>, table: &TableDescription) -> Value {
     let spec = &table.spec;
@@ -220,15 +214,11 @@ fn class(table: &TableDescription) -> Option<Value> {
 }
 
 fn warm(asked: Option<Throughput>, billing: BillingMode, units: Throughput, status: Status) -> Value {
-    let least = match billing {
-        BillingMode::PayPerRequest => ON_DEMAND_WARM,
-        BillingMode::Provisioned => units,
-    };
-    let asked = asked.unwrap_or_default();
+    let warm = Throughput::warm(asked, billing, units);
     let status = if status == Status::Active { "ACTIVE" } else { "UPDATING" };
     json!({
-        "ReadUnitsPerSecond": least.read.max(asked.read),
-        "WriteUnitsPerSecond": least.write.max(asked.write),
+        "ReadUnitsPerSecond": warm.read,
+        "WriteUnitsPerSecond": warm.write,
         "Status": status,
     })
 }

@@ -1,6 +1,9 @@
 //! A new table's record.
 
-use super::{Circumstances, Dates, FORMAT, IndexPhase, IndexRecord, Owner, Record, UnitsDates, derived, partitions};
+use super::{
+    Circumstances, Dates, FORMAT, IndexPhase, IndexRecord, Owner, PartitionLimits, Record, UnitsDates, derived,
+    partitions,
+};
 use crate::schema::{IndexId, SchemaVersion, TableId};
 use crate::table::{BillingMode, GlobalIndexSpec, Status, TableSpec, TimeToLiveStatus};
 
@@ -44,19 +47,19 @@ impl Record {
             stream_label: spec.stream.map(|_| stream_label(at.now_ms)),
             spec,
         };
-        record.lay_out(at.partitions_max);
+        record.lay_out(at.partitions);
         record
     }
 
     /// Gives the table and those of its indexes that have no partitions yet (in this record) their first ones.
-    pub fn lay_out(&mut self, most: u64) {
+    pub fn lay_out(&mut self, limits: PartitionLimits) {
         if self.partitions.is_empty() {
-            let count = partitions::count(self.spec.billing, self.spec.throughput, self.spec.warm, most);
+            let count = limits.count(self.spec.billing, self.spec.throughput, self.spec.warm);
             self.partitions = partitions::even(self.id, count);
         }
         for (index, spec) in self.global.iter_mut().zip(&self.spec.global) {
             if index.partitions.is_empty() {
-                let count = partitions::count(self.spec.billing, spec.throughput, spec.warm, most);
+                let count = limits.count(self.spec.billing, spec.throughput, spec.warm);
                 index.partitions = partitions::even(index.table, count);
             }
         }
@@ -73,7 +76,7 @@ pub(super) fn new_index(
     at: Circumstances,
 ) -> IndexRecord {
     let own = TableId(derived(table, "index", u64::from(id.0)));
-    let count = partitions::count(billing, spec.throughput, spec.warm, at.partitions_max);
+    let count = at.partitions.count(billing, spec.throughput, spec.warm);
     IndexRecord {
         name: spec.name.clone(),
         id,

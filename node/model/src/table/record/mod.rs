@@ -25,7 +25,7 @@ use crate::partition::GroupId;
 use crate::schema::{GlobalIndex, IndexId, LocalIndex, SchemaVersion, TableId, TableSchema};
 
 pub use describe::PartitionSizes;
-pub use partitions::{Gap, Piece, cover};
+pub use partitions::{Gap, PartitionLimits, Piece, cover};
 pub use recover::RecoverError;
 pub use step::Step;
 
@@ -37,8 +37,8 @@ pub const FORMAT: u32 = 1;
 pub struct Circumstances {
     /// Now, in epoch milliseconds.
     pub now_ms: u64,
-    /// The most partitions that a table or an index is given.
-    pub partitions_max: u64,
+    /// What bounds the partitions that a table or an index is given.
+    pub partitions: PartitionLimits,
 }
 
 /// What follows from a table's id: everything about a new table that only has to be unlike any other's.

@@ -9,29 +9,67 @@ use crate::partition::{GroupId, PartitionDescriptor, PartitionKind};
 use crate::schema::{TableId, TableSchema};
 use crate::table::{BillingMode, Throughput};
 
-/// Read units that one partition serves. Source: "Partitions and data distribution", DynamoDB Developer Guide.
-const PARTITION_READ_UNITS: u64 = 3000;
-/// Write units that one partition serves. Same source.
-const PARTITION_WRITE_UNITS: u64 = 1000;
-/// What is left over is worth a further partition from so many parts of 3,000 on (a tenth): 4,000 writes with a few
-/// reads beside them are four partitions, each asked for 2 % more than its share, and not five.
-const REMAINDER_MIN: u64 = PARTITION_READ_UNITS / 10;
+/// What one partition serves, and how many there may be of a table or an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionLimits {
+    /// Units that one serves.
+    pub units: Throughput,
+    /// The most of a table or an index.
+    pub count_max: u64,
+}
 
-/// Partitions for these units: `ceil(RCU/3000 + WCU/1000)`, where less than a tenth of a partition does not count, and at
-/// least one. On demand it is one, unless warm throughput asks for more.
-pub(super) fn count(billing: BillingMode, units: Throughput, warm: Option<Throughput>, most: u64) -> u64 {
-    let declared = match billing {
-        BillingMode::Provisioned => Some(units),
-        BillingMode::PayPerRequest => None,
+/// A remainder is worth a further partition if it is more than one of so many parts of one: 4,000 writes with a few reads
+/// beside them are four partitions, each asked for 2 % more than its share, and not five (ADR 7).
+const REMAINDER_PARTS: u128 = 10;
+
+impl PartitionLimits {
+    /// What DynamoDB's partitions serve. Source: "Partitions and data distribution", DynamoDB Developer Guide.
+    pub const UNITS: Throughput = Throughput {
+        read: 3000,
+        write: 1000,
     };
-    let wanted = |units: Throughput| {
-        // In units of 1/3000 of a partition, so that the sum is exact before it is rounded up.
-        let writes = units.write.saturating_mul(PARTITION_READ_UNITS / PARTITION_WRITE_UNITS);
-        let parts = units.read.saturating_add(writes);
-        parts / PARTITION_READ_UNITS + u64::from(parts % PARTITION_READ_UNITS > REMAINDER_MIN)
-    };
-    let wanted = declared.into_iter().chain(warm).map(wanted).max();
-    wanted.unwrap_or(1).clamp(1, most.max(1))
+
+    /// At most so many, which serve what DynamoDB's do.
+    pub const fn at_most(count_max: u64) -> Self {
+        Self {
+            units: Self::UNITS,
+            count_max,
+        }
+    }
+
+    /// Partitions for these units: `ceil(RCU/r + WCU/w)`, where less than a tenth of a partition does not count, and at
+    /// least one. The only place that says it: first layouts, plans and the operator's splits have to agree.
+    pub fn for_units(&self, units: Throughput) -> u64 {
+        let (read, write) = (u128::from(self.units.read.max(1)), u128::from(self.units.write.max(1)));
+        // In units of 1/(r·w) of a partition, so that the sum is exact before it is rounded up.
+        let whole = read.saturating_mul(write);
+        let parts = u128::from(units.read)
+            .saturating_mul(write)
+            .saturating_add(u128::from(units.write).saturating_mul(read));
+        let further = (parts % whole).saturating_mul(REMAINDER_PARTS) > whole;
+        let count = u64::try_from(parts / whole).unwrap_or(u64::MAX);
+        count.saturating_add(u64::from(further)).clamp(1, self.count_max.max(1))
+    }
+
+    /// The units that ask for partitions: those declared (none on demand) or those that it is kept warm for, whichever ask
+    /// for more.
+    pub fn asking(&self, billing: BillingMode, declared: Throughput, warm: Option<Throughput>) -> Throughput {
+        let declared = match billing {
+            BillingMode::Provisioned => declared,
+            BillingMode::PayPerRequest => Throughput::default(),
+        };
+        let warm = warm.unwrap_or_default();
+        if self.for_units(warm) > self.for_units(declared) {
+            warm
+        } else {
+            declared
+        }
+    }
+
+    /// Partitions that a table or an index starts with. On demand it is one, unless warm throughput asks for more.
+    pub fn count(&self, billing: BillingMode, declared: Throughput, warm: Option<Throughput>) -> u64 {
+        self.for_units(self.asking(billing, declared, warm))
+    }
 }
 
 /// The first partitions of a table or index: they share the hashes evenly, for keys begin with the big-endian hash of
@@ -179,7 +217,7 @@ mod tests {
     const MOST: u64 = 64;
 
     fn provisioned(read: u64, write: u64) -> u64 {
-        count(BillingMode::Provisioned, Throughput { read, write }, None, MOST)
+        PartitionLimits::at_most(MOST).count(BillingMode::Provisioned, Throughput { read, write }, None)
     }
 
     #[test]
@@ -191,12 +229,43 @@ mod tests {
         assert_eq!(provisioned(0, 4000), 4);
         assert_eq!(provisioned(u64::MAX, u64::MAX), MOST);
         let none = Throughput::default();
-        assert_eq!(count(BillingMode::PayPerRequest, none, None, MOST), 1);
+        let limits = PartitionLimits::at_most(MOST);
+        assert_eq!(limits.count(BillingMode::PayPerRequest, none, None), 1);
         let warm = Throughput {
             read: 12_000,
             write: 4000,
         };
-        assert_eq!(count(BillingMode::PayPerRequest, none, Some(warm), MOST), 8);
+        assert_eq!(limits.count(BillingMode::PayPerRequest, none, Some(warm)), 8);
+        // Reads that are declared and writes that it is kept warm for are not added up: nobody asks for both at once.
+        let (reads, writes) = (Throughput { read: 3000, write: 0 }, Throughput { read: 0, write: 1000 });
+        assert_eq!(limits.count(BillingMode::Provisioned, reads, Some(writes)), 1);
+    }
+
+    #[test]
+    fn smaller_partitions_are_more() {
+        let small = PartitionLimits {
+            units: Throughput { read: 100, write: 100 },
+            count_max: MOST,
+        };
+        assert_eq!(small.for_units(Throughput { read: 10, write: 900 }), 9);
+        assert_eq!(small.for_units(Throughput { read: 11, write: 900 }), 10);
+        let none = PartitionLimits {
+            units: Throughput::default(),
+            count_max: 0,
+        };
+        assert_eq!(
+            none.for_units(Throughput { read: 5, write: 5 }),
+            1,
+            "a limit of nothing is no division by it"
+        );
+        let huge = PartitionLimits {
+            units: Throughput {
+                read: u64::MAX,
+                write: u64::MAX,
+            },
+            count_max: MOST,
+        };
+        assert!(huge.for_units(huge.units) <= 2, "nothing overflows");
     }
 
     #[test]

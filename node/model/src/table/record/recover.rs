@@ -180,12 +180,13 @@ fn last_index(schema: &TableSchema, known: &[PartitionDescriptor]) -> u16 {
 mod tests {
     use super::*;
     use crate::schema::{IndexProjection, KeyAttribute};
+    use crate::table::record::PartitionLimits;
     use crate::table::{BillingMode, Declaration, DeclaredGlobalIndex, DeclaredProjection, KeyElement, KeyKind};
     use crate::table::{ProjectionKind, Throughput};
 
     const AT: Circumstances = Circumstances {
         now_ms: 1_000,
-        partitions_max: 64,
+        partitions: PartitionLimits::at_most(64),
     };
 
     fn hash(name: &str) -> Vec<KeyElement> {

@@ -2,7 +2,9 @@
 //! entry is applied, with an epoch that only grows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use partita_replication::members::Members;
 use partita_replication::stats::GroupStats;
 
 use crate::world::World;
@@ -12,7 +14,7 @@ pub struct Epochs {
     /// Replica and term of each machine.
     terms: BTreeMap<usize, (u64, u64)>,
     /// Members by the entry that was applied last.
-    members: BTreeMap<u64, (u64, String)>,
+    members: BTreeMap<u64, Arc<Members>>,
 }
 
 impl Epochs {
@@ -30,18 +32,18 @@ impl Epochs {
         if stats.members.members.is_empty() {
             return Ok(());
         }
-        let now = (stats.members.epoch, format!("{:?}", stats.members.members));
+        let now = &stats.members;
         let index = stats.applied.index;
         if let Some(before) = self.members.range(..index).next_back()
-            && before.1.0 > now.0
+            && before.1.epoch > now.epoch
         {
             return Err(format!(
                 "the epoch fell from {} to {} at entry {index}",
-                before.1.0, now.0
+                before.1.epoch, now.epoch
             ));
         }
-        let first = self.members.entry(index).or_insert_with(|| now.clone());
-        if *first == now {
+        let first = self.members.entry(index).or_insert_with(|| Arc::clone(now));
+        if first.epoch == now.epoch && first.members == now.members {
             Ok(())
         } else {
             Err(format!(

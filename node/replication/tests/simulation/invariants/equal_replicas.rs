@@ -9,7 +9,7 @@ use partita_partition::storage::{Cursor as _, Family, Tier, View as _};
 use crate::machine::Machine;
 use crate::world::World;
 
-type Rows = Vec<(Family, Vec<u8>, Vec<u8>)>;
+pub type Rows = Vec<(Family, Vec<u8>, Vec<u8>)>;
 
 pub fn check(world: &World, id: GroupId) -> Result<(), String> {
     let leader = world.leader(id).ok_or("nobody leads at the end")?;
@@ -39,13 +39,20 @@ pub fn check(world: &World, id: GroupId) -> Result<(), String> {
 }
 
 /// The partition's rows: those of its range, and those of its group.
-fn rows(machine: &Machine, descriptor: &PartitionDescriptor) -> Rows {
+pub fn rows(machine: &Machine, descriptor: &PartitionDescriptor) -> Rows {
     let (from, to) = row::range(descriptor);
     let own = row::meta_prefix(descriptor.table, descriptor.group);
     let mut rows = Vec::new();
     for family in Family::ALL {
-        let all = (Bound::Unbounded, Bound::Unbounded);
-        let mut cursor = machine.state.scan(family, all, false, Tier::All).unwrap();
+        let begin = match family {
+            Family::Items | Family::LocalIndexes => Bound::Included(&from[..]),
+            Family::Changes | Family::Meta => Bound::Included(&own[..]),
+            Family::Expiry => Bound::Unbounded,
+        };
+        let mut cursor = machine
+            .state
+            .scan(family, (begin, Bound::Unbounded), false, Tier::All)
+            .unwrap();
         while let Some((key, value)) = cursor.next().unwrap() {
             let belongs = match family {
                 Family::Items | Family::LocalIndexes => *key >= from[..] && to.as_ref().is_none_or(|to| *key < to[..]),
@@ -54,6 +61,9 @@ fn rows(machine: &Machine, descriptor: &PartitionDescriptor) -> Rows {
             };
             if belongs {
                 rows.push((family, key.to_vec(), value.to_vec()));
+            } else if family != Family::Expiry {
+                // They lie together.
+                break;
             }
         }
     }

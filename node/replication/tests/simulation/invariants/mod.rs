@@ -5,6 +5,8 @@ mod counters;
 mod election_safety;
 mod epochs;
 mod equal_replicas;
+mod equal_states;
+mod indexes;
 mod lease_exclusivity;
 mod linearizability;
 mod log_matching;
@@ -12,6 +14,7 @@ mod merges;
 mod one_effect;
 mod progress;
 mod ranges;
+mod rest;
 
 use partita_partition::descriptor::GroupId;
 use partita_replication::stats::GroupStats;
@@ -19,9 +22,12 @@ use partita_replication::stats::GroupStats;
 use self::applied_entries::AppliedEntries;
 use self::election_safety::ElectionSafety;
 use self::epochs::Epochs;
+use self::equal_states::EqualStates;
 use self::log_matching::LogMatching;
 use self::merges::Merges;
 use self::ranges::Ranges;
+use self::rest::Rest;
+use crate::table::INDEX;
 use crate::world::World;
 
 #[derive(Default)]
@@ -39,11 +45,14 @@ pub struct Invariants {
 /// What is remembered of one group.
 struct OfGroup {
     id: GroupId,
+    table: u64,
     election_safety: ElectionSafety,
     applied_entries: AppliedEntries,
     log_matching: LogMatching,
     epochs: Epochs,
+    equal_states: EqualStates,
     ranges: Ranges,
+    rest: Rest,
     rested: bool,
 }
 
@@ -108,7 +117,7 @@ impl Invariants {
         let groups = world.machines[number].store.iter().flat_map(|store| store.groups());
         for group in groups {
             if !self.groups.iter().any(|known| known.id == group.id()) {
-                self.groups.push(OfGroup::new(group.id()));
+                self.groups.push(OfGroup::new(group.id(), group.descriptor().table.0));
             }
         }
     }
@@ -121,9 +130,11 @@ impl Invariants {
         one_effect::check(
             self.groups
                 .iter()
+                .filter(|of_group| of_group.table != INDEX.0)
                 .map(|of_group| (of_group.id, &of_group.applied_entries)),
         )?;
         Merges::finish(world)?;
+        indexes::check(world)?;
         for of_group in &mut self.groups {
             of_group.log_matching.check(world, of_group.id)?;
             if world.absorbed.contains_key(&of_group.id) {
@@ -137,14 +148,17 @@ impl Invariants {
 }
 
 impl OfGroup {
-    fn new(id: GroupId) -> Self {
+    fn new(id: GroupId, table: u64) -> Self {
         Self {
             id,
+            table,
             election_safety: ElectionSafety::default(),
             applied_entries: AppliedEntries::default(),
             log_matching: LogMatching::default(),
             epochs: Epochs::default(),
+            equal_states: EqualStates::default(),
             ranges: Ranges::default(),
+            rest: Rest::default(),
             rested: false,
         }
     }
@@ -156,8 +170,10 @@ impl OfGroup {
         merges::check(number, self.id, stats)?;
         self.epochs.check(world, number, stats)?;
         self.applied_entries.check(machine, self.id, stats)?;
+        self.rest.check(world, self.id, number, stats)?;
         if let Some(group) = machine.group(self.id) {
             self.ranges.check(number, stats.applied.index, &group.descriptor())?;
+            self.equal_states.check(machine, stats.applied, &group.descriptor())?;
         }
         let changed = stats.serving > 0 && std::mem::replace(&mut self.rested, stats.resting) != stats.resting;
         Ok(changed && stats.resting)

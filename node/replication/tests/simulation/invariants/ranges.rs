@@ -7,7 +7,7 @@ use partita_model::key::KeyBytes;
 use partita_partition::descriptor::{GroupId, PartitionDescriptor};
 
 use crate::machine::Machine;
-use crate::table::GROUPS;
+use crate::table::FIRST_GROUPS;
 use crate::world::World;
 
 /// Range epoch and borders.
@@ -66,7 +66,7 @@ pub fn check_machine(machine: &Machine) -> Result<(), String> {
 
 /// At the end.
 pub fn cover(world: &World) -> Result<(), String> {
-    for table in GROUPS {
+    for table in FIRST_GROUPS {
         let mut ranges = Vec::new();
         for group in world.groups() {
             let descriptor = leaders(world, group)?;

@@ -1,0 +1,40 @@
+//! What was asked of a replica, and where.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::key::KeyBytes;
+use crate::schema::IndexId;
+
+/// What was asked of a replica. What is counted is counted since its process started, and never goes back while that lives.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Load {
+    /// Requests, refused ones included.
+    pub requests: u64,
+    /// Half read units.
+    pub read_half_units: u64,
+    /// Half write units, with those of local indexes.
+    pub write_half_units: u64,
+    /// Half write units of global indexes: counted where the write was taken.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub index_half_units: BTreeMap<IndexId, u64>,
+    /// Where requests that used read units have been in the last minute or two, as far as they were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reads: Option<LoadSpread>,
+    /// Likewise those that used write units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writes: Option<LoadSpread>,
+}
+
+/// Where the load of a replica is in its partition's range.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadSpread {
+    /// The share of the busiest partition key, in percent.
+    pub busiest_percent: u8,
+    /// Between partition keys, the place that has about half of the load on either side. Absent if all of it is for one key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub middle: Option<KeyBytes>,
+}

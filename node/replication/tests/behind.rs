@@ -1,0 +1,211 @@
+//! A replica that is too far behind for the log, while its partition is cut: whoever gets past the cut has the child, too.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use common::trio::{Asked, GROUP, Trio, writing};
+use partita_partition::Partition;
+use partita_partition::descriptor::GroupId;
+use partita_partition::split::{SplitAt, SplitDone};
+use partita_partition::storage::Storage as _;
+use partita_partition::storage::memory::MemoryStorage;
+use partita_partition::verify::verify;
+use partita_replication::time::{ELECTION_NS, TICK_NS};
+use partita_replication::{Group, SplitError, SplitRequest};
+use uuid::Uuid;
+
+const CHILD: GroupId = GroupId(100);
+/// Letters are longer than that only if there are rows in them.
+const ROWS_BYTES: usize = 2000;
+const ITEMS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+
+fn child(trio: &Trio, place: usize) -> Option<Arc<Group<MemoryStorage>>> {
+    trio.stores[place].group(CHILD)
+}
+
+/// The group with this item that serves, wherever that is.
+fn serving(trio: &Trio, id: &'static str) -> Arc<Group<MemoryStorage>> {
+    let key = common::put(GROUP.0, id, "").key;
+    let alive = (0..3).filter(|place| !trio.dead[*place]);
+    let mut groups = alive.flat_map(|place| trio.stores[place].groups());
+    let found = groups.find(|group| group.is_serving() && group.descriptor().contains(&key));
+    found.unwrap_or_else(|| panic!("nobody serves {id}"))
+}
+
+fn write(trio: &mut Trio, id: &'static str) {
+    let mut writing = writing(trio.group(0), id);
+    while writing.answer().is_none() {
+        assert!(trio.step());
+    }
+}
+
+/// Asks the first store for a cut in the middle.
+fn splitting(trio: &Trio) -> Asked<Result<SplitDone, SplitError>> {
+    let request = SplitRequest {
+        id: Uuid::from_u128(1),
+        at: SplitAt::Middle,
+        child: CHILD,
+    };
+    let group = trio.group(0);
+    Asked::new(async move { group.split(request).await })
+}
+
+/// The first store has made a cut; the second one has its entry, and does not know that it is committed; the third one was
+/// away, and has come past it by a snapshot.
+fn cut() -> Trio {
+    let mut trio = Trio::start();
+    ITEMS.iter().for_each(|id| write(&mut trio, id));
+    trio.deaf = Some(2);
+    trio.pass(2 * ELECTION_NS);
+    let mut splitting = splitting(&trio);
+    let end = trio.stores[1].survivor(GROUP).unwrap().last;
+    while trio.stores[1].survivor(GROUP).unwrap().last == end {
+        assert!(splitting.answer().is_none());
+        assert!(trio.step());
+    }
+    trio.slow = Some(1);
+    let done = loop {
+        match splitting.answer() {
+            Some(done) => break done.unwrap(),
+            None => assert!(trio.step()),
+        }
+    };
+    assert_eq!(done.child, CHILD);
+    assert!(child(&trio, 0).is_some() && child(&trio, 1).is_none() && child(&trio, 2).is_none());
+    trio.disks[0].0.flush().unwrap();
+    trio.stores[0].cut_log();
+    trio.deaf = None;
+    for _ in 0..10 {
+        trio.pass(TICK_NS);
+    }
+    assert_eq!(trio.group(2).descriptor(), trio.group(0).descriptor());
+    trio
+}
+
+#[test]
+fn a_snapshot_from_behind_a_cut_brings_the_child_that_does_not_live_yet() {
+    let mut trio = cut();
+    assert!(child(&trio, 2).is_some() && child(&trio, 1).is_none());
+    // It is there to stay.
+    trio.restart(2);
+    assert!(child(&trio, 2).is_some());
+}
+
+#[test]
+fn the_child_outlives_the_only_store_that_has_applied_the_cut() {
+    let mut trio = cut();
+    // What was on its way from there never arrives.
+    trio.dead[0] = true;
+    (trio.slow, trio.deaf) = (None, Some(1));
+    while trio.step() {}
+    trio.deaf = None;
+    trio.pass(12 * ELECTION_NS);
+    for id in ITEMS {
+        let group = serving(&trio, id);
+        let mut reading = Asked::new(async move { group.get(common::get(GROUP.0, id)).await });
+        let reply = loop {
+            match reading.answer() {
+                Some(reply) => break reply.unwrap(),
+                None => assert!(trio.step(), "nobody answers"),
+            }
+        };
+        assert!(reply.item.is_some(), "{id} is lost");
+    }
+    assert!(child(&trio, 1).is_some() && child(&trio, 2).is_some());
+}
+
+/// A store gets a snapshot of a partition that was cut long ago; its state is flushed behind so many writes, and fails at the next.
+fn cut_short(write_number: u64) {
+    let mut trio = Trio::start();
+    ITEMS.iter().for_each(|id| write(&mut trio, id));
+    let mut splitting = splitting(&trio);
+    while splitting.answer().is_none() {
+        assert!(trio.step());
+    }
+    trio.pass(4 * ELECTION_NS);
+    assert!((0..3).all(|place| child(&trio, place).is_some_and(|child| child.stats().counters.items > 0)));
+    // It is away, and what it lacks is not in the log any more.
+    trio.deaf = Some(2);
+    trio.pass(2 * ELECTION_NS);
+    let stays = |id: &&&str| trio.group(0).descriptor().contains(&common::put(GROUP.0, id, "").key);
+    let stays = *ITEMS.iter().find(stays).unwrap();
+    let mut removing = {
+        let group = trio.group(0);
+        Asked::new(async move { group.write(common::delete(GROUP.0, stays)).await })
+    };
+    while removing.answer().is_none() {
+        assert!(trio.step());
+    }
+    trio.disks[0].0.flush().unwrap();
+    trio.stores[0].cut_log();
+    trio.pass(TICK_NS);
+    let state = Arc::clone(&trio.disks[2].0);
+    state.flush_at(state.writes() + write_number);
+    state.fail_at(state.writes() + write_number + 1);
+    trio.may_die.store(true, Ordering::SeqCst);
+    trio.deaf = None;
+    trio.pass(4 * ELECTION_NS);
+    trio.restart(2);
+    trio.pass(4 * ELECTION_NS);
+    assert_eq!(trio.group(2).stats().counters, trio.group(0).stats().counters);
+    for group in trio.stores[2].groups() {
+        let partition = Partition::open(Arc::clone(&state), group.descriptor().table, group.id());
+        let found = verify(&partition.unwrap().unwrap().reader).unwrap();
+        assert!(
+            found.differences.is_empty(),
+            "{:?}: {:?}",
+            group.id(),
+            found.differences
+        );
+    }
+}
+
+/// Steps until a letter with rows comes to the third store; the letter, before it arrives.
+fn rows_coming(trio: &mut Trio) -> (Uuid, Bytes) {
+    for _ in 0..100_000 {
+        match trio.coming(2).filter(|(_, frames)| frames.len() > ROWS_BYTES) {
+            Some(letter) => return letter,
+            None if trio.step() => {}
+            None => trio.tick(),
+        }
+    }
+    panic!("no snapshot comes");
+}
+
+#[test]
+fn a_snapshot_that_has_come_is_not_mixed_with_the_next_one() {
+    let mut trio = Trio::start();
+    trio.deaf = Some(2);
+    trio.pass(2 * ELECTION_NS);
+    let fill = |trio: &mut Trio, numbers: Range<u32>| {
+        numbers.for_each(|number| write(trio, format!("item-{number}").leak()));
+        trio.disks[0].0.flush().unwrap();
+        trio.stores[0].cut_log();
+    };
+    fill(&mut trio, 0..80);
+    trio.deaf = None;
+    let (from, first) = rows_coming(&mut trio);
+    // It is lost on its way, given up, and comes late after all, right before the next one, which takes longer.
+    trio.deaf = Some(2);
+    trio.pass(24 * ELECTION_NS);
+    fill(&mut trio, 80..400);
+    trio.deaf = None;
+    let (again, next) = rows_coming(&mut trio);
+    assert!(again == from && next != first);
+    assert!(!trio.group(2).is_receiving());
+    trio.stores[2].receive(from, &first).unwrap();
+    assert!(trio.group(2).is_receiving());
+    trio.pass(4 * ELECTION_NS);
+    assert_eq!(trio.group(2).stats().counters, trio.group(0).stats().counters);
+    assert_eq!(trio.group(2).stats().applied, trio.group(0).stats().applied);
+}
+
+#[test]
+fn an_installation_that_is_cut_short_leaves_the_children_their_rows() {
+    (1..6).for_each(cut_short);
+}
