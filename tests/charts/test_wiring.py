@@ -70,7 +70,7 @@ def test_clients_outside_reach_the_api_and_nothing_else():
     services = of_kind(documents(rendered("--set", "routers.service.type=LoadBalancer")), "Service")
     outside = [service for service in services if service["spec"]["type"] != "ClusterIP"]
     assert [[port["port"] for port in service["spec"]["ports"]] for service in outside] == [[8000]]
-    assert len(services) == 3
+    assert len(services) == 4
 
 
 def test_storage_nodes_run_the_same_image(manifests):
@@ -176,7 +176,7 @@ def test_podmonitors_are_there_when_the_cluster_knows_them(enabled, known, count
 def test_names(release, values, beginning):
     manifests = documents(rendered("--set", "crds.install=false", "--set", "routers.service.type=NodePort", *values, release=release))
     names = {manifest["metadata"]["name"] for manifest in manifests}
-    assert names == {f"{beginning}-{suffix}" for suffix in ("operator", "operator-webhook", "routers", "routers-external")}
+    assert names == {f"{beginning}-{suffix}" for suffix in ("operator", "operator-webhook", "routers", "routers-headless", "routers-external")}
     assert max(map(len, names)) <= 63
 
 

@@ -4,8 +4,8 @@
 {{- end -}}
 
 {{/*
-How the names of all resources begin. At most 46 characters: the longest suffix (-routers-external) has 17, and a Service's
-name may have 63.
+How the names of all resources begin. At most 46 characters: the longest suffixes (-routers-external, -routers-headless) have 17,
+and a Service's name may have 63.
 */}}
 {{- define "partita.fullname" -}}
 {{- if .Values.fullnameOverride -}}
