@@ -4,12 +4,14 @@ little, and waits are so short, that it does not take long."""
 
 import pytest
 
-from harness.manifests import table
+from harness.manifests import global_index, table
 from harness.waiting import wait_for
 
 STORAGE = "app.kubernetes.io/component=storage"
 # Of one partition.
 WRITE_UNITS, BYTES = 1000, 1_000_000
+# Each a thirtieth of what one may hold.
+ITEMS = 50
 # A node of the test cluster starts several pods at once, and each of them receives its data.
 GROWN_SECONDS = 240
 # A merge that a busy machine does not finish in five seconds is given up, and asked for again after five minutes.
@@ -95,22 +97,86 @@ def test_more_bytes_split_a_table(limited, place):
     place.ready(table("large"))
     sdk = place.sdk()
     checker = sdk.check("large", repeats=True)
-    for number in range(50):
+    for number in range(ITEMS):
         sdk("put_item", TableName="large", Item={"pk": {"S": f"large-{number}"}, "text": {"S": "x" * (BYTES // 30)}})
     # The first split may come before all of it is there, and its halves grow on.
     settled(place.kubectl, "large", [2, 3, 4], 1, GROWN_SECONDS)
     told = reasons(place.kubectl, "large")
     assert any("size: it holds" in reason for reason in told), told
     finished(checker)
-    assert {name for name in names(sdk) if name.startswith("large-")} == {f"large-{number}" for number in range(50)}
+    keys = {item["pk"]["S"] for item in pages(sdk, TableName="large", ProjectionExpression="pk", ConsistentRead=True)}
+    assert {key for key in keys if key.startswith("large-")} == {f"large-{number}" for number in range(ITEMS)}
 
 
-def names(sdk):
-    """The keys of all items, page by page."""
+def pages(sdk, **parameters):
+    """All items of a Scan, page by page."""
     behind = {}
     while True:
-        page = sdk("scan", TableName="large", ProjectionExpression="pk", ConsistentRead=True, **behind)
-        yield from (item["pk"]["S"] for item in page["Items"])
+        page = sdk("scan", **parameters, **behind)
+        yield from page["Items"]
         if "LastEvaluatedKey" not in page:
             return
         behind = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+
+def test_more_bytes_split_an_index(limited, place):
+    """Its partitions are its own, and stay on the storage nodes of the table, which is split, too."""
+    attributes = [{"attributeName": key, "attributeType": "S"} for key in ("pk", "owner")]
+    place.ready(table("indexed", attributeDefinitions=attributes, globalSecondaryIndexes=[global_index("byOwner", "owner")]))
+    kubectl, sdk = place.kubectl, place.sdk()
+    checker = sdk.check("indexed", repeats=True)
+    for number in range(ITEMS):
+        sdk("put_item", TableName="indexed", Item={
+            "pk": {"S": f"item-{number}"}, "owner": {"S": f"owner-{number}"}, "text": {"S": "x" * (BYTES // 30)}})
+
+    def split():
+        found = partitions(kubectl)
+        of_index = [one for one in found if one["spec"].get("indexName") == "byOwner"]
+        assert len(of_index) > 1, [one["metadata"]["name"] for one in of_index]
+        ends = [one["spec"].get("end") for one in of_index]
+        assert [None, *ends] == [*(one["spec"].get("start") for one in of_index), None]
+        assert {one["spec"]["host"] for one in of_index} <= {one["spec"]["host"] for one in found if one not in of_index}
+        reconciling = kubectl.condition("table", "indexed", "Reconciling")
+        assert reconciling["status"] == "False", reconciling
+        return True
+    wait_for("an index of several partitions", split, GROWN_SECONDS)
+    kubectl.ready("table", "indexed")
+    # Each item is in it once, wherever its row has gone; and so are those that come now.
+    sdk("put_item", TableName="indexed", Item={"pk": {"S": "late"}, "owner": {"S": "owner-late"}})
+    expected = {f"owner-{number}" for number in (*range(ITEMS), "late")}
+
+    def indexed():
+        owners = [item["owner"]["S"] for item in pages(sdk, TableName="indexed", IndexName="byOwner", ProjectionExpression="#owner",
+                                                       ExpressionAttributeNames={"#owner": "owner"})]
+        assert sorted(owners) == sorted(expected), owners
+        return True
+    wait_for("every item in the index", indexed)
+    for owner in sorted(expected)[::5]:
+        found = sdk("query", TableName="indexed", IndexName="byOwner", KeyConditionExpression="#owner = :owner", Select="COUNT",
+                    ExpressionAttributeNames={"#owner": "owner"}, ExpressionAttributeValues={":owner": {"S": owner}})
+        assert found["Count"] == 1, (owner, found)
+    finished(checker)
+
+
+@pytest.mark.own_cluster
+@pytest.mark.long
+def test_a_node_is_drained_while_partitions_move(limited, place):
+    """Who moves is not taken apart: the drain waits for it. Then it takes one replica of each partition, and they come back."""
+    place.ready(provisioned("grow", WRITE_UNITS // 2, 3))
+    kubectl = place.kubectl
+    checker = place.sdk().check("grow", repeats=True)
+    checker.progress()
+    place.apply(provisioned("grow", 3 * WRITE_UNITS, 3))
+    wait_for("a partition on its way", lambda: any("movingTo" in one["spec"] for one in partitions(kubectl)), GROWN_SECONDS)
+    # Not the client's node: it is to tell what it saw.
+    ours = kubectl.get("pod", "client")["spec"]["nodeName"]
+    node = next(name for name in limited.kubectl.names("nodes") if name != ours)
+    try:
+        limited.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", f"--pod-selector={STORAGE}",
+                        f"--timeout={GROWN_SECONDS}s")
+        checker.progress()
+    finally:
+        limited.kubectl("uncordon", node)
+    settled(kubectl, "grow", [3], 3, GROWN_SECONDS)
+    checker.progress()
+    finished(checker)

@@ -34,9 +34,9 @@ class Place:
         self.secrets.append(name)
         return identity, secret
 
-    def sdk(self, name="client", key=None):
-        """boto3 in a pod of this namespace, with a key of its own or the one given."""
-        sdk = in_pod(self.session, self.kubectl, name, *(key or self.key()))
+    def sdk(self, name="client", key=None, endpoint=None):
+        """boto3 in a pod of this namespace, with a key of its own or the one given; at the routers' Service or the endpoint given."""
+        sdk = in_pod(self.session, self.kubectl, name, *(key or self.key()), endpoint)
         # Routers follow Secrets by a watch: a moment after it was made, the key is known.
         if not key:
             sdk.eventually("list_tables")

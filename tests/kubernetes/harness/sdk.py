@@ -1,9 +1,6 @@
 """boto3 in a pod: each call is made inside the cluster, by an unmodified SDK, and nothing is repeated unless it is said."""
 
 import json
-import subprocess
-
-from local.machine import inside
 
 from .waiting import wait_for
 
@@ -18,16 +15,16 @@ class ApiError(AssertionError):
         self.code, self.message = code, message
 
 
-def in_pod(session, kubectl, name, access_key, secret_key):
+def in_pod(session, kubectl, name, access_key, secret_key, endpoint=None):
     """A pod with the tests' client, and keys of one namespace."""
-    kubectl.apply(pod(name, session.client_image, settings(session, access_key, secret_key)))
+    kubectl.apply(pod(name, session.client_image, settings(session, access_key, secret_key, endpoint)))
     return Sdk(session, kubectl, name)
 
 
-def settings(session, access_key, secret_key):
-    """Where the API is and who asks, as any SDK reads it."""
+def settings(session, access_key, secret_key, endpoint=None):
+    """Where the API is (at the routers' Service, if nothing else is said) and who asks, as any SDK reads it."""
     return {
-        "AWS_ENDPOINT_URL_DYNAMODB": session.endpoint, "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL_DYNAMODB": endpoint or session.endpoint, "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key, "AWS_EC2_METADATA_DISABLED": "true"}
 
 
@@ -94,12 +91,7 @@ class Check:
 
     def status_without_api_server(self):
         """The same straight from the pod; only from the cluster's own machine."""
-        program = "import sys, urllib.request as r; sys.stdout.write(r.urlopen(sys.argv[1], timeout=10).read().decode())"
-        url = f"http://{self.sdk.address}:{PORT}/check/{self.name}"
-        done = subprocess.run(inside(self.sdk.session.own.network, "python3", "-c", program, url),
-                              capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return outcome(json.loads(done.stdout))
+        return outcome(json.loads(self.sdk.session.fetch_here(f"http://{self.sdk.address}:{PORT}/check/{self.name}")))
 
     def progress(self, more=20, seconds=60, status=None):
         """Waits until that many more writes are acknowledged and reads answered; the counts then."""

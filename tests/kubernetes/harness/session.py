@@ -13,6 +13,7 @@ import tempfile
 
 from local import binaries
 from local.cluster import Cluster
+from local.machine import inside
 
 from .kubectl import Kubectl
 from .waiting import wait_for
@@ -51,6 +52,8 @@ class Session:
         self.fullname = release if "partita" in release else f"{release}-partita"
         self.routers = f"{self.fullname}-routers.{self.namespace}.svc"
         self.endpoint = f"http://{self.routers}:8000"
+        # For clients that are to notice nothing of the loss of a router (docs/operations.md, "Disruptions").
+        self.every_router = f"http://{self.fullname}-routers-headless.{self.namespace}.svc:8000"
 
     def another(self, release):
         """The same cluster, as another release in a namespace of its name."""
@@ -87,6 +90,13 @@ class Session:
             return True
         wait_for("the end of the scenarios' namespaces", gone, NAMESPACES_GONE_SECONDS_MAX)
 
+    def fetch_here(self, url):
+        """A GET from the cluster's own machine, without the API server."""
+        program = "import sys, urllib.request as r; sys.stdout.write(r.urlopen(sys.argv[1], timeout=10).read().decode())"
+        done = subprocess.run(inside(self.own.network, "python3", "-c", program, url), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def pods(self, component):
         """The pods of `operator` or `router`."""
         return self.system.items("pods", f"app.kubernetes.io/component={component}")
@@ -98,7 +108,7 @@ def namespace_object(name):
         "name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
 
 
-def begin_own():
+def begin_own(profile="dev"):
     """A fresh cluster of this machine with the images."""
     binaries.build()
     cluster = Cluster(os.environ.get("CLUSTER_NAME", "test"))
@@ -110,13 +120,22 @@ def begin_own():
     with tempfile.TemporaryDirectory() as folder:
         client = pathlib.Path(folder, "client.tar")
         subprocess.run([HERE / "client/image", client], check=True)
-        cluster.load([image_archive(), client])
+        cluster.load([image_archive(profile), client])
     return Session(cluster)
 
 
-def image_archive():
-    """Partita's image, made from the programs that the tests have built."""
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    environment = {"IMAGE_PROFILE": "dev", "IMAGE_BINARIES": str(target / "debug"), **os.environ}
+def image_archive(profile="dev"):
+    """Partita's image, of the programs that the tests have built (dev), or built for it."""
+    environment = {"IMAGE_PROFILE": profile, **({"IMAGE_BINARIES": str(programs())} if profile == "dev" else {}), **os.environ}
     subprocess.run([ROOT / "scripts/image"], check=True, stdout=subprocess.DEVNULL, env=environment)
-    return target / "image" / environment["IMAGE_PROFILE"] / "partita.tar"
+    return target() / "image" / environment["IMAGE_PROFILE"] / "partita.tar"
+
+
+def programs():
+    """Where the programs are that the tests have built: those in the image."""
+    return pathlib.Path(os.environ.get("IMAGE_BINARIES") or target() / "debug")
+
+
+def target():
+    """Where cargo builds."""
+    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))

@@ -1,5 +1,6 @@
 """A whole cluster: its folder, its control plane, its nodes."""
 
+import contextlib
 import fcntl
 import os
 import pathlib
@@ -18,6 +19,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 HOME = pathlib.Path(os.environ.get("CLUSTER_HOME", "/var/lib/partita-clusters"))
 NODES_READY_SECONDS_MAX = 120
 FORWARD_SECONDS_MAX = 20
+CONTROLLERS = ("controller-manager", "scheduler")
 NODES_MAX = 200
 
 
@@ -32,6 +34,7 @@ class Cluster:
         self.processes = Processes(self.folder)
         self.control = Control(self.folder, self.network, self.processes, self.bin)
         self.kubeconfig = self.control.kubeconfig
+        self.etcd, self.etcd_copied = self.folder / "etcd", self.folder / "etcd-copy"
 
     def reserve(self):
         """Keeps others from a cluster of this name until this process ends."""
@@ -105,13 +108,43 @@ class Cluster:
         self.control.kubectl("delete", "node", f"node{number}", "--wait=false")
 
     def api_server_stop(self):
-        """The API server is gone, in the middle of whatever it did."""
-        self.processes.stop("apiserver")
+        """The API server is gone, in the middle of whatever it did. Controllers that cannot renew their Lease end within seconds; here
+        they go at once."""
+        for name in ("apiserver", *CONTROLLERS):
+            self.processes.stop(name)
 
     def api_server_start(self):
-        """The API server is back."""
+        """The API server is back, and after it the controllers. They begin anew: those that had gone on would take every node for dead
+        that could not report meanwhile."""
         self.processes.restart("apiserver")
         wait_for("a ready API server", READY_SECONDS_MAX, self.control.ready)
+        for name in CONTROLLERS:
+            self.processes.restart(name)
+
+    def etcd_copy(self):
+        """Keeps a copy of all that the API server knows now; it is away meanwhile."""
+        with self.without_etcd():
+            shutil.rmtree(self.etcd_copied, ignore_errors=True)
+            shutil.copytree(self.etcd, self.etcd_copied)
+
+    def etcd_put_back(self):
+        """The API server knows what it knew when the copy was made. Whoever has seen later versions is started anew, as the
+        documentation of Kubernetes asks for: a watch that goes on from there would miss what follows."""
+        with self.without_etcd():
+            shutil.rmtree(self.etcd)
+            shutil.copytree(self.etcd_copied, self.etcd)
+        for name in ("coredns", *(f"{node.name}-{part}" for node in self.nodes() for part in ("kubelet", "proxy"))):
+            self.processes.stop(name)
+            self.processes.restart(name)
+
+    @contextlib.contextmanager
+    def without_etcd(self):
+        """While neither API server nor etcd run."""
+        self.api_server_stop()
+        self.processes.stop("etcd")
+        yield
+        self.processes.restart("etcd")
+        self.api_server_start()
 
     def kill_container(self, namespace, pod, container):
         """Kills a container on whichever node it runs; needs no API server."""

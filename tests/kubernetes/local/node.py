@@ -144,13 +144,19 @@ state = "{self.folder}/containerd/state"
 
     def kill_container(self, namespace, pod, container):
         """Kills a container as the kernel would, without the API server; whether it runs on this node."""
+        return any([quietly(*self.ctr("tasks", "kill", "-s", "SIGKILL", task))
+                    for task, _ in self.running(namespace, pod, container)])
+
+    def running(self, namespace, pod, container):
+        """containerd's name and the process of a pod's container, if it runs here."""
+        if not self.processes.running(f"{self.name}-containerd"):
+            return []
         labels = (("pod.namespace", namespace), ("pod.name", pod), ("container.name", container))
         chosen = ",".join(f'labels."io.kubernetes.{label}"=={value}' for label, value in labels)
-        if not self.processes.running(f"{self.name}-containerd"):
-            return False
+        # One that ended before is still a container, but no task that runs.
         found = run(*self.ctr("containers", "ls", "-q", chosen)).split()
-        # A container that ended before is still listed; only the one that runs can be killed.
-        return any([quietly(*self.ctr("tasks", "kill", "-s", "SIGKILL", container)) for container in found])
+        tasks = [line.split() for line in run(*self.ctr("tasks", "ls")).splitlines()[1:]]
+        return [(task, int(pid)) for task, pid, state in tasks if task in found and state == "RUNNING"]
 
     def ctr(self, *arguments):
         return ["ctr", "-a", self.socket, "--connect-timeout", "2s", "-n", "k8s.io", *arguments]
