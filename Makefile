@@ -2,13 +2,13 @@
 # Everything that may be kept between clones lives under PARTITA_CACHE (default ~/.cache/partita).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run cluster-local build test lint fix bench torture simulate image cluster cluster-down test-cluster clean
+.PHONY: help run cluster-local build test lint fix bench bench-cluster torture simulate image cluster cluster-down test-cluster clean
 
 # The environment of the build (prebuilt RocksDB, target folder); scripts/setup installs what is missing first.
 ENV := env="$$(scripts/setup)" && eval "$$(sed 's/^/export /' <<<"$$env")" &&
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## standalone on 127.0.0.1:8000 with examples/ and ./data
 	@$(ENV) cargo build --locked --release -p partita && exec "$$CARGO_TARGET_DIR/release/partita" standalone --manifests examples --data data
@@ -30,6 +30,9 @@ fix: ## format, regenerate what is generated
 
 bench: ## ours against peers and ceilings, interleaved; prints ratios
 	@$(ENV) tests/bench/run
+
+bench-cluster: ## on a Kubernetes cluster of this machine: from a Table to Ready, failover, memory
+	@$(ENV) "$$(tests/python/environment)/bin/python" tests/kubernetes/bench
 
 torture: ## the long runs: 1,000 kills, long fuzzing
 	@$(ENV) scripts/torture
