@@ -33,6 +33,7 @@ def test_etcd_is_put_back_to_before_a_split(cluster, place, tmp_path):
         checker = place.sdk(endpoint=cluster.every_router).check("trio", repeats=True)
         checker.progress(more=200)
         [only] = index_groups(kubectl, 1)
+        cluster.emptied()   # nobody's end shall be undone
         own.etcd_copy()
         kubectl("create", "configmap", "later")
         Admin(place, tmp_path)("split", only)

@@ -84,6 +84,11 @@ impl<'a> Replicas<'a> {
         here.take(self.wanted)
     }
 
+    /// Whether every pod that they should be in is there, and answers.
+    pub fn gathered(&self) -> bool {
+        self.home().filter(|seat| seat.store.is_some()).count() == self.wanted
+    }
+
     /// Whether a member is where it should be.
     pub fn is_in_place(&self, member: &MemberState) -> bool {
         self.home()

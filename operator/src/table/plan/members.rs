@@ -5,8 +5,8 @@
 //! 2. a store without a replica gets one that learns, and room for it;
 //! 3. once it has caught up it takes the place of a voter whose store is nowhere any more, or becomes a further one;
 //! 4. a voter in a pod that is to go hands over if it leads, and is removed; its pod goes afterwards (see `replicas::pods`);
-//! 5. a partition that moves gets replicas in the other StatefulSet in the same way: each takes the place of one that is to leave,
-//!    the leader's last, once it has handed over to one of them.
+//! 5. a partition that moves gets replicas in the other StatefulSet in the same way, once all pods of it are there: each takes the
+//!    place of one that is to leave, the leader's last, once it has handed over to one of them.
 //!
 //! Without a leader nothing is done: whoever leads has a quorum, and refuses what would lose it. A new replica never counts
 //! before it has caught up.
@@ -134,7 +134,20 @@ impl Group<'_> {
         if self.leader.group.replication.joint {
             return waits("its replicas are changing places");
         }
-        self.add().or_else(|| self.seat_a_learner()).or_else(|| self.remove())
+        self.gather()
+            .or_else(|| self.add())
+            .or_else(|| self.seat_a_learner())
+            .or_else(|| self.remove())
+    }
+
+    /// A move begins once every pod that it goes to is there. While members are in both StatefulSets no pod of either may be drained
+    /// (see [`super::nodes`]), and a pod that the drain itself keeps away would make that last.
+    fn gather(&self) -> Option<Next> {
+        let begun = self.members().iter().any(|member| self.is_in_place(member));
+        if self.piece.moving_to.is_none() || begun || self.replicas.gathered() {
+            return None;
+        }
+        waits(format!("waiting for the storage nodes of {}", self.replicas.target))
     }
 
     /// A store without a replica gets one.

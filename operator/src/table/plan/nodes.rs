@@ -95,7 +95,7 @@ fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, s
         seed: record.seed,
         place,
         replicas: observed.replicas(),
-        closed: here.iter().any(|piece| straddles(observed, piece)),
+        closed: here.iter().any(|piece| is_on_its_way(observed, piece)),
         requests: settings.planning.formula.requests(units(
             record,
             &observed.table,
@@ -160,10 +160,11 @@ fn units(record: &Record, table: &Table, here: &[Piece], host: &str, limits: &Li
     requests::of_node(&requests::sized(record, &table.spec, limits), of_table, of_index)
 }
 
-/// Whether some of a partition's voters are in one StatefulSet and some in another: a drain of nodes, which counts the pods of
-/// each, could take the quorum away.
-fn straddles(observed: &Observed, piece: &Piece) -> bool {
-    piece.moving_to.is_some() && Replicas::of(observed, piece).is_some_and(|replicas| replicas.straddles())
+/// Whether some of a partition's voters are in one StatefulSet and some in another, or are about to be: a drain of nodes, which
+/// counts the pods of each, could take the quorum away, or a pod that the move needs to come to an end.
+fn is_on_its_way(observed: &Observed, piece: &Piece) -> bool {
+    let moves = |replicas: Replicas<'_>| replicas.straddles() || replicas.gathered();
+    piece.moving_to.is_some() && Replicas::of(observed, piece).is_some_and(moves)
 }
 
 fn left_over(name: &str) -> String {

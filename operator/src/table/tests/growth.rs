@@ -291,6 +291,30 @@ async fn both_budgets_are_closed_while_a_partition_moves() {
 }
 
 #[tokio::test]
+async fn a_move_begins_when_all_storage_nodes_that_it_goes_to_are_there() {
+    let mut world = ready(1000, 3).await;
+    set_units(&world, 2000);
+    while world.cluster.names("statefulsets").len() < 2 {
+        world.pass_of("orders").await.unwrap();
+    }
+    // The node of one was drained before it had anything.
+    let target = world.cluster.names("statefulsets").pop().unwrap();
+    world.nodes.silence(&[&format!("{target}-2")]);
+    world.settle().await;
+    let moving = of_table(&world).pop().unwrap();
+    assert_eq!(text(&moving["spec"]["movingTo"]), target);
+    let (voters, _) = world.nodes.voters(group(&moving));
+    assert!(voters.iter().all(|pod| !pod.starts_with(&target)), "{voters:?}");
+    for budget in world.cluster.all("poddisruptionbudgets") {
+        assert_eq!(budget["spec"]["maxUnavailable"], 1, "a drain goes on");
+    }
+    assert!(world.condition("Ready").0, "it serves all the while");
+    world.nodes.silence(&[]);
+    world.settle().await;
+    check(&world, 2, 3);
+}
+
+#[tokio::test]
 async fn fewer_units_make_fewer_partitions_after_a_while() {
     let mut world = ready(4000, 3).await;
     set_units(&world, 1000);
