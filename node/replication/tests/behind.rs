@@ -165,6 +165,20 @@ fn cut_short(write_number: u64) {
     }
 }
 
+/// A third store that is too far behind for the log: so many items, each of about a hundred bytes.
+fn left_behind(trio: &mut Trio, items: Range<u32>) {
+    trio.deaf = Some(2);
+    trio.pass(2 * ELECTION_NS);
+    fill(trio, items);
+    trio.deaf = None;
+}
+
+fn fill(trio: &mut Trio, items: Range<u32>) {
+    items.for_each(|number| write(trio, format!("item-{number}").leak()));
+    trio.disks[0].0.flush().unwrap();
+    trio.stores[0].cut_log();
+}
+
 /// Steps until a letter with rows comes to the third store; the letter, before it arrives.
 fn rows_coming(trio: &mut Trio) -> (Uuid, Bytes) {
     for _ in 0..100_000 {
@@ -180,15 +194,7 @@ fn rows_coming(trio: &mut Trio) -> (Uuid, Bytes) {
 #[test]
 fn a_snapshot_that_has_come_is_not_mixed_with_the_next_one() {
     let mut trio = Trio::start();
-    trio.deaf = Some(2);
-    trio.pass(2 * ELECTION_NS);
-    let fill = |trio: &mut Trio, numbers: Range<u32>| {
-        numbers.for_each(|number| write(trio, format!("item-{number}").leak()));
-        trio.disks[0].0.flush().unwrap();
-        trio.stores[0].cut_log();
-    };
-    fill(&mut trio, 0..80);
-    trio.deaf = None;
+    left_behind(&mut trio, 0..80);
     let (from, first) = rows_coming(&mut trio);
     // It is lost on its way, given up, and comes late after all, right before the next one, which takes longer.
     trio.deaf = Some(2);
@@ -203,6 +209,23 @@ fn a_snapshot_that_has_come_is_not_mixed_with_the_next_one() {
     trio.pass(4 * ELECTION_NS);
     assert_eq!(trio.group(2).stats().counters, trio.group(0).stats().counters);
     assert_eq!(trio.group(2).stats().applied, trio.group(0).stats().applied);
+}
+
+#[test]
+fn a_snapshot_leaves_at_its_pace() {
+    let mut ticks = Vec::new();
+    for bytes_per_second in [64 << 10, 16 << 10] {
+        let mut trio = Trio::with_snapshots_at(bytes_per_second);
+        left_behind(&mut trio, 0..800);
+        let lags = |trio: &Trio| trio.group(2).stats().applied != trio.group(0).stats().applied;
+        let needed = (0..1000).take_while(|_| {
+            trio.pass(TICK_NS);
+            lags(&trio)
+        });
+        ticks.push(needed.count());
+    }
+    // A quarter of the pace takes four times as long, but for what there is besides.
+    assert!(ticks[0] > 4 && ticks[1] > 3 * ticks[0], "{ticks:?}");
 }
 
 #[test]
