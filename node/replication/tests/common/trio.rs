@@ -158,6 +158,14 @@ impl Trio {
         (*to == self.stores[place].uuid()).then(|| (*from, frames.clone()))
     }
 
+    /// Takes the letter that would arrive there next.
+    pub fn take(&mut self, place: usize) -> Option<(Uuid, Bytes)> {
+        let mut sent = self.sent.lock();
+        let next = sent.iter().position(|letter| letter.1 == self.stores[place].uuid())?;
+        let (from, _, frames) = sent.remove(next);
+        Some((from, frames))
+    }
+
     /// A tick passes, and nobody has done anything about it yet.
     pub fn tick(&mut self) {
         self.clock.fetch_add(TICK_NS, Ordering::SeqCst);
