@@ -65,6 +65,7 @@ BAD = [
      INVALID + "MaxReadRequestUnits for OnDemandThroughput cannot be specified when table BillingMode is PROVISIONED."),
     (dict(OnDemandThroughput={"MaxReadRequestUnits": 5, "MaxWriteRequestUnits": 0}),
      INVALID + "Requested MaxWriteRequestUnits for OnDemandThroughput for table is outside of valid range"),
+    (dict(SSESpecification={"Enabled": True, "SSEType": "AES256"}), INVALID + "SSEType AES256 is not supported"),
     (dict(TableName="ab"), "1 validation error detected: Value 'ab' at 'tableName' failed to satisfy constraint: "
      "Member must have length greater than or equal to 3"),
     (dict(TableName="no/slash"), "1 validation error detected: Value 'no/slash' at 'tableName' failed to satisfy constraint: "

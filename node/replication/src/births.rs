@@ -249,6 +249,10 @@ impl<S: Storage> Store<S> {
         if !self.pass_fence() {
             return Err(Refusal::Stopping);
         }
+        // It may have been absorbed meanwhile: its range is its neighbour's.
+        if !self.group(id).is_some_and(|now| Arc::ptr_eq(&now, &group)) {
+            return Ok(());
+        }
         let tombstone = GroupRecord {
             descriptor: postcard::to_stdvec(&*group.descriptor()).map_err(|error| self.fail(&error))?,
             life: Life::Destroying,

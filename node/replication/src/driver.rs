@@ -26,6 +26,8 @@ use crate::time::{ELECTION_NS, ELECTION_TICKS, HEARTBEAT_TICKS, TICK_NS};
 const COMMITTED_PAGE_BYTES: u64 = 4 << 20;
 /// Size of an append message to a follower.
 const MESSAGE_BYTES_MAX: u64 = 1 << 20;
+/// So many of them are on their way at once: what the queue to a store holds.
+const MESSAGES_IN_FLIGHT_MAX: usize = 12;
 /// After a stop of the process, this many ticks at once say all there is to say: a leader has lost its quorum, a
 /// follower stands for election.
 const TICKS_AT_ONCE_MAX: u64 = 2 * ELECTION_TICKS as u64;
@@ -86,6 +88,8 @@ pub(crate) struct Driver {
     ticked: Option<u64>,
     /// No vote is granted before this.
     silent_until: u64,
+    /// Nor before this, unless the leader has asked the candidate to take over: that leader's lease counts on it.
+    promised_until: u64,
 }
 
 impl Driver {
@@ -114,6 +118,7 @@ impl Driver {
             check_quorum: true,
             pre_vote: true,
             max_committed_size_per_ready: COMMITTED_PAGE_BYTES,
+            max_inflight_msgs: MESSAGES_IN_FLIGHT_MAX,
             ..Config::default()
         };
         let tail = Tail::new(log, stored, hard_state, start.members.conf_state());
@@ -128,6 +133,7 @@ impl Driver {
             } else {
                 0
             },
+            promised_until: 0,
         };
         driver.draw_timeout();
         Ok(driver)
@@ -163,7 +169,9 @@ impl Driver {
     pub(crate) fn step(&mut self, letter: &Letter<'_>, now: u64) -> Result<(), DriverError> {
         let Some(message) = letter.message() else { return Ok(()) };
         match message.get_msg_type() {
-            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote if now < self.silent_until => return Ok(()),
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote if self.is_silent(letter, now) => {
+                return Ok(());
+            }
             MessageType::MsgTimeoutNow if self.is_syncing() || self.is_installing() => return Ok(()),
             _ => {}
         }
@@ -174,6 +182,9 @@ impl Driver {
         }
         self.draw_timeout();
         if let Body::Append { sent, .. } | Body::Heartbeat { sent, .. } = letter.body {
+            if !self.is_leader() && letter.from == self.leader() && letter.term == self.term() {
+                self.promise(now);
+            }
             let replies = self.node.raft.msgs.iter_mut().skip(before);
             for reply in replies.filter(|reply| reply.to == letter.from && is_reply(reply)) {
                 // A field that raft-rs uses in votes only: the echo travels in it.
@@ -181,6 +192,18 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// The leader was heard, and what is answered renews its lease. raft-rs counts its own promise in ticks, forgets it with the
+    /// leader, and would count the time that has passed before it heard.
+    fn promise(&mut self, now: u64) {
+        self.promised_until = now.saturating_add(ELECTION_NS);
+        self.ticked = self.ticked.map(|ticked| ticked.max(now));
+    }
+
+    fn is_silent(&self, letter: &Letter<'_>, now: u64) -> bool {
+        let asked_to = matches!(letter.body, Body::Vote { transfer: true, .. });
+        now < self.silent_until || now < self.promised_until && !asked_to
     }
 
     /// A snapshot of this replica's group is here: it takes the log's place, unless the log has overtaken it.
@@ -232,6 +255,20 @@ impl Driver {
 
     pub(crate) fn is_leader(&self) -> bool {
         self.node.raft.state == StateRole::Leader
+    }
+
+    /// Tells the leader again what is committed here: it has missed what was answered to a snapshot.
+    pub(crate) fn acknowledge_committed(&self, to: ReplicaId) -> Message {
+        let mut message = Message {
+            from: self.node.raft.id,
+            to,
+            term: self.term(),
+            index: self.committed(),
+            commit: self.committed(),
+            ..Message::default()
+        };
+        message.set_msg_type(MessageType::MsgAppendResponse);
+        message
     }
 
     /// Who leads, as far as it is known; 0 when nobody does.

@@ -7,6 +7,7 @@
 //! 3. The state is flushed: from here on the snapshot is durable.
 //! 4. Mark and chunks are removed from the log, and the children's records are in it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use partita_model::schema::TableId;
@@ -119,9 +120,14 @@ pub(crate) fn of_child(child: GroupId, chunk: &[u8]) -> Vec<u8> {
 
 /// Whose rows a chunk has, and the chunk.
 fn whose(group: GroupId, chunk: &[u8]) -> (GroupId, &[u8]) {
+    child_of(chunk).map_or((group, chunk), |child| (child, &chunk[CHILD_CHUNK_HEAD..]))
+}
+
+/// Of which child a chunk has rows, unless they are the partition's own.
+pub(crate) fn child_of(chunk: &[u8]) -> Option<GroupId> {
     match chunk.split_first_chunk::<CHILD_CHUNK_HEAD>() {
-        Some(([CHILD_CHUNK, child @ ..], rows)) => (GroupId(u64::from_le_bytes(*child)), rows),
-        _ => (group, chunk),
+        Some(([CHILD_CHUNK, child @ ..], _)) => Some(GroupId(u64::from_le_bytes(*child))),
+        _ => None,
     }
 }
 
@@ -191,6 +197,12 @@ impl Head {
         Ok(partita_partition::descriptor::from_stored(&self.descriptor)?)
     }
 
+    /// Children that travel along.
+    pub(crate) fn children(&self) -> Result<BTreeSet<GroupId>, InstallError> {
+        let ids = self.children.iter().map(|child| Ok(child.descriptor()?.group));
+        ids.collect()
+    }
+
     pub(crate) fn members(&self) -> Result<Members, InstallError> {
         Ok(Members::decode(&self.members)?)
     }
@@ -220,7 +232,10 @@ pub(crate) fn install<S: Storage>(
     let at = head.at()?;
     if (at.index, at.term) != (mark.at.index, mark.at.term) {
         // Whatever is staged is not what was put in the log's place.
-        return Err(InstallError::Other { staged: at, mark: mark.at });
+        return Err(InstallError::Other {
+            staged: at,
+            mark: mark.at,
+        });
     }
     let descriptor = head.descriptor()?;
     let by = Parent {

@@ -82,7 +82,9 @@ impl<S: Storage> Store<S> {
         for group in self.groups() {
             if group.has_peers() {
                 group.with_turn(|replica| {
-                    replica.tick(now);
+                    if let Err(error) = replica.tick(now) {
+                        tracing::warn!(group = group.id().0, %error, "a change of members is not ended");
+                    }
                     shared.extend(replica.members().members.iter().map(|member| member.store));
                 });
             }
@@ -123,7 +125,8 @@ impl<S: Storage> Core<S> {
             return;
         };
         match &letter.body {
-            Body::Chunk(chunk) if chunk.number == 0 => {
+            // What it does not take reserves nothing.
+            Body::Chunk(chunk) if chunk.number == 0 && group.with(|replica| replica.takes_chunk(&letter, chunk)) => {
                 // Held until the replica is known to receive it, so that nobody else takes its keys in between.
                 let mut ledger = self.ledger.lock();
                 if self.may_install(&mut ledger, id, chunk.bytes) {

@@ -189,7 +189,8 @@ pub(crate) fn open_group<S: Storage>(
         members: &members,
         now: (core.elapsed)(),
         seed: core.seed ^ id.0.rotate_left(32) ^ own,
-        may_have_promised: coming == Coming::Back && !members.is_sole_voter(own),
+        // A sole voter as far as the state knows may be one of many by what its log has.
+        may_have_promised: coming == Coming::Back,
     };
     let driver = Driver::new(Arc::clone(&core.log), stored, &start).map_err(driver_failed)?;
     let campaigns = members.is_sole_voter(own) || coming == Coming::First;

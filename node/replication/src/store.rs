@@ -160,6 +160,7 @@ impl<S: Storage> Store<S> {
             limits: Limits {
                 follower_bytes_max: options.follower_bytes_max,
                 chunk_bytes: options.chunk_bytes,
+                snapshot_bytes_per_second: options.snapshot_bytes_per_second,
             },
             seed: options.seed,
             changes: watch::Sender::new(0),

@@ -15,6 +15,7 @@ use partita_partition::split::{SplitAt, SplitDone};
 use partita_partition::storage::Storage as _;
 use partita_partition::storage::memory::MemoryStorage;
 use partita_partition::verify::verify;
+use partita_replication::log::LogEngine as _;
 use partita_replication::time::{ELECTION_NS, TICK_NS};
 use partita_replication::{Group, SplitError, SplitRequest};
 use uuid::Uuid;
@@ -165,6 +166,20 @@ fn cut_short(write_number: u64) {
     }
 }
 
+/// A third store that is too far behind for the log: so many items, each of about a hundred bytes.
+fn left_behind(trio: &mut Trio, items: Range<u32>) {
+    trio.deaf = Some(2);
+    trio.pass(2 * ELECTION_NS);
+    fill(trio, items);
+    trio.deaf = None;
+}
+
+fn fill(trio: &mut Trio, items: Range<u32>) {
+    items.for_each(|number| write(trio, format!("item-{number}").leak()));
+    trio.disks[0].0.flush().unwrap();
+    trio.stores[0].cut_log();
+}
+
 /// Steps until a letter with rows comes to the third store; the letter, before it arrives.
 fn rows_coming(trio: &mut Trio) -> (Uuid, Bytes) {
     for _ in 0..100_000 {
@@ -180,15 +195,7 @@ fn rows_coming(trio: &mut Trio) -> (Uuid, Bytes) {
 #[test]
 fn a_snapshot_that_has_come_is_not_mixed_with_the_next_one() {
     let mut trio = Trio::start();
-    trio.deaf = Some(2);
-    trio.pass(2 * ELECTION_NS);
-    let fill = |trio: &mut Trio, numbers: Range<u32>| {
-        numbers.for_each(|number| write(trio, format!("item-{number}").leak()));
-        trio.disks[0].0.flush().unwrap();
-        trio.stores[0].cut_log();
-    };
-    fill(&mut trio, 0..80);
-    trio.deaf = None;
+    left_behind(&mut trio, 0..80);
     let (from, first) = rows_coming(&mut trio);
     // It is lost on its way, given up, and comes late after all, right before the next one, which takes longer.
     trio.deaf = Some(2);
@@ -203,6 +210,60 @@ fn a_snapshot_that_has_come_is_not_mixed_with_the_next_one() {
     trio.pass(4 * ELECTION_NS);
     assert_eq!(trio.group(2).stats().counters, trio.group(0).stats().counters);
     assert_eq!(trio.group(2).stats().applied, trio.group(0).stats().applied);
+}
+
+#[test]
+fn a_vote_asked_for_while_a_snapshot_takes_the_logs_place_is_durable_before_it_is_answered() {
+    let mut trio = Trio::start();
+    left_behind(&mut trio, 0..400);
+    let (behind, term) = (trio.group(2).stats().committed, trio.group(2).stats().term);
+    let mut turn = loop {
+        rows_coming(&mut trio);
+        let (from, rows) = trio.take(2).unwrap();
+        // The rows come while something else is being synced.
+        trio.slow = Some(2);
+        trio.pass(2 * TICK_NS);
+        let (leader, heartbeat) = trio.take(2).unwrap();
+        trio.stores[2].receive(leader, &heartbeat).unwrap();
+        let gathered = trio.stores[2].gather().unwrap();
+        trio.stores[2].receive(from, &rows).unwrap();
+        let synced = trio.stores[2].sync(gathered).unwrap();
+        if trio.group(2).stats().committed > behind {
+            break Some(synced);
+        }
+        assert!(trio.stores[2].apply(synced));
+        trio.slow = None;
+    };
+    trio.group(0).transfer_leadership(trio.replica(1)).unwrap();
+    while trio.step() {}
+    while let Some((from, frames)) = trio.take(2) {
+        trio.stores[2].receive(from, &frames).unwrap();
+    }
+    while let Some(synced) = turn.take() {
+        assert!(trio.stores[2].apply(synced));
+        turn = trio.stores[2].gather().and_then(|gathered| trio.stores[2].sync(gathered));
+    }
+    let stored = trio.disks[2].1.groups().unwrap();
+    let stored = stored.iter().find(|stored| stored.id == GROUP).unwrap();
+    assert!(trio.group(2).stats().term > term);
+    assert_eq!(stored.hard_state.term, trio.group(2).stats().term);
+}
+
+#[test]
+fn a_snapshot_leaves_at_its_pace() {
+    let mut ticks = Vec::new();
+    for bytes_per_second in [64 << 10, 16 << 10] {
+        let mut trio = Trio::with_snapshots_at(bytes_per_second);
+        left_behind(&mut trio, 0..800);
+        let lags = |trio: &Trio| trio.group(2).stats().applied != trio.group(0).stats().applied;
+        let needed = (0..1000).take_while(|_| {
+            trio.pass(TICK_NS);
+            lags(&trio)
+        });
+        ticks.push(needed.count());
+    }
+    // A quarter of the pace takes four times as long, but for what there is besides.
+    assert!(ticks[0] > 4 && ticks[1] > 3 * ticks[0], "{ticks:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub fn run(workload: &str, address: SocketAddr, settings: &Settings) -> Result<E
     let kind = match workload {
         "fill" => {
             let (series, kinds) = (Series::OURS, [].as_slice());
-            fill(&Subject { series, address, kinds }, settings)?;
+            fill(&Subject { series, address, kinds }, settings.keys)?;
             return Ok(ExitCode::SUCCESS);
         }
         "get" => Kind::Get,

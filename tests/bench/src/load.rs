@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use hdrhistogram::Histogram;
 
 /// Nothing the generator waits for takes longer, not even a stalled peer's batch.
-const LATENCY_LIMIT_NS: u64 = 60_000_000_000;
+pub const LATENCY_LIMIT_NS: u64 = 60_000_000_000;
 /// Room for one page of a Query at once.
 const READ_CHUNK_BYTES: usize = 256 * 1024;
 const EVENTS_PER_WAIT: usize = 128;

@@ -5,10 +5,11 @@
 //! 3. [`replicated`] is the same behind a router with three replicas, with etcd beside it, and leaders that go away;
 //! 4. [`report`] prints medians, and the ratios that the project promises with "met" or "MISSED" beside each;
 //! 5. [`alone`] is one workload against a server that runs already, for a profiler: `partita-bench fill|get|put|add|query|
-//!    batch|scan ADDRESS`, with the same settings.
+//!    batch|scan ADDRESS`, with the same settings; `partita-bench borders` is only what cuts and moves cost.
 //!
 //! `BENCH_ROUNDS` (5), `BENCH_SECONDS` (2, of each measurement), `BENCH_KEYS` (100000; 10000 to 1000000),
-//! `BENCH_CONNECTIONS` (64), `BENCH_OUTAGES` (50 leaders killed, as many hand-overs), `BENCH_ETCD` (folder of etcd's programs), `BENCH_FOLDER` (a temporary folder: put it on the disk that counts), `BENCH_JUDGE` (1: a missed promise fails the
+//! `BENCH_CONNECTIONS` (64), `BENCH_OUTAGES` (50 leaders killed, as many hand-overs), `BENCH_MOVED_MB` (1024, of the replica
+//! that moves), `BENCH_GROUPS` (1000, at rest), `BENCH_ETCD` (folder of etcd's programs), `BENCH_FOLDER` (a temporary folder: put it on the disk that counts), `BENCH_JUDGE` (1: a missed promise fails the
 //! process), `PARTITA_BIN`.
 
 mod alone;
@@ -35,6 +36,7 @@ fn main() -> Result<ExitCode> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         [] => rounds::run(&rounds::Settings::from_environment()?),
+        ["borders"] => rounds::only_borders(&rounds::Settings::from_environment()?),
         ["peer", "null"] => {
             tokio::runtime::Runtime::new()?.block_on(null::serve())?;
             Ok(ExitCode::SUCCESS)

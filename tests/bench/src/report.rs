@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::load::Outcome;
+use crate::replicated::borders::Borders;
 use crate::work::Kind;
 
 /// Names of the columns.
@@ -48,6 +49,10 @@ pub struct Report {
     pub hand_overs: Vec<Duration>,
     /// Syncs of a store for each write when a sync takes a millisecond.
     pub syncs_per_write: f64,
+    /// What cuts and moves cost.
+    pub borders: Borders,
+    /// Groups, and resident bytes of the largest of three replicas that have them all at rest.
+    pub many_groups: (usize, u64),
     /// Writes that failed at hand-overs.
     pub failed_at_hand_over: u64,
 }
@@ -111,6 +116,7 @@ impl Report {
             println!("{series:32} {what:32} {:.6}", median(figures));
         }
         println!("memory after the last round: {:.1} MB", self.loaded_memory as f64 / 1e6);
+        println!("{}; {} groups were at rest", self.moved(), self.many_groups.0);
 
         let missed = self.promises().iter().filter(|promise| !promise.print()).count();
         for kind in [Kind::Query, Kind::Batch, Kind::Scan] {
@@ -168,6 +174,13 @@ impl Report {
                 self.failed_at_hand_over as f64,
                 0.0,
             ),
+            at_most(
+                "split at 5,000 writes/s: longest gap, ms",
+                p99_ms(&self.borders.gaps),
+                50.0,
+            ),
+            at_most("split at 5,000 writes/s: p99 ÷ steady", self.borders.cut_ratio, 2.0),
+            at_most("1 GB moves: p99 ÷ steady", self.borders.move_ratio, 2.0),
             at_most("syncs per write and store, each of 1 ms", self.syncs_per_write, 0.05),
             at_most(
                 "idle replica with one group, MB",
@@ -175,6 +188,11 @@ impl Report {
                 60.0,
             ),
         ]);
+        promises.push(at_most(
+            "idle replica with a thousand groups, MB",
+            self.many_groups.1 as f64 / (1024.0 * 1024.0),
+            200.0,
+        ));
         promises
     }
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::ceilings::{Rocks, Syncs};
 use crate::load::{Generator, Outcome, Pace};
 use crate::peers::Peer;
+use crate::replicated::borders;
 use crate::replicated::etcd::Etcd;
 use crate::replicated::outages;
 use crate::replicated::trio::Trio;
@@ -40,6 +41,9 @@ pub struct Settings {
     pub(crate) connections: usize,
     folder: Option<PathBuf>,
     outages: usize,
+    /// Keys of a table whose replica moves.
+    pub(crate) moved_keys: usize,
+    groups: usize,
     etcd: Option<PathBuf>,
     judge: bool,
 }
@@ -59,8 +63,21 @@ impl Settings {
             connections: setting("BENCH_CONNECTIONS", 64)?,
             folder: std::env::var_os("BENCH_FOLDER").map(PathBuf::from),
             outages: setting("BENCH_OUTAGES", 50)?.max(1),
+            moved_keys: setting("BENCH_MOVED_MB", 1024)?.max(1) * 1024,
+            groups: setting("BENCH_GROUPS", 1000)?.max(1),
             etcd: std::env::var_os("BENCH_ETCD").map(PathBuf::from),
             judge: setting("BENCH_JUDGE", 1)? == 1,
+        })
+    }
+
+    /// A folder for what the run writes.
+    fn made(&self) -> Result<tempfile::TempDir> {
+        Ok(match &self.folder {
+            Some(path) => {
+                std::fs::create_dir_all(path)?;
+                tempfile::tempdir_in(path)?
+            }
+            None => tempfile::tempdir()?,
         })
     }
 }
@@ -72,15 +89,16 @@ pub(crate) struct Subject {
     pub(crate) kinds: &'static [Kind],
 }
 
+/// Only what cuts and moves cost.
+pub fn only_borders(settings: &Settings) -> Result<ExitCode> {
+    let borders = borders::run(settings.made()?.path(), settings)?;
+    println!("longest gaps at cuts: {:?}", borders.gaps);
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Runs it all; fails the process when a promise is missed.
 pub fn run(settings: &Settings) -> Result<ExitCode> {
-    let folder = match &settings.folder {
-        Some(path) => {
-            std::fs::create_dir_all(path)?;
-            tempfile::tempdir_in(path)?
-        }
-        None => tempfile::tempdir()?,
-    };
+    let folder = settings.made()?;
     let mut report = Report::default();
     println!(
         "{} keys of 1 KiB, {} connections, {} rounds of {} s each, in {}",
@@ -132,7 +150,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
         },
     ];
     for subject in &subjects[..3] {
-        fill(subject, settings)?;
+        fill(subject, settings.keys)?;
     }
     let mut rocks = Rocks::open(folder.path(), settings.keys)?;
     let mut syncs = Syncs::open(folder.path())?;
@@ -182,6 +200,8 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
     report.failovers = outages::failovers(&mut trio, settings.outages)?;
     (report.hand_overs, report.failed_at_hand_over) = outages::hand_overs(&trio, settings.outages)?;
     drop(trio);
+    report.borders = borders::run(&made(folder.path(), "borders")?, settings)?;
+    report.many_groups = many_groups(&made(folder.path(), "many")?, settings)?;
     report.syncs_per_write = syncs_per_write(&made(folder.path(), "slow")?, settings)?;
     let all_met = report.print(settings.connections);
     Ok(if all_met || !settings.judge {
@@ -189,6 +209,13 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// How many groups a replica has, and its resident memory, once all of them rest.
+fn many_groups(folder: &Path, settings: &Settings) -> Result<(usize, u64)> {
+    let trio = Trio::start_with_groups(folder, settings.groups)?;
+    let groups = trio.resting()?;
+    Ok((groups, trio.resident()?))
 }
 
 /// How often each store syncs for a write when a sync takes a millisecond: the most of the three.
@@ -233,7 +260,7 @@ fn made(folder: &Path, name: &str) -> Result<PathBuf> {
 }
 
 /// Makes and fills both tables; the cluster has one, which its manifest declares.
-pub(crate) fn fill(subject: &Subject, settings: &Settings) -> Result<()> {
+pub(crate) fn fill(subject: &Subject, keys: usize) -> Result<()> {
     let mut connection = Connection::open(subject.address)?;
     let declared = subject.series == Series::REPLICATED;
     let tables = [(TABLE, false, Kind::Load), (RANGE_TABLE, true, Kind::LoadRange)];
@@ -247,11 +274,7 @@ pub(crate) fn fill(subject: &Subject, settings: &Settings) -> Result<()> {
             );
         }
         wait_until_active(&mut connection, table)?;
-        let keys = if range {
-            range_keys(settings.keys)
-        } else {
-            settings.keys
-        };
+        let keys = if range { range_keys(keys) } else { keys };
         let began = std::time::Instant::now();
         let mut generator = Generator::connect(subject.address, LOAD_CONNECTIONS)?;
         let mut work = Requests::new(kind, keys, &subject.address.to_string(), 0);

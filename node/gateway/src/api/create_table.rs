@@ -10,9 +10,9 @@ use serde_json::json;
 use super::constraint::Constraints;
 use super::control::members::{
     AttributeDefinition, GlobalSecondaryIndex, KEY_SCHEMA_LENGTH_MAX, KeySchemaElement, LocalSecondaryIndex, OnDemand,
-    ProvisionedThroughput, SseSpecification, StreamSpecification, Tag, WarmThroughput, billing_of, ceilings_of,
-    class_of, definitions_of, global_indexes_of, keys_of, local_indexes_of, new_stream, sse_of, stream_of, tags_of,
-    units_of, warm_of,
+    ProvisionedThroughput, SSESpecification, StreamSpecification, Tag, WarmThroughput, billing_of, ceilings_of,
+    check_sse, class_of, definitions_of, global_indexes_of, keys_of, local_indexes_of, new_stream, sse_of, stream_of,
+    tags_of, units_of, warm_of,
 };
 use super::control::{answer, description, resource};
 use super::{Answer, Call};
@@ -32,7 +32,7 @@ struct CreateTableInput {
     provisioned_throughput: Option<Structure<ProvisionedThroughput>>,
     stream_specification: Option<Structure<StreamSpecification>>,
     #[serde(rename = "SSESpecification")]
-    sse_specification: Option<Structure<SseSpecification>>,
+    sse_specification: Option<Structure<SSESpecification>>,
     tags: Option<List<Structure<Tag>>>,
     table_class: Option<Text>,
     deletion_protection_enabled: Option<Bool>,
@@ -68,7 +68,7 @@ fn parse(input: CreateTableInput) -> Result<TableSpec, ApiError> {
     let billing = billing_of(&mut constraints, input.billing_mode, input.table_throughput_mode);
     let throughput = units_of(&mut constraints, "provisionedThroughput", input.provisioned_throughput);
     let stream = stream_of(&mut constraints, input.stream_specification);
-    let sse = sse_of(&mut constraints, input.sse_specification);
+    let sse = sse_of(&mut constraints, &input.sse_specification);
     let tags = input
         .tags
         .map(|tags| tags_of(&mut constraints, tags))
@@ -77,6 +77,7 @@ fn parse(input: CreateTableInput) -> Result<TableSpec, ApiError> {
     let warm = warm_of(&mut constraints, "warmThroughput", input.warm_throughput);
     let on_demand = ceilings_of(input.on_demand_throughput);
     let name = constraints.finish_with(name)?;
+    check_sse(&input.sse_specification)?;
     if let Some((member, _)) = unsupported.iter().find(|(_, given)| *given) {
         return Err(ApiError::validation(format!("{member} is not supported")));
     }

@@ -60,6 +60,7 @@ async fn attempt<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Result<Vec<u8>,
     let wanted = parsed.key_condition.resolve(rows.keys(), parsed.index.as_deref())?;
     if let Some(filter) = &parsed.filter {
         filter.check_not_on_keys(rows.keys(), parsed.legacy)?;
+        check_projected(filter, rows)?;
     }
     let mut range = range_of(rows, &wanted)?;
     if let Some(start) = parsed.start {
@@ -135,6 +136,11 @@ fn parse(body: &[u8]) -> Result<Parsed, ApiError> {
 }
 
 fn check_mix(input: &QueryInput) -> Result<(), ApiError> {
+    // Filters and projections may be expressions where the condition on the keys is not one.
+    let key_conditions = input
+        .key_conditions
+        .as_ref()
+        .filter(|_| input.key_condition_expression.is_some());
     check_parameters(
         &[
             Parameter::new("ProjectionExpression", &input.projection_expression),
@@ -145,7 +151,7 @@ fn check_mix(input: &QueryInput) -> Result<(), ApiError> {
             Parameter::new("AttributesToGet", &input.attributes_to_get),
             Parameter::new("QueryFilter", &input.query_filter),
             Parameter::new("ConditionalOperator", &input.conditional_operator),
-            Parameter::new("KeyConditions", &input.key_conditions),
+            Parameter::new("KeyConditions", &key_conditions),
         ],
         input.expression_attribute_names.is_some(),
         input.expression_attribute_values.is_some(),
@@ -210,6 +216,21 @@ fn range_of(rows: Rows<'_>, wanted: &KeyQuery) -> Result<KeyRange, ApiError> {
     // `resolve` has refused values that cannot be keys.
     range::query(seed, hash, local, equal, condition)
         .ok_or_else(|| ApiError::validation(partita_model::message::KEY_DOES_NOT_MATCH))
+}
+
+/// Refuses a filter on what a global index does not hold: nothing is looked up in the table for it.
+fn check_projected(filter: &Condition, rows: Rows<'_>) -> Result<(), ApiError> {
+    let Rows::Global(_, index) = rows else { return Ok(()) };
+    let mut missing: Vec<&str> = filter.attributes().filter(|name| !rows.hold(name)).collect();
+    missing.sort_unstable();
+    missing.dedup();
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(ApiError::validation(message::filter_not_projected(
+            &index.name,
+            &missing,
+        ))),
+    }
 }
 
 /// What of a range is behind the start key, which must be one that the key condition selects.

@@ -11,9 +11,9 @@ use serde_json::json;
 
 use super::constraint::Constraints;
 use super::control::members::{
-    AttributeDefinition, GlobalSecondaryIndex, OnDemand, ProvisionedThroughput, SseSpecification, StreamSpecification,
-    WarmThroughput, billing_of, ceilings_of, class_of, definitions_of, global_index_of, index_name_of, sse_of,
-    stream_of, units_of, wanted_stream, warm_of,
+    AttributeDefinition, GlobalSecondaryIndex, OnDemand, ProvisionedThroughput, SSESpecification, StreamSpecification,
+    WarmThroughput, billing_of, ceilings_of, check_sse, class_of, definitions_of, global_index_of, index_name_of,
+    sse_of, stream_of, units_of, wanted_stream, warm_of,
 };
 use super::control::{answer, description, resource};
 use super::{Answer, Call};
@@ -35,7 +35,7 @@ struct UpdateTableInput {
     global_secondary_index_updates: Option<List<Structure<GlobalSecondaryIndexUpdate>>>,
     stream_specification: Option<Structure<StreamSpecification>>,
     #[serde(rename = "SSESpecification")]
-    sse_specification: Option<Structure<SseSpecification>>,
+    sse_specification: Option<Structure<SSESpecification>>,
     replica_updates: Option<IgnoredAny>,
     table_class: Option<Text>,
     deletion_protection_enabled: Option<Bool>,
@@ -123,11 +123,12 @@ fn parse(input: UpdateTableInput) -> Result<(String, TableUpdate), ApiError> {
     let throughput = units_of(&mut constraints, "provisionedThroughput", input.provisioned_throughput);
     let changes = index_changes(&mut constraints, input.global_secondary_index_updates);
     let stream = stream_of(&mut constraints, input.stream_specification);
-    let sse = sse_of(&mut constraints, input.sse_specification);
+    let sse = sse_of(&mut constraints, &input.sse_specification);
     let class = class_of(&mut constraints, input.table_class);
     let on_demand = ceilings_of(input.on_demand_throughput);
     let warm = warm_of(&mut constraints, "warmThroughput", input.warm_throughput);
     let name = constraints.finish_with(name)?;
+    check_sse(&input.sse_specification)?;
     if input.vector_index_updates.is_some() {
         return Err(ApiError::validation("VectorIndexUpdates is not supported"));
     }

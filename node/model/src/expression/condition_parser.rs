@@ -229,8 +229,7 @@ impl<'e> Parser<'e, '_> {
         }
         self.tokens.expect(b')')?;
         if candidates.len() > IN_OPERANDS_MAX {
-            self.findings
-                .note(Rank::Count, || text::operand_count("IN", candidates.len() + 1));
+            self.findings.note(Rank::Count, || text::in_operands(candidates.len()));
         }
         let entry = self.pop()?;
         let value = self.take_operand(entry)?;
@@ -322,13 +321,6 @@ impl<'e> Parser<'e, '_> {
         let operand = match self.tokens.kind() {
             TokenKind::Symbol(b'(') => return self.parenthesised(depth),
             TokenKind::Word if self.tokens.peek() == TokenKind::Symbol(b'(') => return self.call(depth),
-            TokenKind::Word
-                if ["AND", "OR", "BETWEEN", "IN", "NOT"]
-                    .iter()
-                    .any(|k| self.tokens.at_keyword(k)) =>
-            {
-                return Err(self.tokens.syntax_error());
-            }
             TokenKind::Word | TokenKind::Name => {
                 Operand::Path(Path::parse(&mut self.tokens, self.placeholders, &mut self.findings)?)
             }

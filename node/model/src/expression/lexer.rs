@@ -132,6 +132,18 @@ impl<'e> Tokens<'e> {
         self.current.kind == TokenKind::Word && self.text().eq_ignore_ascii_case(keyword)
     }
 
+    /// Whether the current token is a keyword of this kind of expression: no name, wherever it stands.
+    pub fn at_any_keyword(&self) -> bool {
+        let keywords: &[&str] = match self.kind {
+            Kind::Condition | Kind::Filter | Kind::ScanFilter | Kind::KeyCondition => {
+                &["AND", "OR", "NOT", "BETWEEN", "IN"]
+            }
+            Kind::Update => &["SET", "REMOVE", "ADD", "DELETE"],
+            Kind::Projection => &[],
+        };
+        keywords.iter().any(|keyword| self.at_keyword(keyword))
+    }
+
     /// Goes on if the current token is that symbol.
     pub fn accept(&mut self, symbol: u8) -> bool {
         let found = self.at(symbol);

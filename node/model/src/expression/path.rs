@@ -123,6 +123,9 @@ fn parse_name(
 ) -> Result<String, ApiError> {
     match tokens.kind() {
         TokenKind::Word => {
+            if tokens.at_any_keyword() {
+                return Err(tokens.syntax_error());
+            }
             let word = tokens.take();
             if is_reserved(word) {
                 findings.note(Rank::Reserved, || text::reserved(word));

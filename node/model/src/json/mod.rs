@@ -15,7 +15,7 @@ mod types;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-pub use types::{Bool, Double, Int, List, Long, Map, Structure, Text};
+pub use types::{Bool, Class, Double, Int, List, Long, Map, Structure, Text};
 
 use crate::error::{ApiError, ErrorCode};
 use crate::message;
@@ -38,6 +38,8 @@ fn text_of(error: &serde_json::Error) -> String {
             let text = text.strip_suffix(place.as_str()).unwrap_or(&text);
             if text.starts_with("invalid type") || text.starts_with("invalid length") {
                 message::UNEXPECTED_VALUE.to_owned()
+            } else if text.starts_with("duplicate field") {
+                message::DUPLICATE_ATTRIBUTE.to_owned()
             } else {
                 text.to_owned()
             }

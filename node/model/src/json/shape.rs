@@ -69,6 +69,8 @@ pub enum Wanted {
     List(&'static str),
     /// A map; its class.
     Map(&'static str),
+    /// A map; the class of its values.
+    MapOf(String),
     /// A structure; its class.
     Structure(&'static str),
     /// A structure of the API of that name.
@@ -84,6 +86,9 @@ impl Wanted {
     fn text(&self, token: Token) -> String {
         match (self, token) {
             (Self::List(class) | Self::Map(class), Token::List) => message::unexpected_list(class),
+            (Self::MapOf(class), Token::List) => {
+                message::unexpected_list(&format!("java.util.Map<java.lang.String, {class}>"))
+            }
             (Self::Structure(class), Token::List) => message::unexpected_list(&format!("class {class}")),
             (Self::Named(name), Token::List) => {
                 message::unexpected_list(&format!("class com.amazonaws.dynamodb.v20120810.{name}"))
@@ -92,7 +97,7 @@ impl Wanted {
             (Self::Boolean, Token::List) => message::unexpected_list("class java.lang.Boolean"),
             (Self::Blob, Token::List) => message::unexpected_list("class java.nio.ByteBuffer"),
             (_, Token::Map) => message::UNEXPECTED_MAP.to_owned(),
-            (Self::List(_) | Self::Map(_), _) => message::UNEXPECTED_FIELD.to_owned(),
+            (Self::List(_) | Self::Map(_) | Self::MapOf(_), _) => message::UNEXPECTED_FIELD.to_owned(),
             (Self::Structure(_) | Self::Named(_), _) => message::UNEXPECTED_VALUE.to_owned(),
             (Self::Boolean, Token::String) => message::UNEXPECTED_TOKEN.to_owned(),
             (Self::Boolean, _) => message::cannot_be_converted(token.name(), "Boolean"),

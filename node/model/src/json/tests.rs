@@ -79,12 +79,19 @@ fn says_what_dynamodb_says_of_wrong_types() {
         (r#"{"List":{}}"#, "Start of structure or map found where not expected"),
         (r#"{"List":[1]}"#, "NUMBER_VALUE cannot be converted to String"),
         (r#"{"Map":1}"#, "Unexpected field type"),
+        (
+            r#"{"Map":["x"]}"#,
+            "Unrecognized collection type java.util.Map<java.lang.String, java.lang.String>",
+        ),
         (r#"{"Inner":"x"}"#, "Unexpected value type in payload"),
         (
             r#"{"Inner":["x"]}"#,
             "Unrecognized collection type class com.amazonaws.dynamodb.v20120810.Inner",
         ),
-        (r#"{"Text":"a","Text":"b"}"#, "duplicate field `Text`"),
+        (
+            r#"{"Text":"a","Text":"b"}"#,
+            "Duplicate field found in the request body",
+        ),
     ];
     for (body, expected) in cases {
         assert_eq!(refusal(body), expected, "{body}");

@@ -42,6 +42,30 @@ pub struct Map<T>(pub Vec<(String, T)>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Structure<T>(pub T);
 
+/// What errors call the values of a map.
+pub trait Class {
+    /// The name of a class of DynamoDB's.
+    fn class() -> String;
+}
+
+impl Class for Text {
+    fn class() -> String {
+        "java.lang.String".to_owned()
+    }
+}
+
+impl<T: Class> Class for List<T> {
+    fn class() -> String {
+        format!("java.util.List<{}>", T::class())
+    }
+}
+
+impl<T> Class for Structure<T> {
+    fn class() -> String {
+        format!("com.amazonaws.dynamodb.v20120810.{}", short_name::<T>())
+    }
+}
+
 impl Deref for Text {
     type Target = str;
     fn deref(&self) -> &str {
@@ -198,12 +222,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Map<T> {
+impl<'de, T: Deserialize<'de> + Class> Deserialize<'de> for Map<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct MapVisitor<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for MapVisitor<T> {
+        impl<'de, T: Deserialize<'de> + Class> Visitor<'de> for MapVisitor<T> {
             type Value = Map<T>;
-            reject!(Wanted::Map("java.util.Map"); bool, number, string, null, list);
+            reject!(Wanted::MapOf(T::class()); bool, number, string, null, list);
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Map<T>, A::Error> {
                 let mut entries = Vec::new();
                 while let Some((name, value)) = map.next_entry::<String, Option<T>>()? {

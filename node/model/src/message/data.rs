@@ -13,7 +13,10 @@ pub const UNKNOWN_FATE: &str = "The write may or may not have taken effect";
 /// The log names the file.
 pub const CORRUPT: &str = "Stored data failed its check; the server's log names the file";
 
-/// `ConditionalOperator` without anything to combine.
+/// `ConditionalOperator` with one condition.
+pub const OPERATOR_OF_ONE: &str =
+    "ConditionalOperator can only be used when Filter or Expected has two or more elements";
+/// `ConditionalOperator` without `Expected` or a filter.
 pub const OPERATOR_ALONE: &str = "ConditionalOperator cannot be used without Filter or Expected";
 
 /// Too many keys in a BatchGetItem, over all tables.
@@ -72,6 +75,15 @@ pub fn select_all_on_global(index: &str) -> String {
 pub fn not_projected(index: &str, attributes: &[&str]) -> String {
     format!(
         "One or more parameter values were invalid: Global secondary index {index} does not project [{}]",
+        attributes.join(", ")
+    )
+}
+
+/// Attributes that a filter looks at and a global index does not hold.
+pub fn filter_not_projected(index: &str, attributes: &[&str]) -> String {
+    format!(
+        "One or more parameter values were invalid: Secondary index {index} does not project one or more filter \
+         attributes: [{}]",
         attributes.join(", ")
     )
 }

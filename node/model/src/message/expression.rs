@@ -157,6 +157,11 @@ pub fn operand_count(name: &str, count: usize) -> String {
     )
 }
 
+/// Too many values after `IN`.
+pub fn in_operands(count: usize) -> String {
+    format!("The IN operator is provided with too many operands; number of operands: {count}")
+}
+
 /// A value of a type that the operator or function does not take.
 pub fn operand_type(name: &str, kind: &str) -> String {
     format!("Incorrect operand type for operator or function; operator or function: {name}, operand type: {kind}")

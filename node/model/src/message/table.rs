@@ -5,6 +5,8 @@ fn invalid(complaint: impl std::fmt::Display) -> String {
     format!("One or more parameter values were invalid: {complaint}")
 }
 
+/// An encryption that is not a table's to choose.
+pub const SSE_TYPE: &str = "One or more parameter values were invalid: SSEType AES256 is not supported";
 /// A provisioned table without units.
 pub const UNITS_REQUIRED: &str = "One or more parameter values were invalid: ReadCapacityUnits and WriteCapacityUnits \
                                   must both be specified when BillingMode is PROVISIONED";

@@ -8,10 +8,13 @@
 mod read;
 mod reader;
 
+pub use read::NAME_BYTES_END;
+
 use serde::de::{Deserialize, DeserializeSeed, Deserializer};
 
 use crate::error::ApiError;
 use crate::item::Item;
+use crate::json::Class;
 use crate::value::Value;
 
 /// An item, a key or any other map of attribute values, in stored form.
@@ -21,6 +24,12 @@ pub struct WireItem(Result<Item, Box<ApiError>>);
 /// One attribute value in stored form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WireValue(Result<Value, Box<ApiError>>);
+
+impl Class for WireValue {
+    fn class() -> String {
+        "com.amazonaws.dynamodb.v20120810.AttributeValue".to_owned()
+    }
+}
 
 impl WireItem {
     /// The item, or what is wrong with it.

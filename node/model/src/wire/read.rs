@@ -22,7 +22,7 @@ use crate::value::{LEVELS_MAX, Tag};
 /// Room for a small item without growing.
 const CAPACITY_BYTES: usize = 512;
 /// An attribute's name is shorter than 64 KB.
-const NAME_BYTES_END: usize = 65_536;
+pub const NAME_BYTES_END: usize = 65_536;
 /// More entries of maps and elements of sets than an item can have: their names and elements differ, so all but one
 /// of each map or set weigh at least a byte.
 const ENTRIES_END: usize = ITEM_SIZE_MAX as usize + 2 * LEVELS_MAX;

@@ -151,16 +151,18 @@ impl<S: Storage> Replica<S> {
     }
 
     /// Time has passed.
-    pub(crate) fn tick(&mut self, now: u64) {
+    pub(crate) fn tick(&mut self, now: u64) -> Result<(), DriverError> {
         if self.ended || self.resting || self.members.members.len() <= 1 && !self.is_joining() {
-            return;
+            return Ok(());
         }
         self.driver.tick(now);
         self.notice();
         self.end_failed_hand_over(now);
+        self.leave_joint()?;
         self.expire_hold(now);
         self.resend_chunks(now);
         self.rest_if_idle(now);
+        Ok(())
     }
 
     /// Whether it was added to the group and has not heard yet who is in it.

@@ -43,7 +43,7 @@ use crate::replica::handover::HandOver;
 use crate::replica::hold::Hold;
 use crate::replica::life::{Heard, Post};
 use crate::replica::reads::Reads;
-use crate::replica::snapshots::{Receiving, Sending};
+use crate::replica::snapshots::{CatchingUp, Receiving, Sending};
 
 /// An entry is closed when it holds this much; a batch may hold several.
 const ENTRY_BYTES: usize = 1 << 20;
@@ -101,6 +101,15 @@ pub(crate) struct Limits {
     pub(crate) follower_bytes_max: u64,
     /// Rows of a snapshot that travel together.
     pub(crate) chunk_bytes: usize,
+    /// Of one snapshot.
+    pub(crate) snapshot_bytes_per_second: u64,
+}
+
+impl Limits {
+    /// How long a snapshot waits after so many bytes.
+    fn pace_ns(&self, bytes: usize) -> u64 {
+        (bytes as u64).saturating_mul(1_000_000_000) / self.snapshot_bytes_per_second.max(1)
+    }
 }
 
 /// See the module's header.
@@ -146,6 +155,7 @@ pub(crate) struct Replica<S: Storage> {
     /// Ticks without anything going on.
     idle_ticks: u32,
     sending: Vec<Sending<S>>,
+    catching_up: Vec<CatchingUp>,
     receiving: Option<Receiving>,
     install: Option<Install>,
     /// A snapshot is being installed: what the state holds is a mixture.
@@ -224,6 +234,7 @@ impl<S: Storage> Replica<S> {
             resting: false,
             idle_ticks: 0,
             sending: Vec::new(),
+            catching_up: Vec::new(),
             receiving: None,
             install: None,
             installing: false,
@@ -476,7 +487,6 @@ impl<S: Storage> Replica<S> {
         self.ended = true;
         self.stalled = None;
         self.lose(&refusal);
-        self.sending.clear();
         self.refuse(refusal);
         self.release_held();
     }
@@ -484,6 +494,7 @@ impl<S: Storage> Replica<S> {
     /// Role or term may have changed: what follows from that.
     pub(crate) fn notice(&mut self) {
         self.note_successor();
+        self.abandon_receiving();
         let role = (self.driver.term(), self.driver.is_leader());
         if role == self.role {
             return;
@@ -526,6 +537,7 @@ impl<S: Storage> Replica<S> {
         }
         self.reads.end(refusal, &mut self.fates);
         self.sending.clear();
+        self.catching_up.clear();
     }
 
     /// What is to be decided now.

@@ -53,7 +53,7 @@ impl<S: Storage> Replica<S> {
     /// Waits until it is certain that this replica led, in this term, at some time after this call, and has applied all
     /// that was committed before.
     pub(crate) fn confirm(&mut self, term: u64) -> Result<Waiting, Refusal> {
-        if self.serving_term() != term || self.ended {
+        if !self.serving || self.serving_term() != term || self.ended {
             return Err(self.refusal().unwrap_or(Refusal::NotLeader));
         }
         self.wake();

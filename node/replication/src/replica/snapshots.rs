@@ -1,7 +1,7 @@
 //! Snapshots: a follower that needs entries which the log no longer has gets the rows instead.
 //!
 //! 1. raft-rs asks for a snapshot ([`Replica::start_snapshots`]): the leader pins a view of its state and sends it in
-//!    chunks, a few at a time: a head with descriptor, counters and members, then rows in order of their keys. Children that
+//!    chunks, a few at a time and at a steady pace: a head with descriptor, counters and members, then rows in order of their keys. Children that
 //!    were split off and have not come to life travel along: whoever gets past the split in this way bears them, too.
 //! 2. The follower stages each chunk in its log, and answers once it is durable; what was lost is sent again, from the
 //!    first chunk that the follower lacks.
@@ -9,7 +9,7 @@
 //!    that the installation has begun. From then on it is certain to end: a restart does it again.
 //! 4. The log writer installs it (`crate::install`), then the mark and the chunks go.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use partita_partition::descriptor::{GroupId, PartitionDescriptor};
@@ -48,6 +48,8 @@ pub(super) struct Sending<S: Storage> {
     next: u64,
     /// Sent, not answered.
     window: VecDeque<Part>,
+    /// When the next chunk may leave.
+    due: u64,
     /// When something was last sent, and when something was last answered.
     sent: u64,
     answered: u64,
@@ -71,8 +73,19 @@ pub(super) struct Receiving {
     members: Arc<Members>,
     /// Groups that the partition has absorbed.
     absorbed: Vec<GroupId>,
+    /// Children that travel along, and those of which there are rows by now (if only an empty chunk of them).
+    children: BTreeSet<GroupId>,
+    arrived: BTreeSet<GroupId>,
     /// The chunk to come next.
     next: u64,
+}
+
+/// A follower that has its snapshot, and not yet what was written while that was on its way.
+pub(super) struct CatchingUp {
+    to: ReplicaId,
+    /// How far it has come, and when it last came further.
+    at: u64,
+    moved: u64,
 }
 
 /// A snapshot to be installed.
@@ -92,7 +105,7 @@ pub(crate) struct Installed {
 
 impl<S: Storage> Replica<S> {
     /// Begins to send a snapshot to followers that need one.
-    pub(super) fn start_snapshots(&mut self) {
+    pub(super) fn start_snapshots(&mut self, now: u64) {
         for to in self.driver.take_wanted() {
             let known = self.sending.iter().any(|sending| sending.to == to);
             if known || self.sending.len() >= SENDING_MAX || !self.is_leader() {
@@ -100,12 +113,14 @@ impl<S: Storage> Replica<S> {
             }
             match self.pin(to) {
                 Ok(sending) => {
+                    let head = sending.window.front().cloned();
+                    self.posts.extend(head.map(|part| part.post(to, sending.at)));
                     self.sending.push(sending);
-                    self.pump(to);
                 }
                 Err(error) => tracing::error!(group = self.group.0, error, "a snapshot cannot be made"),
             }
         }
+        self.pump_all(now);
     }
 
     /// Pins the state as it is now.
@@ -144,22 +159,29 @@ impl<S: Storage> Replica<S> {
             place: Place::default(),
             next: 1,
             window: VecDeque::from([first]),
+            due: 0,
             sent: 0,
             answered: 0,
         })
     }
 
-    /// Fills the window of a snapshot and sends what is in it and was not sent.
-    fn pump(&mut self, to: ReplicaId) {
+    /// Sends what is due of all snapshots.
+    fn pump_all(&mut self, now: u64) {
+        let receivers: Vec<_> = self.sending.iter().map(|sending| sending.to).collect();
+        for to in receivers {
+            self.pump(to, now);
+        }
+    }
+
+    /// Sends what is due of a snapshot, and fits into its window.
+    fn pump(&mut self, to: ReplicaId, now: u64) {
         let Some(at) = self.sending.iter().position(|sending| sending.to == to) else {
             return;
         };
         let sending = &mut self.sending[at];
         let mut fresh: Vec<Part> = Vec::new();
-        if sending.next == 1 {
-            fresh.extend(sending.window.front().cloned());
-        }
         while sending.window.len() < WINDOW_CHUNKS
+            && sending.due <= now
             && let Some(descriptor) = sending.parts.front()
         {
             let exported = transfer::export(&sending.view, descriptor, &sending.place, self.limits.chunk_bytes);
@@ -188,6 +210,7 @@ impl<S: Storage> Replica<S> {
                 bytes: Arc::from(bytes),
             };
             sending.next += 1;
+            sending.due = sending.due.max(now.saturating_sub(TICK_NS)) + self.limits.pace_ns(part.bytes.len());
             sending.window.push_back(part.clone());
             fresh.push(part);
         }
@@ -206,17 +229,22 @@ impl<S: Storage> Replica<S> {
             sending.window.pop_front();
             sending.answered = now;
         }
-        let lost = sending.window.front().map_or(sending.next, |part| part.number) > next;
+        // An answer that was overtaken by a later one says nothing. A follower that has lost what it had asks anew.
+        let lost = next == 0 && sending.window.front().is_none_or(|part| part.number > 0);
         let done = sending.window.is_empty() && sending.parts.is_empty();
         if lost || done || next == NOT_NEEDED {
-            // A follower that has lost what it had asks anew.
-            self.sending.remove(place);
+            let sent = self.sending.remove(place);
+            if !lost {
+                self.catching_up.retain(|one| one.to != from);
+                let (to, at, moved) = (from, sent.at.index, now);
+                self.catching_up.push(CatchingUp { to, at, moved });
+            }
         } else {
-            self.pump(from);
+            self.pump(from, now);
         }
     }
 
-    /// Sends again what was not answered, and gives up who never answers.
+    /// Time has passed: sends what is due, again what was not answered, and gives up who never answers.
     pub(super) fn resend_chunks(&mut self, now: u64) {
         for sending in &mut self.sending {
             if sending.sent == 0 {
@@ -231,6 +259,17 @@ impl<S: Storage> Replica<S> {
         }
         self.sending
             .retain(|sending| now.saturating_sub(sending.answered) < GIVE_UP_NS);
+        for one in &mut self.catching_up {
+            let matched = self.driver.matched(one.to);
+            if matched > one.at {
+                (one.at, one.moved) = (matched, now);
+            }
+        }
+        let (last, members) = (self.driver.last(), &self.members);
+        self.catching_up.retain(|one| {
+            one.at < last && now.saturating_sub(one.moved) < GIVE_UP_NS && members.member(one.to).is_some()
+        });
+        self.pump_all(now);
     }
 
     /// The index of the snapshot that is on its way to a follower.
@@ -239,17 +278,36 @@ impl<S: Storage> Replica<S> {
         sending.map(|sending| sending.at.index)
     }
 
-    /// The entries behind this one are needed by snapshots on their way.
+    /// The entries behind this one are needed by snapshots on their way, or by those who have just got one.
     pub(super) fn sent_snapshots_at(&self) -> u64 {
-        let indexes = self.sending.iter().map(|sending| sending.at.index);
-        indexes.min().unwrap_or(u64::MAX)
+        let sending = self.sending.iter().map(|sending| sending.at.index);
+        let catching_up = self.catching_up.iter().map(|one| one.at);
+        sending.chain(catching_up).min().unwrap_or(u64::MAX)
+    }
+
+    /// Whether a snapshot may come from there now. One that is complete stays as it is until it is put in the log's place.
+    fn may_receive(&self, letter: &Letter<'_>) -> bool {
+        let leads = letter.term == self.driver.term() && letter.from == self.driver.leader();
+        leads && !self.is_leader() && !self.driver.is_restored() && self.install.is_none() && !self.installing
+    }
+
+    /// Whether a chunk will be staged.
+    pub(crate) fn takes_chunk(&self, letter: &Letter<'_>, chunk: &Chunk<'_>) -> bool {
+        self.may_receive(letter) && chunk.at.0 > self.driver.committed()
+    }
+
+    /// What is being received comes to nothing where somebody else leads, or the log has come as far.
+    pub(super) fn abandon_receiving(&mut self) {
+        let (term, committed) = (self.driver.term(), self.driver.committed());
+        let over = |receiving: &Receiving| receiving.term != term || receiving.at.index <= committed;
+        if !self.driver.is_restored() && self.receiving.take_if(|receiving| over(receiving)).is_some() {
+            self.unwritten.push(LogChange::DropChunks(self.group));
+        }
     }
 
     /// A chunk from the leader.
     pub(super) fn receive_chunk(&mut self, letter: &Letter<'_>, chunk: &Chunk<'_>) {
-        let leads = letter.term == self.driver.term() && letter.from == self.driver.leader();
-        // One that is complete stays as it is until it is put in the log's place.
-        if !leads || self.is_leader() || self.driver.is_restored() || self.install.is_some() || self.installing {
+        if !self.may_receive(letter) {
             return;
         }
         let at = Truncated {
@@ -258,14 +316,18 @@ impl<S: Storage> Replica<S> {
         };
         if at.index <= self.driver.committed() {
             self.answer_chunk(letter.from, chunk.at, NOT_NEEDED);
+            // The leader would offer one again for as long as it does not know.
+            let committed = self.driver.acknowledge_committed(letter.from);
+            self.hold(vec![Post::Raft(committed)]);
             return;
         }
         let of = (letter.from, letter.term, at);
         let is_part = |receiving: &Receiving| (receiving.from, receiving.term, receiving.at) == of;
         let known = |receiving: &Receiving| is_part(receiving) && *receiving.head == *chunk.bytes;
         if chunk.number == 0 && !self.receiving.as_ref().is_some_and(known) {
-            let read = Head::decode(chunk.bytes).and_then(|head| Ok((head.members()?, head.absorbed().to_vec())));
-            let Ok((members, absorbed)) = read else {
+            let read = Head::decode(chunk.bytes)
+                .and_then(|head| Ok((head.members()?, head.absorbed().to_vec(), head.children()?)));
+            let Ok((members, absorbed, children)) = read else {
                 tracing::warn!(group = self.group.0, "the head of a snapshot cannot be read");
                 return;
             };
@@ -277,12 +339,15 @@ impl<S: Storage> Replica<S> {
                 head: Arc::from(chunk.bytes),
                 members: Arc::new(members),
                 absorbed: absorbed.into_iter().map(|absorbed| absorbed.0).collect(),
+                children,
+                arrived: BTreeSet::new(),
                 next: 0,
             });
         }
         let next = match self.receiving.as_mut().filter(|receiving| is_part(receiving)) {
             Some(receiving) if receiving.next == chunk.number => {
                 receiving.next += 1;
+                receiving.arrived.extend(install::child_of(chunk.bytes));
                 self.unwritten.push(LogChange::Chunk {
                     group: self.group,
                     number: chunk.number,
@@ -307,7 +372,8 @@ impl<S: Storage> Replica<S> {
     fn finish_receiving(&mut self, letter: &Letter<'_>) {
         let Some(receiving) = &self.receiving else { return };
         let (at, members) = (receiving.at, Arc::clone(&receiving.members));
-        if !self.driver.restore(letter.from, letter.term, at, &members) {
+        let whole = receiving.arrived == receiving.children;
+        if !whole || !self.driver.restore(letter.from, letter.term, at, &members) {
             self.receiving = None;
             self.unwritten.push(LogChange::DropChunks(self.group));
         }

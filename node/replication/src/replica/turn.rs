@@ -52,11 +52,9 @@ impl<S: Storage> Replica<S> {
         }
         let effects = self.propose_open();
         self.take_output();
-        self.start_snapshots();
+        self.start_snapshots(now);
         let before = batch.len();
-        if let Some(state) = self.hard_state_to_write() {
-            batch.push(LogChange::HardState(self.group, state));
-        }
+        let hard_state = self.hard_state_to_write();
         let mut entries = 0;
         for change in self.unwritten.drain(..) {
             if let LogChange::Append { entries: appended, .. } = &change {
@@ -67,6 +65,10 @@ impl<S: Storage> Replica<S> {
                 }
             }
             batch.push(change);
+        }
+        // Behind all that, which may have an older one: a snapshot that was put in the log's place before a vote was asked for.
+        if let Some(state) = hard_state {
+            batch.push(LogChange::HardState(self.group, state));
         }
         if let Some(to) = self.truncate_to.take() {
             let from = self.driver.truncated();

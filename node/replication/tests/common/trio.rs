@@ -50,16 +50,22 @@ pub struct Trio {
     pub dead: [bool; 3],
     /// Whether a store may end itself.
     pub may_die: Arc<AtomicBool>,
+    snapshot_bytes_per_second: u64,
 }
 
 impl Trio {
     /// The first one leads. Logs keep nothing for who is behind.
     pub fn start() -> Self {
+        Self::with_snapshots_at(1 << 30)
+    }
+
+    /// The same, whose snapshots leave at so many bytes a second.
+    pub fn with_snapshots_at(pace: u64) -> Self {
         let sent = Sent::default();
         let clock = Arc::new(AtomicU64::new(1_000_000_000));
         let disks: Vec<(Arc<MemoryStorage>, Arc<MemoryLog>)> = (0..3).map(|_| Default::default()).collect();
         let may_die = Arc::new(AtomicBool::new(false));
-        let stores = (0..3).map(|place| open(&disks[place], place, &sent, &clock, &may_die));
+        let stores = (0..3).map(|place| open(&disks[place], place, &sent, &clock, &may_die, pace));
         let stores: Vec<_> = stores.collect();
         let uuids: Vec<_> = stores.iter().map(|store| store.uuid()).collect();
         let deaf = None;
@@ -74,6 +80,7 @@ impl Trio {
             slow: None,
             backwards: false,
             may_die,
+            snapshot_bytes_per_second: pace,
         };
         for store in &trio.stores {
             store.bootstrap_among(descriptor(GROUP.0), &uuids).unwrap();
@@ -93,7 +100,14 @@ impl Trio {
         state.recover();
         self.stores.insert(
             place,
-            open(&self.disks[place], place, &sent, &self.clock, &self.may_die),
+            open(
+                &self.disks[place],
+                place,
+                &sent,
+                &self.clock,
+                &self.may_die,
+                self.snapshot_bytes_per_second,
+            ),
         );
         self.dead[place] = false;
     }
@@ -144,6 +158,14 @@ impl Trio {
         (*to == self.stores[place].uuid()).then(|| (*from, frames.clone()))
     }
 
+    /// Takes the letter that would arrive there next.
+    pub fn take(&mut self, place: usize) -> Option<(Uuid, Bytes)> {
+        let mut sent = self.sent.lock();
+        let next = sent.iter().position(|letter| letter.1 == self.stores[place].uuid())?;
+        let (from, _, frames) = sent.remove(next);
+        Some((from, frames))
+    }
+
     /// A tick passes, and nobody has done anything about it yet.
     pub fn tick(&mut self) {
         self.clock.fetch_add(TICK_NS, Ordering::SeqCst);
@@ -167,6 +189,7 @@ fn open(
     sent: &Sent,
     clock: &Arc<AtomicU64>,
     may_die: &Arc<AtomicBool>,
+    snapshot_bytes_per_second: u64,
 ) -> Arc<Store<MemoryStorage>> {
     let may_die = Arc::clone(may_die);
     let (from, sent, clock) = (Uuid::from_u128(place as u128 + 1), Arc::clone(sent), Arc::clone(clock));
@@ -179,6 +202,7 @@ fn open(
         by_hand: true,
         follower_bytes_max: 0,
         chunk_bytes: 2 << 10,
+        snapshot_bytes_per_second,
         on_fatal: Arc::new(move |reason| assert!(may_die.load(Ordering::SeqCst), "{reason}")),
         ..StoreOptions::default()
     };

@@ -180,6 +180,11 @@ impl Machine {
         self.log.recover();
     }
 
+    /// Whether nothing waits to be written.
+    pub fn is_idle(&self) -> bool {
+        self.turn_is_idle() && self.store.as_ref().is_some_and(|store| !store.has_work())
+    }
+
     /// Whether a snapshot has taken some group's place in the log, and not in the state.
     pub fn is_installing(&self) -> bool {
         let groups = self.log.groups().unwrap();

@@ -22,20 +22,20 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// A write that succeeded.
 #[derive(Clone, Copy)]
-struct Success {
+pub(super) struct Success {
     begun: Instant,
     ended: Instant,
 }
 
 /// One client that writes all the time, and tries again at once what fails.
-struct Writer {
+pub(super) struct Writer {
     stop: Arc<AtomicBool>,
     successes: Arc<parking_lot::Mutex<Vec<Success>>>,
     thread: JoinHandle<u64>,
 }
 
 impl Writer {
-    fn start(address: SocketAddr) -> Self {
+    pub(super) fn start(address: SocketAddr) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let successes = Arc::new(parking_lot::Mutex::new(Vec::new()));
         let (ending, noting) = (Arc::clone(&stop), Arc::clone(&successes));
@@ -62,7 +62,7 @@ impl Writer {
     }
 
     /// Waits for the first success of a write that began after this.
-    fn first_after(&self, moment: Instant) -> Result<Success> {
+    pub(super) fn first_after(&self, moment: Instant) -> Result<Success> {
         loop {
             let found = self
                 .successes
@@ -81,7 +81,7 @@ impl Writer {
     }
 
     /// What it wrote, and how many writes failed.
-    fn finish(self) -> Result<(Vec<Success>, u64)> {
+    pub(super) fn finish(self) -> Result<(Vec<Success>, u64)> {
         self.stop.store(true, Ordering::Relaxed);
         let Ok(failures) = self.thread.join() else {
             bail!("the writer panicked");
@@ -101,6 +101,13 @@ fn put(connection: &mut Option<Connection>, address: SocketAddr, number: u64) ->
     *connection = Some(open);
     ensure!(reply.status == 200, "{}", reply.status);
     Ok(())
+}
+
+/// The longest time without a success that ended after this.
+pub(super) fn longest_gap(successes: &[Success], moment: Instant) -> Result<Duration> {
+    let around = successes.windows(2).filter(|pair| pair[1].ended > moment);
+    let longest = around.map(|pair| pair[1].ended - pair[0].ended).max();
+    longest.context("no writes")
 }
 
 /// Kills the leader so often, and starts it again each time: from the kill to the first success of a write after it.
@@ -134,9 +141,7 @@ pub fn hand_overs(trio: &Trio, tries: usize) -> Result<(Vec<Duration>, u64)> {
         writer.first_after(Instant::now())?;
         let (successes, failed) = writer.finish()?;
         failures += failed;
-        let around = successes.windows(2).filter(|pair| pair[1].ended > moment);
-        let longest = around.map(|pair| pair[1].ended - pair[0].ended).max();
-        gaps.push(longest.context("no writes")?);
+        gaps.push(longest_gap(&successes, moment)?);
     }
     Ok((gaps, failures))
 }

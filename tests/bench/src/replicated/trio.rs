@@ -20,6 +20,18 @@ const CATCH_UP_LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks at something another process does.
 const POLL: Duration = Duration::from_millis(20);
 
+/// A gigabyte on a slow disk.
+const MOVE_LIMIT: Duration = Duration::from_secs(600);
+/// As many as a table may have in such a cluster, and what makes it have them.
+const GROUPS_PER_TABLE: usize = 16;
+const UNITS_PER_GROUP: usize = 1000;
+
+/// Where a replica of a group was.
+pub struct Place {
+    group: String,
+    store: String,
+}
+
 /// One process of the cluster.
 struct Process {
     role: String,
@@ -41,7 +53,14 @@ pub struct Trio {
 impl Trio {
     /// Starts it with one empty table.
     pub fn start(folder: &Path) -> Result<Self> {
-        Self::start_in(folder, &[])
+        Self::start_in(folder, &manifest(), &[])
+    }
+
+    /// Starts it with so many partitions, of empty tables.
+    pub fn start_with_groups(folder: &Path, groups: usize) -> Result<Self> {
+        let tables = groups.div_ceil(GROUPS_PER_TABLE);
+        let manifests: Vec<String> = (0..tables).map(many_groups).collect();
+        Self::start_in(folder, &manifests.join("---\n"), &[])
     }
 
     /// The same on disks whose syncs take so long.
@@ -56,14 +75,15 @@ impl Trio {
         let interposer = interposer.to_string_lossy();
         Self::start_in(
             folder,
+            &manifest(),
             &[("LD_PRELOAD", &*interposer), ("INTERPOSER_SYNC_MICROS", &*micros)],
         )
     }
 
-    fn start_in(folder: &Path, environment: &[(&str, &str)]) -> Result<Self> {
+    fn start_in(folder: &Path, tables: &str, environment: &[(&str, &str)]) -> Result<Self> {
         let manifests = folder.join("manifests");
         fs::create_dir_all(&manifests)?;
-        fs::write(manifests.join("table.yaml"), manifest())?;
+        fs::write(manifests.join("tables.yaml"), tables)?;
         let ready = folder.join("ready.json");
         let log = folder.join("cluster.log");
         let output = fs::File::create(&log)?;
@@ -145,9 +165,73 @@ impl Trio {
     }
 
     fn group(&self) -> Option<Value> {
-        let groups = self.admin(&["--output", "json", "groups"]).ok()?;
-        let groups: Value = serde_json::from_str(&groups).ok()?;
-        groups.as_array()?.first().cloned()
+        self.groups().ok()?.into_iter().next()
+    }
+
+    fn groups(&self) -> Result<Vec<Value>> {
+        let groups = self.admin(&["--output", "json", "groups"])?;
+        Ok(serde_json::from_str(&groups)?)
+    }
+
+    /// Waits until all groups rest; how many there are.
+    pub fn resting(&self) -> Result<usize> {
+        let began = Instant::now();
+        loop {
+            let groups = self.groups()?;
+            if !groups.is_empty() && groups.iter().all(|group| group["replication"]["resting"] == true) {
+                return Ok(groups.len());
+            }
+            ensure!(began.elapsed() < CATCH_UP_LIMIT, "the groups do not come to rest");
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Cuts the partition with the most bytes in two.
+    pub fn split_largest(&self) -> Result<()> {
+        let groups = self.groups()?;
+        let bytes = |group: &&Value| group["sizes"]["bytes"].as_u64();
+        let largest = groups.iter().max_by_key(bytes).context("no groups")?;
+        self.admin(&["split", id_of(largest)?])?;
+        Ok(())
+    }
+
+    /// Takes a follower's replica from it, with all it has; where that was, for people, and for [`Self::bring_follower`].
+    pub fn forget_follower(&self) -> Result<(String, Place)> {
+        let group = self.settled()?;
+        let leads = &group["replication"]["leader"];
+        let members = group["replication"]["members"].as_array().context("members")?;
+        let follower = members.iter().find(|member| member["replica"] != *leads);
+        let follower = follower.context("one member")?;
+        let store = follower["store"].as_str().context("a member without a store")?;
+        let group = id_of(&group)?.to_owned();
+        self.admin(&["remove", &group, "--replica", &follower["replica"].to_string()])?;
+        let address = follower["address"].as_str().unwrap_or(store);
+        let store = store.to_owned();
+        Ok((address.to_owned(), Place { group, store }))
+    }
+
+    /// Brings a replica there, and waits until it has all that there was when it came, and votes.
+    pub fn bring_follower(&self, place: &Place) -> Result<()> {
+        let found = self.group().context("no group")?;
+        let until = found["applied"].as_u64().context("applied")?;
+        self.admin(&["add-learner", &place.group, "--store", &place.store])?;
+        let began = Instant::now();
+        let learner = loop {
+            let group = self.group().context("no group")?;
+            let members = group["replication"]["members"].as_array().context("members")?;
+            let learner = members.iter().find(|member| member["store"] == *place.store);
+            if let Some(learner) = learner.filter(|learner| learner["matched"].as_u64() >= Some(until)) {
+                break learner["replica"].to_string();
+            }
+            ensure!(began.elapsed() < MOVE_LIMIT, "the replica does not catch up");
+            std::thread::sleep(POLL);
+        };
+        // It may have to make up for what was written meanwhile.
+        while let Err(error) = self.admin(&["promote", &place.group, "--replica", &learner]) {
+            ensure!(began.elapsed() < MOVE_LIMIT, "the replica is not promoted: {error:#}");
+            std::thread::sleep(POLL);
+        }
+        Ok(())
     }
 
     /// Kills the replica that leads with SIGKILL; which one it was, and when.
@@ -191,7 +275,7 @@ impl Trio {
     /// Hands the leadership to another replica.
     pub fn hand_over(&self) -> Result<()> {
         let group = self.settled()?;
-        let id = group["descriptor"]["group"].as_str().context("a group without an id")?;
+        let id = id_of(&group)?;
         let leads = &group["replication"]["leader"];
         let members = group["replication"]["members"].as_array().context("members")?;
         let other = members
@@ -254,6 +338,10 @@ fn process(shown: &Value) -> Result<Process> {
     })
 }
 
+fn id_of(group: &Value) -> Result<&str> {
+    group["descriptor"]["group"].as_str().context("a group without an id")
+}
+
 fn leader(group: &Value) -> Option<&str> {
     let leads = group["replication"]["leader"].as_u64()?;
     let members = group["replication"]["members"].as_array()?;
@@ -302,5 +390,14 @@ fn manifest() -> String {
         "apiVersion: partita.dev/v1alpha1\nkind: Table\nmetadata: {{name: {TABLE}}}\nspec:\n  tableName: {TABLE}\n  \
          attributeDefinitions: [{{attributeName: id, attributeType: S}}]\n  keySchema: [{{attributeName: id, keyType: HASH}}]\n  \
          billingMode: PAY_PER_REQUEST\n"
+    )
+}
+
+fn many_groups(number: usize) -> String {
+    let units = GROUPS_PER_TABLE * UNITS_PER_GROUP;
+    format!(
+        "apiVersion: partita.dev/v1alpha1\nkind: Table\nmetadata: {{name: many-{number}}}\nspec:\n  tableName: many-{number}\n  \
+         attributeDefinitions: [{{attributeName: id, attributeType: S}}]\n  keySchema: [{{attributeName: id, keyType: HASH}}]\n  \
+         provisionedThroughput: {{readCapacityUnits: 10, writeCapacityUnits: {units}}}\n"
     )
 }

@@ -107,7 +107,7 @@ pub struct StreamSpecification {
 /// `SSESpecification`
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct SseSpecification {
+pub struct SSESpecification {
     enabled: Option<Bool>,
     #[serde(rename = "SSEType")]
     sse_type: Option<Text>,
@@ -374,14 +374,23 @@ pub fn wanted_stream(
 }
 
 /// `SSESpecification`.
-pub fn sse_of(constraints: &mut Constraints, value: Option<Structure<SseSpecification>>) -> Option<SseSpec> {
-    let Structure(sse) = value?;
+pub fn sse_of(constraints: &mut Constraints, value: &Option<Structure<SSESpecification>>) -> Option<SseSpec> {
+    let Structure(sse) = value.as_ref()?;
     let kinds = [("AES256", ()), ("KMS", ())];
     constraints.one_of("sSESpecification.sSEType", sse.sse_type.as_deref(), &kinds);
     Some(SseSpec {
         enabled: sse.enabled.is_some_and(|enabled| enabled.0),
-        key: sse.kms_master_key_id.map(|key| key.0),
+        key: sse.kms_master_key_id.as_ref().map(|key| key.0.clone()),
     })
+}
+
+/// Refuses the type that the API names and no table can have.
+pub fn check_sse(value: &Option<Structure<SSESpecification>>) -> Result<(), ApiError> {
+    let kind = value.as_ref().and_then(|sse| sse.sse_type.as_deref());
+    match kind {
+        Some("AES256") => Err(ApiError::validation(message::SSE_TYPE)),
+        _ => Ok(()),
+    }
 }
 
 /// `TableClass`.

@@ -5,13 +5,13 @@
 //! 3. values of the older members, then expressions, are parsed.
 
 use partita_model::error::ApiError;
-use partita_model::expression::{Condition, Kind, Placeholders, Projection};
+use partita_model::expression::{self, Kind, Placeholders, Projection};
 use partita_model::json::{Bool, List, Map, Structure, Text};
 use partita_model::legacy::{self, AttributeUpdate, Comparison, ComparisonOperator, ConditionalOperator, Expectation};
-use partita_model::message::ATTRIBUTE_NAME_EMPTY;
 use partita_model::message::data as message;
+use partita_model::message::{ATTRIBUTE_NAME_EMPTY, ATTRIBUTE_NAME_TOO_LONG};
 use partita_model::value::ValueRef;
-use partita_model::wire::WireValue;
+use partita_model::wire::{NAME_BYTES_END, WireValue};
 use serde::Deserialize;
 
 use super::parameters;
@@ -24,7 +24,7 @@ pub type Values = Option<Map<WireValue>>;
 /// `Expected`.
 pub type ExpectedMap = Option<Map<Structure<ExpectedAttributeValue>>>;
 /// `KeyConditions`, `QueryFilter`, `ScanFilter`.
-pub type ComparisonMap = Option<Map<Structure<ComparisonCondition>>>;
+pub type ComparisonMap = Option<Map<Structure<Condition>>>;
 /// `AttributeUpdates`.
 pub type UpdateMap = Option<Map<Structure<AttributeValueUpdate>>>;
 
@@ -41,7 +41,7 @@ pub struct ExpectedAttributeValue {
 /// An entry of `KeyConditions`, `QueryFilter` or `ScanFilter`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct ComparisonCondition {
+pub struct Condition {
     comparison_operator: Option<Text>,
     attribute_value_list: Option<List<WireValue>>,
 }
@@ -79,6 +79,9 @@ pub fn check_values(updates: &UpdateMap, expected: &ExpectedMap, values: &Values
     for (name, value, list) in updates.chain(expected) {
         if name.is_empty() {
             return Err(detected(ApiError::validation(ATTRIBUTE_NAME_EMPTY)));
+        }
+        if name.len() >= NAME_BYTES_END {
+            return Err(detected(ApiError::validation(ATTRIBUTE_NAME_TOO_LONG)));
         }
         for value in value.into_iter().chain(list.into_iter().flat_map(|list| list.iter())) {
             value_of(value).map_err(detected_value)?;
@@ -118,13 +121,12 @@ pub fn check_updates(constraints: &mut Constraints, updates: &UpdateMap) {
 }
 
 /// `Expected`, with its operator, as a condition.
-pub fn expected(map: &ExpectedMap, operator: Option<ConditionalOperator>) -> Result<Option<Condition>, ApiError> {
-    let Some(map) = map.as_ref().filter(|map| !map.is_empty() || operator.is_none()) else {
-        return match operator {
-            None => Ok(None),
-            Some(_) => Err(ApiError::validation(message::OPERATOR_ALONE)),
-        };
-    };
+pub fn expected(
+    map: &ExpectedMap,
+    operator: Option<ConditionalOperator>,
+) -> Result<Option<expression::Condition>, ApiError> {
+    check_operator(operator, map.as_ref().map_or(0, |map| map.len()))?;
+    let Some(map) = map else { return Ok(None) };
     let mut entries = Vec::with_capacity(map.len());
     for (attribute, entry) in map.iter() {
         entries.push(Expectation {
@@ -139,18 +141,26 @@ pub fn expected(map: &ExpectedMap, operator: Option<ConditionalOperator>) -> Res
 }
 
 /// `QueryFilter` or `ScanFilter`, with its operator, as a filter.
-pub fn filter(map: &ComparisonMap, operator: Option<ConditionalOperator>) -> Result<Option<Condition>, ApiError> {
-    match (map, operator) {
-        (None, None) => Ok(None),
-        (Some(map), operator) if !map.is_empty() || operator.is_none() => {
-            legacy::filter(&comparisons(map)?, operator).map(Some)
-        }
-        (_, _) => Err(ApiError::validation(message::OPERATOR_ALONE)),
+pub fn filter(
+    map: &ComparisonMap,
+    operator: Option<ConditionalOperator>,
+) -> Result<Option<expression::Condition>, ApiError> {
+    check_operator(operator, map.as_ref().map_or(0, |map| map.len()))?;
+    let Some(map) = map else { return Ok(None) };
+    legacy::filter(&comparisons(map)?, operator).map(Some)
+}
+
+/// An operator is for several conditions.
+fn check_operator(operator: Option<ConditionalOperator>, conditions: usize) -> Result<(), ApiError> {
+    match (operator, conditions) {
+        (Some(_), 0) => Err(ApiError::validation(message::OPERATOR_ALONE)),
+        (Some(_), 1) => Err(ApiError::validation(message::OPERATOR_OF_ONE)),
+        _ => Ok(()),
     }
 }
 
 /// A map of comparisons, as the older parameters' translation takes them.
-pub fn comparisons(map: &Map<Structure<ComparisonCondition>>) -> Result<Vec<Comparison<'_>>, ApiError> {
+pub fn comparisons(map: &Map<Structure<Condition>>) -> Result<Vec<Comparison<'_>>, ApiError> {
     let entries = map.iter().filter_map(|(attribute, entry)| {
         // Entries without an operator have been refused before.
         let operator = known_operator(&entry.comparison_operator)?;
@@ -188,9 +198,10 @@ pub fn condition(
     kind: Kind,
     text: &Option<Text>,
     placeholders: &Placeholders<'_>,
-) -> Result<Option<Condition>, ApiError> {
+) -> Result<Option<expression::Condition>, ApiError> {
     let text = text.as_ref();
-    text.map(|text| Condition::parse(kind, text, placeholders)).transpose()
+    text.map(|text| expression::Condition::parse(kind, text, placeholders))
+        .transpose()
 }
 
 /// A projection expression.

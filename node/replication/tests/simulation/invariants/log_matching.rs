@@ -1,4 +1,5 @@
-//! Log matching: entries of the same index and term are the same, and so are all before them.
+//! Log matching: entries of the same index and term are the same, and so are all before them. And where nothing waits to be
+//! written, the log has the term in which its replica is.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ impl LogMatching {
             let groups = machine.log.groups().unwrap();
             if let Some(stored) = groups.iter().find(|stored| stored.id == group) {
                 self.check_log(machine, stored)?;
+                check_term(machine, stored)?;
             }
         }
         Ok(())
@@ -49,5 +51,18 @@ impl LogMatching {
             before = entry.term;
         }
         Ok(())
+    }
+}
+
+fn check_term(machine: &Machine, stored: &StoredGroup) -> Result<(), String> {
+    let idle = machine.is_idle();
+    match machine.group(stored.id).filter(|_| idle) {
+        Some(group) if group.stats().term != stored.hard_state.term => Err(format!(
+            "machine {} is in term {} and its log in term {}",
+            machine.number,
+            group.stats().term,
+            stored.hard_state.term
+        )),
+        _ => Ok(()),
     }
 }
