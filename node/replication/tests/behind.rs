@@ -241,7 +241,9 @@ fn a_vote_asked_for_while_a_snapshot_takes_the_logs_place_is_durable_before_it_i
     }
     while let Some(synced) = turn.take() {
         assert!(trio.stores[2].apply(synced));
-        turn = trio.stores[2].gather().and_then(|gathered| trio.stores[2].sync(gathered));
+        turn = trio.stores[2]
+            .gather()
+            .and_then(|gathered| trio.stores[2].sync(gathered));
     }
     let stored = trio.disks[2].1.groups().unwrap();
     let stored = stored.iter().find(|stored| stored.id == GROUP).unwrap();
