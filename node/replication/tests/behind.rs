@@ -222,10 +222,15 @@ fn a_vote_asked_for_while_a_snapshot_takes_the_logs_place_is_durable_before_it_i
         let (from, rows) = trio.take(2).unwrap();
         // The rows come while something else is being synced.
         trio.slow = Some(2);
-        trio.pass(2 * TICK_NS);
-        let (leader, heartbeat) = trio.take(2).unwrap();
-        trio.stores[2].receive(leader, &heartbeat).unwrap();
-        let gathered = trio.stores[2].gather().unwrap();
+        let gathered = loop {
+            trio.pass(TICK_NS);
+            while let Some((leader, heartbeat)) = trio.take(2) {
+                trio.stores[2].receive(leader, &heartbeat).unwrap();
+            }
+            if let Some(gathered) = trio.stores[2].gather() {
+                break gathered;
+            }
+        };
         trio.stores[2].receive(from, &rows).unwrap();
         let synced = trio.stores[2].sync(gathered).unwrap();
         if trio.group(2).stats().committed > behind {
