@@ -239,6 +239,7 @@ fn a_vote_asked_for_while_a_snapshot_takes_the_logs_place_is_durable_before_it_i
         assert!(trio.stores[2].apply(synced));
         trio.slow = None;
     };
+    trio.busy = Some(2);
     trio.group(0).transfer_leadership(trio.replica(1)).unwrap();
     while trio.step() {}
     while let Some((from, frames)) = trio.take(2) {

@@ -44,6 +44,8 @@ pub struct Trio {
     pub deaf: Option<usize>,
     /// Letters to this one wait.
     pub slow: Option<usize>,
+    /// This one's disk has not answered yet: no turns there.
+    pub busy: Option<usize>,
     /// What was sent last arrives first.
     pub backwards: bool,
     /// These do nothing any more.
@@ -78,6 +80,7 @@ impl Trio {
             clock,
             deaf,
             slow: None,
+            busy: None,
             backwards: false,
             may_die,
             snapshot_bytes_per_second: pace,
@@ -139,7 +142,7 @@ impl Trio {
             }
             return true;
         }
-        for place in (0..3).filter(|place| !self.dead[*place]) {
+        for place in (0..3).filter(|place| !self.dead[*place] && self.busy != Some(*place)) {
             let store = &self.stores[place];
             if let Some(gathered) = store.gather() {
                 let lives = store.sync(gathered).is_some_and(|synced| store.apply(synced));
