@@ -125,12 +125,13 @@ impl<S: Storage> Core<S> {
             return;
         };
         match &letter.body {
-            // What it does not take reserves nothing.
-            Body::Chunk(chunk) if chunk.number == 0 && group.with(|replica| replica.takes_chunk(&letter, chunk)) => {
-                // Held until the replica is known to receive it, so that nobody else takes its keys in between.
+            Body::Chunk(chunk) if chunk.number == 0 => {
+                // Held until the replica is known to receive it, so that nobody else takes its keys in between. A snapshot that
+                // it would not take reserves nothing: that would be in place of what it has reserved.
                 let mut ledger = self.ledger.lock();
-                if self.may_install(&mut ledger, id, chunk.bytes) {
-                    self.hand_over(&group, from, &letter);
+                let taken = group.with(|replica| replica.takes_chunk(&letter, chunk));
+                if !taken || self.may_install(&mut ledger, id, chunk.bytes) {
+                    self.hand_over(&group, from, &letter, taken);
                 }
             }
             _ => {
@@ -138,14 +139,15 @@ impl<S: Storage> Core<S> {
                 if asks && group.members().member(letter.from).is_none() {
                     self.tell_superseded(from);
                 }
-                self.hand_over(&group, from, &letter);
+                self.hand_over(&group, from, &letter, false);
             }
         }
     }
 
-    fn hand_over(&self, group: &Arc<Group<S>>, from: Uuid, letter: &Letter<'_>) {
+    /// Hands a letter to its replica; whether a snapshot may begin with it, whose keys are reserved.
+    fn hand_over(&self, group: &Arc<Group<S>>, from: Uuid, letter: &Letter<'_>, reserved: bool) {
         let now = (self.elapsed)();
-        if let Err(error) = group.with_turn(|replica| replica.receive(from, letter, now)) {
+        if let Err(error) = group.with_turn(|replica| replica.receive(from, letter, reserved, now)) {
             tracing::warn!(group = group.id().0, %error, "a letter was dropped");
         }
     }

@@ -56,8 +56,14 @@ pub(super) struct Heard {
 }
 
 impl<S: Storage> Replica<S> {
-    /// A letter from another replica, on that store.
-    pub(crate) fn receive(&mut self, store: Uuid, letter: &Letter<'_>, now: u64) -> Result<(), DriverError> {
+    /// A letter from another replica, on that store. A snapshot begins with it only if its keys are reserved.
+    pub(crate) fn receive(
+        &mut self,
+        store: Uuid,
+        letter: &Letter<'_>,
+        reserved: bool,
+        now: u64,
+    ) -> Result<(), DriverError> {
         if self.ended || letter.term == 0 {
             return Ok(());
         }
@@ -74,7 +80,7 @@ impl<S: Storage> Replica<S> {
             self.wake();
         }
         match &letter.body {
-            Body::Chunk(chunk) => self.receive_chunk(letter, chunk),
+            Body::Chunk(chunk) => self.receive_chunk(letter, chunk, reserved),
             Body::ChunkReply { at, next } => self.chunk_received(letter.from, *at, *next, now),
             Body::Rest { commit } => self.rest_with(letter, *commit, now),
             _ => self.driver.step(letter, now)?,

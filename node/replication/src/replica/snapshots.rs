@@ -305,8 +305,8 @@ impl<S: Storage> Replica<S> {
         }
     }
 
-    /// A chunk from the leader.
-    pub(super) fn receive_chunk(&mut self, letter: &Letter<'_>, chunk: &Chunk<'_>) {
+    /// A chunk from the leader. The first one counts only if the snapshot's keys are reserved.
+    pub(super) fn receive_chunk(&mut self, letter: &Letter<'_>, chunk: &Chunk<'_>, reserved: bool) {
         if !self.may_receive(letter) {
             return;
         }
@@ -325,6 +325,9 @@ impl<S: Storage> Replica<S> {
         let is_part = |receiving: &Receiving| (receiving.from, receiving.term, receiving.at) == of;
         let known = |receiving: &Receiving| is_part(receiving) && *receiving.head == *chunk.bytes;
         if chunk.number == 0 && !self.receiving.as_ref().is_some_and(known) {
+            if !reserved {
+                return;
+            }
             let read = Head::decode(chunk.bytes)
                 .and_then(|head| Ok((head.members()?, head.absorbed().to_vec(), head.children()?)));
             let Ok((members, absorbed, children)) = read else {
