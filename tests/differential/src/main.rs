@@ -240,10 +240,9 @@ impl Pair {
             let ours = self.ours.call(operation, body)?;
             let difference = compare::compare(operation, body, &ours, &theirs);
             self.last = ours.json();
-            // Ours keeps GSIs asynchronously, as DynamoDB does.
-            let wait = body
-                .get("IndexName")
-                .is_some_and(|name| name.as_str().is_some_and(|name| name.starts_with("global")));
+            // Ours keeps GSIs asynchronously, as DynamoDB does. What it refuses it will not answer later.
+            let global = |name: &Value| name.as_str().is_some_and(|name| name.starts_with("global"));
+            let wait = ours.status == 200 && body.get("IndexName").is_some_and(global);
             if difference.is_none() || !wait || began.elapsed() > INDEX_LIMIT {
                 return Ok(difference);
             }
