@@ -1,10 +1,11 @@
 //! Snapshots: a follower that needs entries which the log no longer has gets the rows instead.
 //!
 //! 1. raft-rs asks for a snapshot ([`Replica::start_snapshots`]): the leader pins a view of its state and sends it in
-//!    chunks, a few at a time and at a steady pace: a head with descriptor, counters and members, then rows in order of their keys. Children that
-//!    were split off and have not come to life travel along: whoever gets past the split in this way bears them, too.
+//!    chunks, a few at a time and at a steady pace: a head with descriptor, counters and members, then rows in order of
+//!    their keys. Children that were split off and have not come to life travel along: whoever gets past the split in
+//!    this way bears them, too. The log behind the snapshot is kept until the follower has it.
 //! 2. The follower stages each chunk in its log, and answers once it is durable; what was lost is sent again, from the
-//!    first chunk that the follower lacks.
+//!    first chunk that the follower lacks. What another term, or the log itself, has overtaken is dropped.
 //! 3. With the last chunk the snapshot takes the log's place: one batch of the log clears the group's entries and marks
 //!    that the installation has begun. From then on it is certain to end: a restart does it again.
 //! 4. The log writer installs it (`crate::install`), then the mark and the chunks go.

@@ -150,7 +150,7 @@ pub fn filter(
     legacy::filter(&comparisons(map)?, operator).map(Some)
 }
 
-/// An operator is for several conditions.
+/// Refuses an operator that has nothing to combine.
 fn check_operator(operator: Option<ConditionalOperator>, conditions: usize) -> Result<(), ApiError> {
     match (operator, conditions) {
         (Some(_), 0) => Err(ApiError::validation(message::OPERATOR_ALONE)),
