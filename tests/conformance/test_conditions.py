@@ -131,3 +131,17 @@ def test_the_old_item_on_failure(api, simple, key):
         reply = api(operation, {"TableName": simple, **member, **condition})
         assert reply.status == 400 and reply.json["Item"] == item
         assert reply.error == ("ConditionalCheckFailedException", "The conditional request failed")
+
+
+def test_in_takes_a_hundred_values(api, simple, key):
+    def attempted(count):
+        values = {f":v{number}": {"N": str(number)} for number in range(count)}
+        return api("PutItem", {
+            "TableName": simple, "Item": {"pk": {"S": key}}, "ExpressionAttributeValues": values,
+            "ConditionExpression": f"attribute_not_exists(pk) OR n IN ({', '.join(values)})"})
+
+    assert attempted(100).status == 200
+    refused = attempted(101)
+    assert refused.status == 400
+    assert refused.json["message"] == (
+        DETECTED + "Invalid ConditionExpression: The IN operator is provided with too many operands; number of operands: 101")

@@ -113,6 +113,8 @@ BAD = [
     ("DeleteItem", {"Expected": {"a": compare("NULL", N5)}}, DETECTED + INVALID + "Invalid number of argument(s) for the NULL ComparisonOperator"),
     ("DeleteItem", {"ConditionalOperator": "OR"}, DETECTED + "ConditionalOperator cannot be used without Filter or Expected"),
     ("UpdateItem", {"AttributeUpdates": {"pk": {"Value": A}}}, INVALID + "Cannot update attribute pk. This attribute is part of the key"),
+    ("UpdateItem", {"AttributeUpdates": {"n" * 65536: {"Value": N5}}},
+     DETECTED + INVALID + "Attribute name is too large, must be less than 65536 bytes"),
     ("UpdateItem", {"AttributeUpdates": {"a": {"Action": "PUT"}}},
      DETECTED + INVALID + "Only DELETE action is allowed when no attribute value is specified"),
 ]
