@@ -258,6 +258,30 @@ fn a_vote_asked_for_while_a_snapshot_takes_the_logs_place_is_durable_before_it_i
 }
 
 #[test]
+fn who_has_a_snapshot_and_whose_answer_was_lost_is_asked_again() {
+    let mut trio = Trio::start();
+    left_behind(&mut trio, 0..80);
+    // From here on nothing is committed without the third one.
+    trio.dead[1] = true;
+    let applied = trio.group(0).stats().applied;
+    for _ in 0..100_000 {
+        if trio.group(2).stats().applied == applied {
+            break;
+        }
+        if !trio.step() {
+            trio.tick();
+        }
+    }
+    assert_eq!(trio.group(2).stats().applied, applied);
+    while trio.take(0).is_some() {}
+    let mut writing = writing(trio.group(0), "later");
+    assert!(writing.answer().is_none());
+    trio.pass(8 * ELECTION_NS);
+    writing.answer().unwrap().unwrap();
+    assert!(trio.group(0).is_serving(), "nobody else had to be elected");
+}
+
+#[test]
 fn a_snapshot_leaves_at_its_pace() {
     let mut ticks = Vec::new();
     for bytes_per_second in [64 << 10, 16 << 10] {
