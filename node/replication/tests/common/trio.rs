@@ -169,9 +169,14 @@ impl Trio {
         Some((from, frames))
     }
 
+    /// A tick passes, and no ticker runs.
+    pub fn wait(&mut self) {
+        self.clock.fetch_add(TICK_NS, Ordering::SeqCst);
+    }
+
     /// A tick passes, and nobody has done anything about it yet.
     pub fn tick(&mut self) {
-        self.clock.fetch_add(TICK_NS, Ordering::SeqCst);
+        self.wait();
         for (store, _) in self.stores.iter().zip(self.dead).filter(|(_, dead)| !dead) {
             store.tick();
         }
