@@ -127,9 +127,12 @@ pub enum NodeError {
     /// Refused by the node.
     #[error("{0} refused: {1}")]
     Refused(String, String),
-    /// Not now: what was seen has changed meanwhile, or something has to come first that goes on by itself.
+    /// Not now: what was seen has changed meanwhile, or it is not known what came of it.
     #[error("{0} is not ready for it: {1}")]
     NotYet(String, String),
+    /// Nothing was done: something has to come first that goes on by itself, and may take long.
+    #[error("{0} is busy: {1}")]
+    Busy(String, String),
     /// The source of a merge does not stand still, or not everywhere, as far as the node knows.
     #[error("{0}: {1}")]
     NotFrozen(String, String),
@@ -223,16 +226,15 @@ fn refused(host: &str, status: StatusCode, body: &[u8]) -> NodeError {
         return NodeError::Refused(host, format!("{status} {}", words.trim()));
     };
     match code {
-        Some(
-            ProblemCode::NotLeader
-            | ProblemCode::StaleEpoch
-            | ProblemCode::Busy
-            | ProblemCode::Behind
-            | ProblemCode::UnknownFate
-            | ProblemCode::IndexBuilding
-            | ProblemCode::ChangesPending,
-        ) => NodeError::NotYet(host, message),
+        Some(ProblemCode::NotLeader | ProblemCode::StaleEpoch | ProblemCode::UnknownFate) => {
+            NodeError::NotYet(host, message)
+        }
+        Some(ProblemCode::Busy | ProblemCode::Behind | ProblemCode::IndexBuilding | ProblemCode::ChangesPending) => {
+            NodeError::Busy(host, message)
+        }
         Some(ProblemCode::NotFrozen) => NodeError::NotFrozen(host, message),
+        // Of a process that starts or stops, or whose volume is full.
+        None if status == StatusCode::SERVICE_UNAVAILABLE => NodeError::NotYet(host, message),
         _ => NodeError::Refused(host, message),
     }
 }
@@ -495,7 +497,9 @@ mod tests {
         let waits = nodes
             .call("127.0.0.1", &Call::Change(GroupId(1), Box::new(change)))
             .await;
-        assert_eq!(waits, Err(NodeError::NotYet("127.0.0.1".into(), "has 3 of 9".into())));
+        assert_eq!(waits, Err(NodeError::Busy("127.0.0.1".into(), "has 3 of 9".into())));
+        let stopping = refused("a", StatusCode::SERVICE_UNAVAILABLE, br#"{"message":"it stops"}"#);
+        assert_eq!(stopping, NodeError::NotYet("a".into(), "it stops".into()));
     }
 
     #[test]

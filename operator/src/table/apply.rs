@@ -19,6 +19,7 @@ use partita_model::partition::GroupId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::merge::{self, Ended};
 use super::observe::Observed;
@@ -27,24 +28,30 @@ use super::status::{self, News};
 use super::{Context, Error};
 use crate::nodes::{Answer, Call, NodeError, NodeName};
 
-/// The longest note of an event.
-const EVENT_CHARS_MAX: usize = 1024;
+/// The longest note of an event, in bytes of UTF-8: that is what the API server counts.
+const EVENT_BYTES_MAX: usize = 1024;
 
 /// What became of a plan's actions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// A node is still at it.
     pub busy: Option<String>,
+    /// How far such nodes are, all together.
+    pub rows: u64,
     /// A node refused or did not answer.
     pub refused_by_node: Option<String>,
     /// The API server does not take what we made of the specification.
     pub refused_by_api: Option<String>,
     /// The cluster does not let a volume grow.
     pub growth_refused: Option<String>,
+    /// It did not when that was last asked for, and one still should.
+    pub cannot_grow: Option<String>,
     /// Whose restart comes before the one of this table's nodes.
     pub turn: Option<String>,
     /// Groups that a node refused to split or merge, and why.
     pub left_alone: Vec<(GroupId, String)>,
+    /// Groups that cannot be split yet, and why.
+    pub put_off: Vec<(GroupId, String)>,
 }
 
 impl Outcome {
@@ -120,8 +127,15 @@ async fn tell(context: &Context, observed: &Observed, outcome: &mut Outcome, nod
         Ok(Answer::Job(job)) => {
             let why = job.waiting.map(|why| format!(": {why}")).unwrap_or_default();
             outcome.busy = Some(format!("{node} is at it{why}"));
+            outcome.rows = outcome.rows.wrapping_add(job.rows);
         }
-        Err(error @ NodeError::NotYet(..)) => {
+        Err(NodeError::Busy(host, why)) if matches!(call, Call::Split(..)) => {
+            tracing::info!(table = observed.name, host, why, "a split has to wait");
+            if let Call::Split(group, _) = call {
+                outcome.put_off.push((*group, why));
+            }
+        }
+        Err(error @ (NodeError::NotYet(..) | NodeError::Busy(..))) => {
             tracing::debug!(table = observed.name, %error, "will be told again");
             outcome.busy = Some(error.to_string());
         }
@@ -344,7 +358,7 @@ fn same(before: &TableStatus, after: &TableStatus) -> bool {
 
 /// An event is worth a try, not a failure.
 async fn publish(context: &Context, observed: &Observed, news: &News) {
-    let note: String = news.note.chars().take(EVENT_CHARS_MAX).collect();
+    let note = shortened(&news.note);
     tracing::info!(
         namespace = observed.namespace,
         table = observed.name,
@@ -360,11 +374,39 @@ async fn publish(context: &Context, observed: &Observed, news: &News) {
         },
         reason: news.reason.clone(),
         note: Some(note),
-        action: "Reconcile".to_owned(),
+        action: action(&news.note),
         secondary: None,
     };
     let about = observed.table.object_ref(&());
     if let Err(error) = context.recorder.publish(&event, &about).await {
         tracing::warn!(%error, "an event could not be published");
+    }
+}
+
+/// What is unlike in this counts as another event: one that is like one of the last minutes becomes a series of that, and keeps the
+/// first one's words. So unlike words have unlike actions.
+fn action(note: &str) -> String {
+    let digest = Sha256::digest(note.as_bytes());
+    format!("Reconcile-{}", hex::encode(&digest[..4]))
+}
+
+/// As much of a note as an event may have.
+fn shortened(note: &str) -> String {
+    let end = (0..=EVENT_BYTES_MAX.min(note.len()))
+        .rev()
+        .find(|end| note.is_char_boundary(*end));
+    note[..end.unwrap_or(0)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_shortened_by_bytes_and_between_characters() {
+        assert_eq!(shortened("1 → 2"), "1 → 2");
+        let long = format!("{}→→", "a".repeat(EVENT_BYTES_MAX - 4));
+        assert_eq!(shortened(&long), format!("{}→", "a".repeat(EVENT_BYTES_MAX - 4)));
+        assert_eq!(shortened(&"→".repeat(1000)).len(), EVENT_BYTES_MAX - 1);
     }
 }

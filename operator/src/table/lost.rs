@@ -32,20 +32,42 @@ pub struct Gone {
     pub for_ms: u64,
 }
 
-/// Since when each claim (by uid) has been without a node for its volume, in epoch milliseconds.
+/// Between two looks no more than so many milliseconds are counted: a table that lacks a pod is looked at every few seconds, and
+/// a clock that was put forward says nothing.
+const COUNTED_MS_MAX: u64 = 60_000;
+
+/// For how long claims (by uid) have been without a node for their volume, by the uid of their Table.
 #[derive(Debug, Default)]
-pub struct Absences(Mutex<HashMap<String, u64>>);
+pub struct Absences(Mutex<HashMap<String, BTreeMap<String, Absence>>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Absence {
+    /// So many milliseconds have been counted.
+    for_ms: u64,
+    /// When it was seen last.
+    seen_ms: u64,
+}
 
 impl Absences {
-    /// Notes that a volume has no node now; for how long it had none.
-    fn note(&self, claim: &str, now_ms: u64) -> u64 {
+    /// Notes which volumes of a Table have no node now, and for how long each has had none. Every other one has a node, or is not known
+    /// to have none: if it loses it, that begins anew.
+    fn note(&self, table: &str, claims: &[String], now_ms: u64) -> Vec<u64> {
         let mut known = self.0.lock();
-        now_ms.saturating_sub(*known.entry(claim.to_owned()).or_insert(now_ms))
-    }
-
-    /// A volume has a node, or is no more.
-    fn forget(&self, claim: &str) {
-        self.0.lock().remove(claim);
+        let before = known.remove(table).unwrap_or_default();
+        let now = claims.iter().map(|claim| {
+            let for_ms = before.get(claim).map_or(0, |before| {
+                let elapsed_ms = now_ms.saturating_sub(before.seen_ms);
+                before.for_ms + elapsed_ms.min(COUNTED_MS_MAX)
+            });
+            let seen_ms = now_ms;
+            (claim.clone(), Absence { for_ms, seen_ms })
+        });
+        let now: BTreeMap<String, Absence> = now.collect();
+        let all = claims.iter().map(|claim| now[claim].for_ms).collect();
+        if !now.is_empty() {
+            known.insert(table.to_owned(), now);
+        }
+        all
     }
 }
 
@@ -76,25 +98,26 @@ pub fn patience(table: &Table) -> Option<Duration> {
 
 /// Looks for volumes that are gone, where somebody is away for want of a place.
 pub async fn observe(context: &Context, observed: &Observed) -> Result<BTreeMap<NodeName, Gone>, kube::Error> {
-    let mut gone = BTreeMap::new();
-    if patience(&observed.table).is_none() || observed.replicas() == 1 {
-        return Ok(gone);
-    }
-    let unplaced = observed.storage_pods.iter().filter(|(_, pod)| pod.unplaced);
+    let (mut names, mut uids) = (Vec::new(), Vec::new());
+    let replaced = patience(&observed.table).is_some() && observed.replicas() > 1;
+    let unplaced = observed.storage_pods.iter().filter(|(_, pod)| replaced && pod.unplaced);
     for (name, _) in unplaced {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &observed.namespace);
         let Some(claim) = claims.get_opt(&name.claim()).await? else {
             continue;
         };
-        let uid = claim.uid().unwrap_or_default();
-        if !has_no_node(context, &claim).await? {
-            context.absences.forget(&uid);
-            continue;
+        if has_no_node(context, &claim).await? {
+            names.push(name.clone());
+            uids.push(claim.uid().unwrap_or_default());
         }
-        let for_ms = context.absences.note(&uid, (context.now_ms)());
-        gone.insert(name.clone(), Gone { claim: uid, for_ms });
     }
-    Ok(gone)
+    let table = observed.table.uid().unwrap_or_default();
+    let all_for_ms = context.absences.note(&table, &uids, (context.now_ms)());
+    let gone = uids
+        .into_iter()
+        .zip(all_for_ms)
+        .map(|(claim, for_ms)| Gone { claim, for_ms });
+    Ok(names.into_iter().zip(gone).collect())
 }
 
 /// Whether a claim's volume is bound to hosts of which none is there any more.

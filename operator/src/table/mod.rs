@@ -50,6 +50,7 @@ use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::rolling::{Host, Turns};
 use crate::settings::Settings;
+use children::growth;
 use lost::Absences;
 use observe::Asked;
 use patience::Patience;
@@ -181,14 +182,15 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
 
     context.turns.end(|host| context.known.has_restarted(host));
     let sample = scale::follows(&table) && sample_due(context, &uid, now_ms);
-    let growth = context.growths.lock().get(&uid).cloned().unwrap_or_default();
+    let mut known = context.growths.lock().get(&uid).cloned().unwrap_or_default();
     let asked = Asked {
         measure: due,
         sample,
-        repartition: growth.due(now_ms),
+        repartition: known.due(now_ms),
         again: context.doubts.lock().remove(&uid),
     };
-    let observed = observe::observe(context, table, asked).await?;
+    let mut observed = observe::observe(context, table, asked).await?;
+    observed.volumes = known.remember_volumes(&observed).clone();
     let mut valid = validate::validate(&observed.table, observed.record());
     if let (Ok(valid), Some(record)) = (&mut valid, observed.record())
         && scale::follows(&observed.table)
@@ -200,19 +202,32 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
         }
         valid.scaled = scale::scale(valid, &observed.table, record, uses, now_ms);
     }
-    let mut plan = plan::plan(&observed, &valid, &context.settings, &growth, now_ms);
+    let mut plan = plan::plan(&observed, &valid, &context.settings, &known, now_ms);
     if let Some(certificates) = &context.certificates
         && !observed.deleting()
     {
         // A storage node does not start without one.
         certificates.ensure(&observed.namespace).await?;
     }
-    let outcome = apply::apply(context, &observed, &plan.actions).await?;
+    let mut outcome = apply::apply(context, &observed, &plan.actions).await?;
+    let seen = plan.growth.is_some() && growth::can_tell(&observed);
+    outcome.cannot_grow = {
+        let mut remembered = known.clone();
+        let growth = plan.growth.as_mut().unwrap_or(&mut remembered);
+        growth.note_volumes(outcome.growth_refused.as_ref(), seen)
+    };
     if let Some(growth) = &mut plan.growth {
         for (group, why) in &outcome.left_alone {
             growth.refused(*group, now_ms);
             plan.decisions
                 .push(("Refused", format!("group {:016x} is {why}", group.0)));
+        }
+        for (group, why) in &outcome.put_off {
+            // Told once: the words of the next time differ only in an amount.
+            if growth.put_off(*group, now_ms) {
+                plan.decisions
+                    .push(("NotYet", format!("group {:016x} is not split yet: {why}", group.0)));
+            }
         }
     }
     if plan.quiet {

@@ -20,7 +20,7 @@ use kube::runtime::reflector::Store;
 use kube::{Api, Resource, ResourceExt};
 use partita_crds::table::DeletionPolicy;
 use partita_crds::{Partition, PartitionPhase, Table, names};
-use partita_model::admin::StoreState;
+use partita_model::admin::{StoreState, VolumeState};
 use partita_model::hexadecimal::parse_id;
 use partita_model::partition::GroupId;
 use partita_model::schema::TableId;
@@ -74,6 +74,8 @@ pub struct Observed {
     pub gone: BTreeMap<NodeName, Gone>,
     /// What the storage nodes say; those that were not asked are not there.
     pub nodes: BTreeMap<NodeName, Node>,
+    /// The volumes of the storage nodes as they said last, also of those that do not answer now.
+    pub volumes: BTreeMap<NodeName, VolumeState>,
     /// What the nodes are asked for.
     pub asked: Asked,
 }
@@ -248,6 +250,7 @@ pub async fn observe(context: &Context, table: Arc<Table>, asked: Asked) -> Resu
         storage_pods: BTreeMap::new(),
         gone: BTreeMap::new(),
         nodes: BTreeMap::new(),
+        volumes: BTreeMap::new(),
         asked,
         table,
         namespace,
@@ -464,8 +467,15 @@ async fn ask(context: &Context, observed: &mut Observed) {
 
 /// The storage nodes to be asked.
 fn to_ask(observed: &Observed) -> BTreeSet<NodeName> {
-    let table = &observed.table;
-    if observed.deleting() || table.spec.paused || observed.rival.is_some() {
+    // A merge that has begun is brought to an end (plan::frozen), be it by giving it up.
+    let may_stand_still = || {
+        observed
+            .partitions
+            .values()
+            .any(|partition| partition.spec.merging_into.is_some())
+    };
+    let paused = observed.table.spec.paused && !may_stand_still();
+    if observed.deleting() || paused || observed.rival.is_some() {
         return BTreeSet::new();
     }
     let Some(record) = observed.record().filter(|_| observed.uncovered.is_none()) else {

@@ -32,6 +32,8 @@ pub struct StoragePod {
     pub leaving: bool,
     /// No node takes it.
     pub unplaced: bool,
+    /// Its container ends again and again.
+    pub crashing: bool,
     /// What it asks of the scheduler.
     pub requests: BTreeMap<String, Quantity>,
     /// It speaks mutual TLS with others, and with nobody else.
@@ -51,6 +53,7 @@ impl StoragePod {
             ready: !leaving && condition(pod, "Ready").is_some_and(|(holds, _)| holds),
             leaving,
             unplaced: condition(pod, "PodScheduled").is_some_and(|(holds, _)| !holds),
+            crashing: is_crashing(pod),
             requests: requests(pod.spec.as_ref()),
             peer_tls: peer_tls(pod.spec.as_ref()),
             trouble: trouble(pod),
@@ -95,6 +98,17 @@ fn trouble(pod: &Pod) -> Option<String> {
     }
     let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
     containers.iter().find_map(of_container)
+}
+
+fn is_crashing(pod: &Pod) -> bool {
+    let containers = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref());
+    containers.into_iter().flatten().any(|container| {
+        let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+        waiting.is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
+    })
 }
 
 fn of_container(container: &ContainerStatus) -> Option<String> {
@@ -151,6 +165,7 @@ mod tests {
         }]}));
         let words = "its container does not run: CrashLoopBackOff (back-off 10s); it last ended with 1";
         assert_eq!(crashing.trouble.as_deref(), Some(words));
+        assert!(crashing.crashing && !unschedulable.crashing);
         let starting = pod(json!({"containerStatuses": [{
             "name": "replica", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"waiting": {"reason": "ContainerCreating"}},

@@ -1,9 +1,11 @@
 //! A Table's status after a pass: conditions, counts, the record; and what of it is news. Pure.
 //!
-//! Conditions follow kstatus: `Reconciling` while something is under way, `Stalled` when a person has to do something, `Ready`
-//! when every partition of the table (and of its complete indexes) serves, be it without some of its replicas; `QuorumLost` when one
-//! cannot for lack of them. Their messages do not count or tell the time: an
-//! operator at rest writes nothing, and a busy one no more than it must.
+//! Conditions follow kstatus: `Reconciling` while something is under way, `Stalled` when a person has to do something (then not
+//! `Reconciling`, which kstatus would find first), `Ready` when every partition of the table (and of its complete indexes)
+//! serves, be it without some of its replicas; `QuorumLost` when one cannot for lack of them. Their messages do not count or tell
+//! the time: an operator at rest writes nothing, and a busy one no more than it must.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -14,6 +16,7 @@ use partita_model::table::{BillingMode, Status};
 use serde_json::Value;
 
 use super::apply::Outcome;
+use super::children::growth;
 use super::observe::{Kept, Observed};
 use super::patience::Patience;
 use super::plan::{Mirror, Note, Plan, Problem, two_digits};
@@ -24,6 +27,8 @@ pub const CONDITIONS: [&str; 4] = ["Ready", "Reconciling", "Stalled", "QuorumLos
 const REASON_CHARS_MAX: usize = 1024;
 /// Reasons of `Reconciling` that people should hear of when they begin.
 const BESIDE: [&str; 4] = ["RollingUpdate", "GrowingVolumes", "VolumeLost", "ChangingReplicas"];
+/// Reasons of `Stalled` that only a pass that has looked at everything takes back.
+const LASTING: [&str; 2] = ["StoreLost", "ProgressDeadlineExceeded"];
 /// A decision that is made again within so many seconds is the same one: what came of it was not certain.
 const SAME_SECONDS: i64 = 60;
 /// Partitions that are named in a message; the others are counted.
@@ -85,18 +90,19 @@ pub fn status(observed: &Observed, plan: &Plan, outcome: &Outcome, patience: &Pa
             format!("the API server refused: {message}"),
         ))
     });
-    let problem = problem.or_else(|| growth_refused(outcome));
+    let problem = problem.or_else(|| growth_refused(observed, outcome));
     let waiting = plan
         .waiting
         .as_ref()
         .or(outcome.refused_by_node.as_ref())
         .or(outcome.busy.as_ref());
 
-    let reconciling = reconciling(observed, record.as_ref(), plan, outcome, problem.as_ref(), waiting);
-    // Who is at it, or waits for others to be through, is not stuck.
-    let stuck = reconciling.holds && outcome.busy.is_none() && outcome.turn.is_none();
+    let mut reconciling = reconciling(observed, record.as_ref(), plan, outcome, problem.as_ref(), waiting);
+    // Who waits for others to be through is not stuck.
+    let waits = reconciling.holds && outcome.turn.is_none();
+    let waits = waits.then(|| (reconciling.reason, progress(observed, plan, outcome)));
     let uid = observed.table.metadata.uid.as_deref().unwrap_or_default();
-    let overdue = patience.is_at_an_end(uid, stuck.then_some(reconciling.reason), now_ms);
+    let overdue = patience.is_at_an_end(uid, waits, now_ms);
     let problem = problem.or_else(|| {
         let message = format!(
             "nothing has come of it within {}: {}. It goes on by itself once that is out of the way",
@@ -105,6 +111,12 @@ pub fn status(observed: &Observed, plan: &Plan, outcome: &Outcome, patience: &Pa
         );
         overdue.then(|| Problem::held("ProgressDeadlineExceeded", message))
     });
+    let lasts = plan.partial && problem.is_none();
+    let lasting = before
+        .conditions
+        .iter()
+        .find(|condition| lasts && lasts_through(condition));
+    reconciling.holds &= problem.is_none() && lasting.is_none();
     let judged = [
         ready(observed, record.as_ref(), &plan.mirrors, problem.as_ref()),
         reconciling,
@@ -114,7 +126,10 @@ pub fn status(observed: &Observed, plan: &Plan, outcome: &Outcome, patience: &Pa
     let generation = observed.table.metadata.generation;
     let conditions = CONDITIONS.iter().zip(judged).map(|(kind, judgement)| {
         let known = before.conditions.iter().find(|condition| condition.type_ == *kind);
-        condition(kind, judgement, known, generation, now_ms)
+        match lasting.filter(|lasting| lasting.type_ == *kind) {
+            Some(lasting) => lasting.clone(),
+            None => condition(kind, judgement, known, generation, now_ms),
+        }
     });
     let sizes = sizes(&plan.mirrors);
     let effective_throughput = record.as_ref().map_or(before.effective_throughput.clone(), effective);
@@ -143,6 +158,29 @@ pub fn status(observed: &Observed, plan: &Plan, outcome: &Outcome, patience: &Pa
     };
     let news = news(&before, &status, plan, note);
     Judged { status, news }
+}
+
+/// Whether a pass that has not looked at everything changes nothing about a condition: it says nothing of what a person has to do.
+fn lasts_through(condition: &Condition) -> bool {
+    condition.type_ == "Stalled" && condition.status == "True" && LASTING.contains(&condition.reason.as_str())
+}
+
+/// Stands for how far everything is that takes its time: copying, restarts, changes of members, moves.
+fn progress(observed: &Observed, plan: &Plan, outcome: &Outcome) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    outcome.rows.hash(&mut hasher);
+    for (name, set) in &observed.stateful_sets {
+        let status = set.status.as_ref();
+        (name, status.and_then(|status| status.updated_replicas)).hash(&mut hasher);
+    }
+    for (name, partition) in &observed.partitions {
+        let spec = &partition.spec;
+        (name, &spec.host, &spec.moving_to, &spec.merging_into).hash(&mut hasher);
+    }
+    for mirror in &plan.mirrors {
+        (&mirror.name, &mirror.status.stores, &mirror.status.pods).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// The units that a provisioned table has.
@@ -187,11 +225,18 @@ pub fn holding(judged: &Judged) -> impl Iterator<Item = (&str, bool)> {
     conditions.map(|condition| (condition.type_.as_str(), condition.status == "True"))
 }
 
-fn growth_refused(outcome: &Outcome) -> Option<Problem> {
-    let words = outcome.growth_refused.as_ref()?;
+fn growth_refused(observed: &Observed, outcome: &Outcome) -> Option<Problem> {
+    let words = outcome.cannot_grow.as_ref()?;
+    let (field, instead) = match growth::max_size(observed) {
+        None => ("size", "put the former size back"),
+        Some(_) => (
+            "maxSize",
+            "remove it, and put the former size back if that was raised: volumes stay as they are then",
+        ),
+    };
     let message = format!(
-        "spec.storage.size: the cluster does not let the volumes grow: {words}. Set allowVolumeExpansion on their storage class if its \
-         driver can, or put the former size back"
+        "spec.storage.{field}: the cluster does not let the volumes grow: {words}. Set allowVolumeExpansion on their storage class if its \
+         driver can, or {instead}"
     );
     Some(Problem::held("VolumeCannotGrow", message))
 }

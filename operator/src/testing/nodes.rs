@@ -20,6 +20,9 @@ use crate::nodes::{Answer, Call, NodeError, Nodes};
 /// Asking about a job so often sees it done.
 const JOB_ASKED: u32 = 3;
 
+/// Makes an error of a node's name and its reason.
+type Failure = fn(String, String) -> NodeError;
+
 /// All storage nodes.
 #[derive(Clone)]
 pub struct FakeNodes(Arc<Mutex<Inner>>);
@@ -40,6 +43,10 @@ struct Inner {
     unheard: u32,
     /// Why nothing can be split.
     indivisible: Option<String>,
+    /// Why no job goes on.
+    held: Option<String>,
+    /// Calls that fail, by what they ask for.
+    failing: BTreeMap<String, Failure>,
     calls: Vec<String>,
 }
 
@@ -55,6 +62,8 @@ impl FakeNodes {
             slow: false,
             unheard: 0,
             indivisible: None,
+            held: None,
+            failing: BTreeMap::new(),
             calls: Vec::new(),
         })))
     }
@@ -84,6 +93,26 @@ impl FakeNodes {
     /// Splits are refused.
     pub fn refuse_splits(&self, why: Option<&str>) {
         self.0.lock().indivisible = why.map(str::to_owned);
+    }
+
+    /// Jobs do not go on, for this reason.
+    pub fn hold_jobs(&self, why: Option<&str>) {
+        self.0.lock().held = why.map(str::to_owned);
+    }
+
+    /// Calls of this kind fail, and nothing is done.
+    pub fn fail(&self, what: &str, failure: Failure) {
+        self.0.lock().failing.insert(what.to_owned(), failure);
+    }
+
+    /// Calls of this kind succeed again.
+    pub fn heal(&self, what: &str) {
+        self.0.lock().failing.remove(what);
+    }
+
+    /// Whether any group stands still for a merge.
+    pub fn stands_still(&self) -> bool {
+        self.groups().iter().any(|group| group.lineage.frozen.is_some())
     }
 
     /// Somebody else than the operator tells the leader of a group something.
@@ -206,7 +235,13 @@ impl Inner {
     }
 
     fn take(&mut self, host: &str, call: &Call) -> Result<Answer, NodeError> {
-        self.calls.push(describe(host, call));
+        let description = describe(host, call);
+        let what = description.rsplit_once(' ').map_or("", |(what, _)| what);
+        let failure = self.failing.get(what).copied();
+        self.calls.push(description);
+        if let Some(failure) = failure {
+            return Err(failure(host.to_owned(), "as the test wants it".to_owned()));
+        }
         let job = format!("{host} {call:?}");
         let pod = host.split('.').next().unwrap().to_owned();
         let silent = NodeError::Silent(host.to_owned(), "nobody there".to_owned());
@@ -216,6 +251,7 @@ impl Inner {
         let here = |id: GroupId| store.groups.iter().find(|state| state.descriptor.group == id);
         let not_leader = || Err(NodeError::NotYet(host.to_owned(), "another replica leads".to_owned()));
         let leads = |id: GroupId| here(id).is_some_and(|state| state.leader);
+        let serves = |id: GroupId| leads(id) && here(id).is_some_and(|state| state.lineage.frozen.is_none());
         match call {
             Call::Bootstrap(bootstrap) => {
                 let (id, voters) = (bootstrap.descriptor.group, &bootstrap.voters);
@@ -241,12 +277,13 @@ impl Inner {
                     .retain(|state| state.descriptor.group != *group);
                 Ok(Answer::Done)
             }
+            Call::Backfill(id, _) | Call::Expiry(id, _) | Call::SetSchema(id, _) | Call::Split(id, _)
+                if !serves(*id) =>
+            {
+                not_leader()
+            }
             Call::Change(id, _)
             | Call::HandOver(id, _)
-            | Call::Backfill(id, _)
-            | Call::Expiry(id, _)
-            | Call::SetSchema(id, _)
-            | Call::Split(id, _)
             | Call::Freeze(id, ..)
             | Call::Merge(id, ..)
             | Call::RefuseMerge(id, ..)
@@ -430,6 +467,13 @@ impl Inner {
     }
 
     fn job(&mut self, job: String) -> Answer {
+        if self.held.is_some() {
+            return Answer::Job(JobState {
+                done: false,
+                rows: 1,
+                waiting: self.held.clone(),
+            });
+        }
         let asked = self.jobs.entry(job).or_default();
         *asked += 1;
         Answer::Job(JobState {

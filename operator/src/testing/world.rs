@@ -52,6 +52,7 @@ pub struct World {
     patience: Arc<Patience>,
     turns: Arc<Turns>,
     absences: Arc<Absences>,
+    recorder: Recorder,
     /// The image of the storage nodes.
     pub image: String,
     /// Whether they speak mutual TLS.
@@ -100,6 +101,14 @@ fn turns() -> Arc<Turns> {
     Arc::new(Turns::new(settings().rolling_groups_max))
 }
 
+fn recorder(cluster: &Cluster) -> Recorder {
+    let reporter = Reporter {
+        controller: "partita-operator".into(),
+        instance: Some("test".into()),
+    };
+    Recorder::new(cluster.client(), reporter)
+}
+
 fn store<K>(cluster: &Cluster, plural: &str) -> Store<K>
 where
     K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + 'static,
@@ -120,6 +129,7 @@ impl World {
         cluster.put("tables", table);
         Self {
             nodes: FakeNodes::of(cluster.clone()),
+            recorder: recorder(&cluster),
             cluster,
             clock_ms: Arc::new(AtomicU64::new(NOW_MS)),
             measured: HashMap::new(),
@@ -148,6 +158,7 @@ impl World {
         self.uses.clear();
         self.growths.clear();
         (self.patience, self.turns, self.absences) = (patience(), turns(), Arc::default());
+        self.recorder = recorder(&self.cluster);
     }
 
     fn context(&self) -> Context {
@@ -176,13 +187,7 @@ impl World {
                 ..settings()
             },
             metrics: Metrics::register(&Registry::new()).unwrap(),
-            recorder: Recorder::new(
-                client.clone(),
-                Reporter {
-                    controller: "partita-operator".into(),
-                    instance: Some("test".into()),
-                },
-            ),
+            recorder: self.recorder.clone(),
             client,
             now_ms: Box::new(move || clock.load(Ordering::Relaxed)),
             measured: Mutex::new(self.measured.clone()),
@@ -280,6 +285,29 @@ impl World {
     /// The Table `orders`.
     pub fn table(&self) -> Value {
         self.cluster.get("tables", NAMESPACE, "orders").unwrap_or_default()
+    }
+
+    /// What Flux and others make of the Table `orders`: as `checkGenericProperties` and `checkReadyCondition` of kstatus
+    /// (kubernetes-sigs/cli-utils) do, the conditions in their order.
+    pub fn kstatus(&self) -> &'static str {
+        let table = self.table();
+        let status = &table["status"];
+        if status["observedGeneration"] != table["metadata"]["generation"] {
+            return "InProgress";
+        }
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        for condition in conditions.iter().filter(|condition| condition["status"] == "True") {
+            match condition["type"].as_str() {
+                Some("Reconciling") => return "InProgress",
+                Some("Stalled") => return "Failed",
+                _ => {}
+            }
+        }
+        let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
+        match ready.is_some_and(|ready| ready["status"] == "True") {
+            true => "Current",
+            false => "InProgress",
+        }
     }
 
     /// A condition of the Table `orders`: whether it holds, its reason, its message.

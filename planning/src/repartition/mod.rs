@@ -149,6 +149,8 @@ pub enum Change {
     Merge,
     /// It is being moved or absorbed.
     Other,
+    /// Nothing: it was refused, and is left alone for a while. That keeps no other one from being changed.
+    Refused,
 }
 
 /// A table (or a global index) as it was measured.
@@ -257,6 +259,7 @@ pub fn step(table: &Measured, memory: &Memory, limits: &Limits, now_ms: u64) -> 
     let bytes = table.partitions.iter().map(|partition| partition.bytes).sum();
     let (units, of) = table.asking(memory.peak(), limits);
     let changes = || table.partitions.iter().filter_map(|partition| partition.change);
+    let under_way_at_all = changes().filter(|change| *change != Change::Refused).count();
     let under_way = |wanted: Change| changes().filter(|change| *change == wanted).count() as u64;
     let there = table.partitions.len() as u64 + under_way(Change::Split);
     let mut step = Step {
@@ -268,7 +271,7 @@ pub fn step(table: &Measured, memory: &Memory, limits: &Limits, now_ms: u64) -> 
         asked: target(units, bytes, limits),
         there,
         leaving: under_way(Change::Merge),
-        left: limits.changes_at_once.saturating_sub(changes().count()),
+        left: limits.changes_at_once.saturating_sub(under_way_at_all),
         taken: table
             .partitions
             .iter()

@@ -102,6 +102,23 @@ fn units_split_those_with_most_to_do_first_and_say_why() {
 }
 
 #[test]
+fn what_was_refused_keeps_no_other_one_from_being_split() {
+    let mut partitions: Vec<_> = (1..=5).map(partition).collect();
+    for partition in &mut partitions {
+        partition.bytes = 11_000_000_000;
+    }
+    let most = Limits::default().changes_at_once;
+    assert_eq!(at(&table(1, partitions.clone()), &[0]).len(), most);
+    for partition in &mut partitions[..most] {
+        partition.change = Some(Change::Refused);
+    }
+    assert_eq!(
+        words(&at(&table(1, partitions), &[0])),
+        ["split 5 by Bytes: size: it holds 10.2 GiB of at most 9.31 GiB"]
+    );
+}
+
+#[test]
 fn what_is_too_large_is_split_whatever_the_units_say() {
     let mut partitions = vec![partition(1), partition(2)];
     partitions[0].bytes = 11_000_000_000;

@@ -4,6 +4,7 @@
 //! 2. A Table's `storage.size` is a floor: volumes grow up to it, and never shrink.
 //! 3. With a `storage.maxSize`, a node one of whose volumes is nearly full gets larger ones, step by step up to that. The
 //!    claims hold the step that was begun: a volume that has grown is not full any more, and the others still follow.
+//! 4. A node that ends again and again cannot say that its volume is full: what it said last counts.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use partita_crds::names;
@@ -17,6 +18,9 @@ use crate::table::observe::{Node, Observed};
 
 /// A volume this full gets larger: cloud disks take minutes to grow, and some only once in six hours.
 const FULL_PERCENT: u128 = 80;
+/// One whose node ends again and again was this full when it was last seen: it may have filled within the minutes since, and lack of
+/// room may be why.
+const FULL_PERCENT_CRASHING: u128 = 60;
 /// A file system this much larger than its claim is not the claim's own (a folder of the host's, say): what else is in it
 /// says nothing about the table, and a larger claim would not make it larger.
 const OWN_PERCENT_MAX: i128 = 125;
@@ -40,9 +44,14 @@ pub fn wanted(observed: &Observed, host: &str) -> Option<Quantity> {
         return Some(begun);
     }
     let most = max_size(observed)?;
-    let full = observed.nodes.iter().any(|(node, state)| {
-        let here = node.host == host;
-        matches!(state, Node::Store(store) if here && is_full(observed, node, &size, store.volume.as_ref()))
+    let mut here = observed.nodes.iter().filter(|(node, _)| node.host == host);
+    let full = here.any(|(node, state)| {
+        let (volume, percent) = match state {
+            Node::Store(store) => (store.volume.as_ref(), FULL_PERCENT),
+            Node::Silent if !is_crashing(observed, node) => return false,
+            Node::Silent => (observed.volumes.get(node), FULL_PERCENT_CRASHING),
+        };
+        is_full(observed, node, &size, volume, percent)
     });
     let step = full.then(|| step(&size, most))??;
     is_less(&size, &step).then_some(step)
@@ -52,6 +61,14 @@ pub fn wanted(observed: &Observed, host: &str) -> Option<Quantity> {
 pub fn made(observed: &Observed, host: &str, size: Quantity) -> Quantity {
     let asked = claims(observed, host).filter_map(|claim| Some(claim.volume.as_ref()?.asked.clone()));
     asked.fold(size, larger)
+}
+
+/// Whether it can be told that no volume has to grow: one that grows by itself does so when its node says that it is full.
+pub fn can_tell(observed: &Observed) -> bool {
+    let answers = |node: NodeName| matches!(observed.nodes.get(&node), Some(Node::Store(_)));
+    let mut hosts = observed.stateful_sets.keys();
+    max_size(observed).is_none()
+        || hosts.all(|host| (0..observed.pods_of(host)).all(|ordinal| answers(NodeName::new(host, ordinal))))
 }
 
 /// Whether a volume of the table should grow, or may have begun to.
@@ -83,7 +100,17 @@ fn claims<'a>(observed: &'a Observed, host: &str) -> impl Iterator<Item = &'a Cl
     observed.claims.iter().filter(is_of)
 }
 
-fn is_full(observed: &Observed, node: &NodeName, size: &Quantity, volume: Option<&VolumeState>) -> bool {
+fn is_crashing(observed: &Observed, node: &NodeName) -> bool {
+    observed.storage_pods.get(node).is_some_and(|pod| pod.crashing)
+}
+
+fn is_full(
+    observed: &Observed,
+    node: &NodeName,
+    size: &Quantity,
+    volume: Option<&VolumeState>,
+    full_percent: u128,
+) -> bool {
     let Some(volume) = volume else { return false };
     let claim = observed.claims.iter().find(|claim| claim.name == node.claim());
     let capacity = claim.and_then(|claim| claim.volume.as_ref()?.capacity.as_ref());
@@ -95,7 +122,7 @@ fn is_full(observed: &Observed, node: &NodeName, size: &Quantity, volume: Option
         return false;
     }
     let used = volume.total_bytes.saturating_sub(volume.free_bytes);
-    u128::from(used) * 100 >= u128::from(volume.total_bytes) * FULL_PERCENT
+    u128::from(used) * 100 >= u128::from(volume.total_bytes) * full_percent
 }
 
 /// Half as much again, in whole mebibytes, and not beyond the most.

@@ -23,7 +23,7 @@ use crate::table::children::{self, Piece, difference, partition, prefix};
 use crate::table::observe::{Node, Observed};
 
 /// Who leads a group, and what it says.
-type Leaders<'a> = BTreeMap<GroupId, (&'a NodeName, &'a GroupState)>;
+pub type Leaders<'a> = BTreeMap<GroupId, (&'a NodeName, &'a GroupState)>;
 
 /// A plan that brings the resources up to what the groups are, if they differ.
 pub fn plan(observed: &Observed, record: &Record) -> Option<Plan> {
@@ -52,7 +52,7 @@ pub fn plan(observed: &Observed, record: &Record) -> Option<Plan> {
 }
 
 /// Of two who claim to lead a group, the later term counts.
-fn leaders(observed: &Observed) -> Leaders<'_> {
+pub fn leaders(observed: &Observed) -> Leaders<'_> {
     let mut leaders: Leaders<'_> = BTreeMap::new();
     for (name, node) in &observed.nodes {
         let Node::Store(store) = node else { continue };

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use partita_crds::{Partition, PartitionPhase, PartitionStatus};
-use partita_model::admin::{Bootstrap, MemberRole, StoreAddress};
+use partita_model::admin::{Bootstrap, Frozen, MemberRole, StoreAddress};
 use partita_model::table::record::Record;
 use partita_planning::repartition::Use;
 
@@ -153,7 +153,10 @@ fn judge(observed: &Observed, piece: &Piece, before: &PartitionStatus) -> Found 
         ..before.clone()
     };
     let status = match &leader {
-        Some(leader) => serving(observed, piece, before, &replicas, leader),
+        Some(leader) => match &leader.group.lineage.frozen {
+            Some(frozen) => still(before, frozen),
+            None => serving(observed, piece, before, &replicas, leader),
+        },
         None => leaderless(observed, piece, before, &replicas),
     };
     // One replica leads at once.
@@ -258,6 +261,15 @@ fn serving(
         size_bytes: Some(two_digits(leader.group.sizes.bytes)),
         ..serving
     }
+}
+
+/// What is true of a partition that stands still for a merge: it serves nobody.
+fn still(before: &PartitionStatus, frozen: &Frozen) -> PartitionStatus {
+    let words = format!(
+        "it stands still for the merge {} into the group {:016x}, which is not at its end",
+        frozen.id, frozen.absorber.0
+    );
+    with(before, PartitionPhase::Unavailable, Some(words))
 }
 
 /// What is true of a partition without a leader.

@@ -9,7 +9,8 @@
 //! 7. [`lost`]: volumes that are gone; [`members`]: groups that should have other replicas; [`growth`]: volumes that are to be larger; [`rolling`]: pods that are
 //!    to be made anew;
 //! 8. [`steps`]: the next step from what the record intends to what is there;
-//! 9. [`repartition`]: more or fewer partitions, where nothing else is under way; [`cut`]: where they are cut.
+//! 9. [`repartition`]: more or fewer partitions, where nothing else is under way; [`cut`]: where they are cut;
+//! 10. [`frozen`]: merges that were begun come to their end before anything else.
 //!
 //! A plan is for one pass: whatever it changes is observed before the next.
 
@@ -17,6 +18,7 @@ mod adopt;
 mod begin;
 mod cut;
 mod deletion;
+mod frozen;
 mod growth;
 mod lost;
 mod members;
@@ -131,6 +133,8 @@ pub struct MergeOrder {
     pub source_node: NodeName,
     /// The merge's UUID.
     pub id: String,
+    /// Why it is given up; `None` where it is to be made.
+    pub given_up: Option<String>,
 }
 
 /// What is true of a partition.
@@ -251,6 +255,8 @@ pub struct Plan {
     pub follows: bool,
     /// What is remembered of its partitions; `None`: as before.
     pub growth: Option<Growth>,
+    /// Something came first, and not everything was looked at.
+    pub partial: bool,
     /// Nothing is to be said about it: the next pass follows from what was written.
     pub quiet: bool,
 }
@@ -328,6 +334,21 @@ pub fn plan(
     growth: &Growth,
     now_ms: u64,
 ) -> Plan {
+    let mut plan = otherwise(observed, valid, settings, growth, now_ms);
+    if !plan.quiet {
+        frozen::plan(&mut plan, observed, growth, now_ms);
+    }
+    plan
+}
+
+/// What is to be done where no merge has begun.
+fn otherwise(
+    observed: &Observed,
+    valid: &Result<Valid, Problem>,
+    settings: &Settings,
+    growth: &Growth,
+    now_ms: u64,
+) -> Plan {
     let at = Circumstances {
         now_ms,
         partitions: settings.planning.limits.partitions(),
@@ -385,6 +406,7 @@ fn keep(
         Ok(Some(changed)) => {
             return Plan {
                 mirrors: mirror::known(observed, record),
+                partial: true,
                 ..changed
             };
         }
@@ -392,7 +414,11 @@ fn keep(
         Err(problem) => Some(problem),
     };
     if let Some(adopted) = adopt::plan(observed, record) {
-        return Plan { problem, ..adopted };
+        return Plan {
+            problem,
+            partial: true,
+            ..adopted
+        };
     }
     let nodes = nodes::plan(observed, record, settings);
     let seen = mirror::plan(observed, record, &nodes.changed(), growth.heats());

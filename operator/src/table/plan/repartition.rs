@@ -7,13 +7,13 @@
 //! 3. Then those that share storage nodes with another one of the table move to storage nodes of their own, a few at a time: the
 //!    intent (`movingTo`) is written down, `members` moves the replicas, and when all are there, that is written down.
 //! 4. A partition that is to be absorbed (`mergingInto`) moves to the storage nodes of the one in front of it. Once all
-//!    replicas of both are there, they are merged.
+//!    replicas of both are there, they are merged. A merge that was begun and not brought to its end is `frozen`'s.
 //! 5. Storage nodes that no partition is on any more go, with their volumes (`retire`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use partita_model::admin::{GroupState, MemberRole, MergeOutcome};
+use partita_model::admin::{GroupState, MemberRole, MergeOutcome, VolumeState};
 use partita_model::key::KeyBytes;
 use partita_model::partition::GroupId;
 use partita_model::schema::IndexId;
@@ -29,11 +29,16 @@ use crate::table::children::growth;
 use crate::table::children::node::storage;
 use crate::table::children::{Piece, difference, partition};
 use crate::table::heat::Heats;
-use crate::table::observe::Observed;
+use crate::table::observe::{Node, Observed};
 use crate::table::replicas::Replicas;
 
 /// What was refused is not asked for again for so long, in milliseconds: a split that finds no place has read half the partition.
 const REFUSED_MS: u64 = 5 * 60 * 1000;
+/// A split that is not possible yet is asked for again after so many milliseconds, then after twice as many, and so on: each time its
+/// leader looks through up to 64 MiB of changes.
+const PUT_OFF_MS: u64 = 30_000;
+/// Up to so many.
+const PUT_OFF_MS_MAX: u64 = REFUSED_MS;
 /// What is due and cannot be done now is looked at again after so many milliseconds.
 const AGAIN_MS: u64 = 5_000;
 /// A partition is split before it takes more than so many hundredths of its volume: compaction needs room for as much again.
@@ -50,6 +55,14 @@ pub struct Growth {
     heats: Heats,
     /// Until when groups are left alone, because a node refused.
     refused: BTreeMap<GroupId, u64>,
+    /// Groups that are to be split, and could not be yet.
+    put_off: BTreeMap<GroupId, PutOff>,
+    /// The volumes of the storage nodes as they said last.
+    volumes: BTreeMap<NodeName, VolumeState>,
+    /// Why the cluster does not let volumes grow that should.
+    cannot_grow: Option<String>,
+    /// Since when groups have been seen to stand still for a merge.
+    frozen: BTreeMap<GroupId, u64>,
     /// When all nodes are to be asked again.
     due_ms: Option<u64>,
 }
@@ -58,6 +71,15 @@ pub struct Growth {
 struct Since {
     range: (KeyBytes, Option<KeyBytes>),
     ms: u64,
+}
+
+/// A split that was not possible.
+#[derive(Debug, Clone, PartialEq)]
+struct PutOff {
+    /// It is asked for again from then on.
+    until_ms: u64,
+    /// So long after the last time.
+    pause_ms: u64,
 }
 
 impl Growth {
@@ -74,6 +96,64 @@ impl Growth {
     /// When there will be.
     pub fn due_in(&self, now_ms: u64) -> Option<Duration> {
         self.due_ms.map(|due| Duration::from_millis(due.saturating_sub(now_ms)))
+    }
+
+    /// Whether anything was seen to stand still.
+    pub fn knows_of_frozen(&self) -> bool {
+        !self.frozen.is_empty()
+    }
+
+    /// Notes whether a group stands still; since when it has.
+    pub fn note_frozen(&mut self, group: GroupId, frozen: bool, now_ms: u64) -> u64 {
+        match frozen {
+            true => *self.frozen.entry(group).or_insert(now_ms),
+            false => self.frozen.remove(&group).unwrap_or(now_ms),
+        }
+    }
+
+    /// All nodes are to be asked in the next pass.
+    pub fn ask_again(&mut self, now_ms: u64) {
+        self.due_ms = Some(now_ms);
+    }
+
+    /// Notes the volumes of those nodes that answer. Returns those of all that are there.
+    pub fn remember_volumes(&mut self, observed: &Observed) -> &BTreeMap<NodeName, VolumeState> {
+        // A StatefulSet may be away for a moment; its Service is not.
+        self.volumes
+            .retain(|node, _| observed.services.contains_key(&node.host));
+        for (name, node) in &observed.nodes {
+            let Node::Store(store) = node else { continue };
+            if let Some(volume) = &store.volume {
+                self.volumes.insert(name.clone(), volume.clone());
+            }
+        }
+        &self.volumes
+    }
+
+    /// Notes what a pass has heard of the growth of volumes: why the cluster did not let one grow, or whether there is (as far as
+    /// the pass could see) none that it does not let. Returns what is true then.
+    pub fn note_volumes(&mut self, refused: Option<&String>, all_well: bool) -> Option<String> {
+        match refused {
+            Some(words) => self.cannot_grow = Some(words.clone()),
+            None if all_well => self.cannot_grow = None,
+            None => {}
+        }
+        self.cannot_grow.clone()
+    }
+
+    /// A group cannot be split yet. `true`: for the first time.
+    pub fn put_off(&mut self, group: GroupId, now_ms: u64) -> bool {
+        let before = self.put_off.get(&group).map(|before| before.pause_ms);
+        let pause_ms = before.map_or(PUT_OFF_MS, |pause_ms| (2 * pause_ms).min(PUT_OFF_MS_MAX));
+        let until_ms = now_ms + pause_ms;
+        self.put_off.insert(group, PutOff { until_ms, pause_ms });
+        before.is_none()
+    }
+
+    /// Whether a group is left alone, because a node refused or something else comes first there.
+    fn is_left_alone(&self, group: GroupId, now_ms: u64) -> bool {
+        let put_off = self.put_off.get(&group);
+        self.refused.contains_key(&group) || put_off.is_some_and(|put_off| put_off.until_ms > now_ms)
     }
 
     /// A node refused to change a group.
@@ -181,11 +261,15 @@ impl Growth {
     /// Notes the ranges of partitions: one that was not known is as old as what is known.
     fn note(&mut self, pieces: &[Piece], now_ms: u64) {
         let before = std::mem::take(&mut self.changed);
+        // What nobody has asked for again is not wanted any more.
+        let wanted = |put_off: &PutOff| now_ms < put_off.until_ms + PUT_OFF_MS_MAX;
+        self.put_off.retain(|_, put_off| wanted(put_off));
         for piece in pieces {
             let range = (piece.descriptor.start.clone(), piece.descriptor.end.clone());
             let known = before.get(&piece.group()).filter(|known| known.range == range);
             let since = known.cloned().unwrap_or_else(|| {
                 self.heats.forget(piece.group());
+                self.put_off.remove(&piece.group());
                 Since { range, ms: now_ms }
             });
             self.changed.insert(piece.group(), since);
@@ -337,10 +421,11 @@ impl Step<'_> {
             .pieces
             .iter()
             .any(|other| other.merging_into.as_ref() == Some(&piece.name));
-        let refused = plan.growth.refused.contains_key(&group);
+        let refused = plan.growth.is_left_alone(group, self.now_ms);
         let change = match piece.merging_into {
             _ if absorbs => Some(Change::Merge),
-            _ if busy || intended || refused || state.lineage.frozen.is_some() => Some(Change::Other),
+            _ if busy || intended || state.lineage.frozen.is_some() => Some(Change::Other),
+            _ if refused => Some(Change::Refused),
             _ => None,
         };
         let served = plan.growth.heats.of(group);
@@ -398,7 +483,10 @@ impl Step<'_> {
                 if let Some(split) = cut::split(piece, state, *cut, why, served) {
                     plan.actions
                         .push(Action::Tell(node.clone(), Call::Split(piece.group(), Box::new(split))));
-                    plan.decide("Split", format!("{} is split: {why}", piece.name));
+                    // It was told when it was asked for first, and is told again when it is done.
+                    if !plan.growth.put_off.contains_key(&piece.group()) {
+                        plan.decide("Split", format!("{} is split: {why}", piece.name));
+                    }
                 }
             }
             repartition::Action::Merge { group, absorbed } => {
@@ -446,33 +534,30 @@ impl Step<'_> {
             };
             let words = || format!("{} is about to be a part of {}", source.name, absorber.name);
             plan.waiting.get_or_insert_with(words);
-            if source.moving_to.is_some() || plan.growth.refused.contains_key(&source.group()) {
+            let begun = source_state.lineage.frozen.is_some();
+            if begun || source.moving_to.is_some() || plan.growth.refused.contains_key(&source.group()) {
                 continue;
             }
             let whole = |piece: &Piece| self.replicas(piece).is_some_and(|replicas| replicas.is_whole());
-            let begun = source_state.lineage.frozen.is_some();
-            let together = whole(source) && whole(absorber) && self.has_moved(source);
-            if !begun && !together {
+            if !whole(source) || !whole(absorber) || !self.has_moved(source) {
                 continue;
             }
             let given_up = absorber_state.lineage.merges.iter();
             let given_up =
                 given_up.filter(|merge| merge.source == source.group() && merge.outcome == MergeOutcome::Refused);
             let (own, other) = (&absorber_state.descriptor, &source_state.descriptor);
-            let id = match &source_state.lineage.frozen {
-                Some(frozen) => frozen.id.clone(),
-                None => nodes::merge_id(
-                    (own.group, own.range_epoch),
-                    (other.group, other.range_epoch),
-                    given_up.count(),
-                ),
-            };
+            let id = nodes::merge_id(
+                (own.group, own.range_epoch),
+                (other.group, other.range_epoch),
+                given_up.count(),
+            );
             plan.actions.push(Action::Merge(Box::new(MergeOrder {
                 absorber: own.group,
                 absorber_node,
                 source: other.group,
                 source_node,
                 id,
+                given_up: None,
             })));
         }
     }

@@ -279,3 +279,32 @@ async fn a_state_of_a_newer_version_is_not_touched() {
     assert_eq!(world.condition("Stalled").1, "StateUnreadable");
     assert_eq!(state(&world), newer);
 }
+
+#[tokio::test]
+async fn a_job_that_does_not_go_on_is_stalled_and_who_reads_kstatus_sees_that() {
+    let mut world = ready().await;
+    assert_eq!(world.kstatus(), "Current");
+    world.nodes.hold_jobs(Some("the index cannot be reached"));
+    edit(&world, |spec| {
+        spec["timeToLive"] = json!({"attributeName": "until", "enabled": true})
+    });
+    assert_eq!(world.kstatus(), "InProgress");
+    for _ in 0..19 {
+        world.pass_of("orders").await.unwrap();
+        assert_eq!(world.kstatus(), "InProgress");
+        world.later(30_000);
+    }
+    for _ in 0..3 {
+        world.later(30_000);
+        world.pass_of("orders").await.unwrap();
+    }
+    assert_eq!(world.kstatus(), "Failed");
+    let (stalled, reason, message) = world.condition("Stalled");
+    assert!(stalled && reason == "ProgressDeadlineExceeded", "{reason}");
+    assert!(message.contains("the index cannot be reached"), "{message}");
+    assert!(!world.condition("Reconciling").0, "nobody expects that it goes on");
+    assert!(world.condition("Ready").0, "it serves all the while");
+    world.nodes.hold_jobs(None);
+    world.settle().await;
+    assert_eq!(world.kstatus(), "Current");
+}

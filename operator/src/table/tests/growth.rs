@@ -14,7 +14,7 @@ use crate::testing::{NAMESPACE, table};
 /// How long neighbours are left alone before they are merged, and more.
 pub const COOL_DOWN_MS: u64 = 61 * 60 * 1000;
 /// So many bytes are too many for a partition.
-const TOO_MANY_BYTES: u64 = 15_000_000_000;
+pub const TOO_MANY_BYTES: u64 = 15_000_000_000;
 
 /// A table with so many write units, and an index with one partition.
 fn of(units: u64, replicas: u32) -> Value {
@@ -31,7 +31,7 @@ pub async fn ready(units: u64, replicas: u32) -> World {
     world
 }
 
-fn set_units(world: &World, units: u64) {
+pub fn set_units(world: &World, units: u64) {
     world.cluster.edit("tables", NAMESPACE, "orders", |table| {
         table["spec"]["provisionedThroughput"]["writeCapacityUnits"] = json!(units);
     });
@@ -73,6 +73,7 @@ pub fn check(world: &World, partitions: usize, replicas: usize) {
     for kind in ["Reconciling", "Stalled", "QuorumLost"] {
         assert!(!world.condition(kind).0, "{kind}: {:?}", world.condition(kind));
     }
+    assert_eq!(world.kstatus(), "Current");
     let own = of_table(world);
     assert_eq!(own.len(), partitions, "{own:#?}");
     assert_eq!(text(&own[0]["spec"]["start"]), "");
@@ -121,7 +122,7 @@ pub fn decisions(world: &World) -> Vec<String> {
         .collect()
 }
 
-fn by_hand(epoch: u64, key: u8, child: u64) -> Split {
+pub fn by_hand(epoch: u64, key: u8, child: u64) -> Split {
     Split {
         expected_epoch: Some(epoch),
         at: SplitPlace::Key(KeyBytes(vec![key])),
@@ -213,6 +214,20 @@ async fn more_units_make_more_partitions() {
         .collect();
     for expected in ["Split", "Move", "Moved"] {
         assert!(reasons.iter().any(|reason| reason == expected), "{reasons:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_decision_is_an_event_with_its_own_words() {
+    let mut world = ready(1000, 1).await;
+    for units in [2000, 3000] {
+        set_units(&world, units);
+        world.settle().await;
+    }
+    let events = world.cluster.take_events();
+    for units in ["2000 WCU", "3000 WCU"] {
+        let told = |(reason, note): &(String, String)| reason == "Split" && note.contains(units);
+        assert!(events.iter().any(told), "{units}: {events:#?}");
     }
 }
 

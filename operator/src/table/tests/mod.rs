@@ -6,6 +6,7 @@ mod growth;
 mod heat;
 mod life;
 mod many;
+mod merges;
 mod nodes;
 mod replicas;
 mod scale;

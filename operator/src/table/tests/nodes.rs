@@ -269,6 +269,63 @@ async fn volumes_grow_by_themselves_as_far_as_the_table_lets_them() {
 }
 
 #[tokio::test]
+async fn that_a_volume_may_not_grow_is_said_once_and_stays_said() {
+    let (mut world, first) = filling(6).await;
+    world.cluster.refuse("persistentvolumeclaims", "the class is fixed");
+    world.cluster.take_events();
+    let since = |world: &World| {
+        let conditions = world.table()["status"]["conditions"].as_array().unwrap().clone();
+        let stalled = conditions.into_iter().find(|condition| condition["type"] == "Stalled");
+        stalled.unwrap()["lastTransitionTime"].clone()
+    };
+    world.pass_of("orders").await.unwrap();
+    let begun = since(&world);
+    for _ in 0..20 {
+        world.later(MEASURE_MS / 2);
+        // Nothing that the volumes have to do with.
+        edit(&world, |spec| {
+            let units = &mut spec["provisionedThroughput"]["readCapacityUnits"];
+            *units = json!(units.as_u64().unwrap() + 1);
+        });
+        world.pass_of("orders").await.unwrap();
+        let (stalled, reason, message) = world.condition("Stalled");
+        assert!(stalled && reason == "VolumeCannotGrow", "{reason}");
+        assert!(message.starts_with("spec.storage.maxSize: "), "{message}");
+        assert_eq!(since(&world), begun);
+    }
+    let mut told = events(&world);
+    told.retain(|reason| reason == "VolumeCannotGrow");
+    assert_eq!(told.len(), 1);
+    // Somebody has made room.
+    fill_volume(&world, &first, 30, 20);
+    world.later(MEASURE_MS);
+    world.settle().await;
+    assert!(!world.condition("Stalled").0);
+}
+
+#[tokio::test]
+async fn the_volume_of_a_node_that_ends_again_and_again_grows_too() {
+    let (mut world, first) = filling(10).await;
+    world.settle().await;
+    assert_eq!(volumes(&world).1, ["30Gi"; 4], "it is not full yet");
+    world.nodes.silence(&[&first]);
+    let not_ready = json!({"type": "Ready", "status": NOT_READY});
+    world
+        .cluster
+        .set_pod(NAMESPACE, &first, json!({"conditions": [not_ready]}));
+    world.settle().await;
+    assert_eq!(volumes(&world).1, ["30Gi"; 4], "it may be away for any reason");
+    let crashing = json!([{
+        "name": "replica", "image": "i", "imageID": "", "ready": false, "restartCount": 3,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+    }]);
+    let status = json!({"conditions": [not_ready], "containerStatuses": crashing});
+    world.cluster.set_pod(NAMESPACE, &first, status);
+    world.settle().await;
+    assert_eq!(volumes(&world).1, ["45Gi", "30Gi", "30Gi", "30Gi"]);
+}
+
+#[tokio::test]
 async fn a_file_system_that_is_not_the_volume_s_own_says_nothing() {
     let mut world = ready().await;
     edit(&world, |spec| spec["storage"] = json!({"maxSize": "50Gi"}));

@@ -535,6 +535,14 @@ fn lose_node(world: &World) -> String {
     pod
 }
 
+/// So many minutes go by, and somebody looks again and again: a table that lacks a pod is looked at every few seconds.
+async fn watch(world: &mut World, minutes: u64) {
+    for _ in 0..minutes {
+        world.later(60_000);
+        world.pass_of("orders").await.unwrap();
+    }
+}
+
 fn claim_uid(world: &World, pod: &str) -> Value {
     let claim = world
         .cluster
@@ -556,11 +564,15 @@ async fn a_volume_whose_node_is_gone_is_given_up_after_a_while() {
         "{message}"
     );
     // Another operator is patient anew.
-    world.later(599_000);
+    watch(&mut world, 9).await;
     world.restart();
     world.settle().await;
+    // Nor does a clock that is put forward count.
+    world.later(3_600_000);
+    world.settle().await;
+    watch(&mut world, 8).await;
     assert_eq!(claim_uid(&world, &pod), before);
-    world.later(601_000);
+    world.later(60_000);
     world.cluster.take_events();
     world.pass_of("orders").await.unwrap();
     assert_ne!(claim_uid(&world, &pod), before);
@@ -585,23 +597,43 @@ async fn no_volume_is_given_up_that_may_be_needed() {
     let before = claim_uid(&world, &pod);
     world.cluster.add_node("host-1");
     world.settle().await;
-    world.later(3_600_000);
-    world.settle().await;
+    watch(&mut world, 60).await;
     assert_eq!(claim_uid(&world, &pod), before);
     // It is gone, and so is another replica: there is no quorum.
     world.cluster.delete("nodes", "", "host-1");
     let other = self::pod(&world, 0);
     world.nodes.silence(&[&pod, &other]);
     world.settle().await;
-    world.later(3_600_000);
-    world.settle().await;
+    watch(&mut world, 60).await;
     assert_eq!(claim_uid(&world, &pod), before);
     assert!(world.condition("QuorumLost").0);
     // There is one, and the Table says never.
     world.nodes.silence(&[&pod]);
     edit(&world, |spec| spec["storage"] = json!({"replaceLostAfter": "Never"}));
     world.settle().await;
-    world.later(3_600_000);
-    world.settle().await;
+    watch(&mut world, 60).await;
     assert_eq!(claim_uid(&world, &pod), before);
+}
+
+#[tokio::test]
+async fn a_volume_that_was_back_meanwhile_is_waited_for_anew() {
+    let mut world = ready(3).await;
+    let pod = lose_node(&world);
+    let before = claim_uid(&world, &pod);
+    watch(&mut world, 9).await;
+    // Its node comes back, and the pod finds its place before anybody looks.
+    let placed = json!({"conditions": [
+        {"type": "Ready", "status": "True"}, {"type": "PodScheduled", "status": "True"}]});
+    world.cluster.add_node("host-1");
+    world.nodes.silence(&[]);
+    world.cluster.set_pod(NAMESPACE, &pod, placed);
+    world.settle().await;
+    check(&world, 3);
+    // It goes once more.
+    world.cluster.delete("nodes", "", "host-1");
+    assert_eq!(lose_node(&world), pod);
+    watch(&mut world, 10).await;
+    assert_eq!(claim_uid(&world, &pod), before);
+    watch(&mut world, 2).await;
+    assert_ne!(claim_uid(&world, &pod), before);
 }
