@@ -17,7 +17,10 @@ use serde::Serialize;
 
 use crate::footprint::{Footprint, footprint};
 use crate::repartition::{Limits, target};
-use crate::{Settings, amounts};
+use crate::{Settings, amounts, quantity};
+
+/// Of [`quantity::nanos`] in one.
+const NANOS: i128 = 1_000_000_000;
 
 /// A table as it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -141,7 +144,8 @@ pub fn forecast(current: Option<&Current>, wanted: &TableSpec, settings: &Settin
     take(&mut is, &current.partitions);
     let mut becomes = asked.clone();
     let bytes = current.bytes.unwrap_or(0);
-    let mut notes: Vec<String> = follow(&mut becomes, &is, bytes, &settings.limits).into_iter().collect();
+    let limits = on_volumes(&current.spec, wanted, settings);
+    let mut notes: Vec<String> = follow(&mut becomes, &is, bytes, &limits).into_iter().collect();
     let before = footprint(&current.spec, &is, settings)?;
     let after = footprint(wanted, &becomes, settings)?;
     let copied = current.bytes.map(|bytes| {
@@ -178,6 +182,22 @@ fn take(record: &mut Record, there: &BTreeMap<Option<String>, u64>) {
         if let (Some(count), Some(some)) = (count(Some(&index.name)), index.partitions.first().cloned()) {
             index.partitions.resize(count.max(1), some);
         }
+    }
+}
+
+/// The limits of partitions on the volumes that a table has: they grow, and never shrink.
+fn on_volumes(is: &TableSpec, wanted: &TableSpec, settings: &Settings) -> Limits {
+    let sizes = [is, wanted].into_iter().flat_map(|spec| {
+        let storage = spec.storage.as_ref();
+        let size = storage.and_then(|storage| storage.size.as_ref());
+        let most = storage.and_then(|storage| storage.max_size.as_ref());
+        [size.or(Some(&settings.storage_size)), most]
+    });
+    let bytes = sizes.flatten().filter_map(quantity::nanos);
+    let most = bytes.max().and_then(|nanos| u64::try_from(nanos / NANOS).ok());
+    match most {
+        Some(most) => settings.limits.clone().on_volumes(most),
+        None => settings.limits.clone(),
     }
 }
 
@@ -462,6 +482,23 @@ mod tests {
         forecast(Some(&current(is, bytes)), wanted, settings)
             .unwrap()
             .sentence()
+    }
+
+    #[test]
+    fn what_small_volumes_bear_is_what_partitions_may_hold() {
+        let small: TableSpec = {
+            let mut spec = serde_json::to_value(table(1000, None)).unwrap();
+            spec["storage"] = json!({"size": "3Gi"});
+            serde_json::from_value(spec).unwrap()
+        };
+        let is = Current {
+            partitions: BTreeMap::from([(None, 5)]),
+            ..current(small.clone(), Some(6_400_000_000))
+        };
+        let mut wanted = small;
+        wanted.provisioned_throughput = table(900, None).provisioned_throughput;
+        let found = forecast(Some(&is), &wanted, &Settings::default()).unwrap();
+        assert_eq!(found.after.partitions, 5, "{}", found.sentence());
     }
 
     #[test]

@@ -76,7 +76,16 @@ impl Default for Limits {
 /// The bytes that a partition may hold where no setting says it. Source: "Partitions and data distribution", as above.
 pub const PARTITION_BYTES: u64 = 10_000_000_000;
 
+/// A partition is split before it takes more than so many hundredths of its volume: compaction needs room for as much again.
+const VOLUME_PERCENT: u64 = 40;
+
 impl Limits {
+    /// The same, of partitions on volumes of so many bytes: a partition's own ceiling is also what its volume bears.
+    pub fn on_volumes(mut self, bytes: u64) -> Self {
+        self.bytes = self.bytes.min(bytes / 100 * VOLUME_PERCENT).max(1);
+        self
+    }
+
     /// What says how many partitions units ask for.
     pub fn partitions(&self) -> PartitionLimits {
         PartitionLimits {

@@ -41,8 +41,6 @@ const PUT_OFF_MS: u64 = 30_000;
 const PUT_OFF_MS_MAX: u64 = REFUSED_MS;
 /// What is due and cannot be done now is looked at again after so many milliseconds.
 const AGAIN_MS: u64 = 5_000;
-/// A partition is split before it takes more than so many hundredths of its volume: compaction needs room for as much again.
-const VOLUME_PERCENT: u64 = 40;
 
 /// What is remembered of a table.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -247,14 +245,14 @@ pub fn to_move(pieces: &[Piece]) -> impl Iterator<Item = &Piece> {
 
 /// A partition's own ceiling is also what its volume bears, or will.
 fn limits(observed: &Observed, settings: &Settings) -> Limits {
-    let mut limits = settings.planning.limits.clone();
+    let limits = settings.planning.limits.clone();
     let sizes = observed.stateful_sets.values().filter_map(|set| storage(set));
     let most = growth::max_size(observed).and_then(quantity::nanos).unwrap_or_default();
     let bytes = sizes.filter_map(|(size, _)| u64::try_from(quantity::nanos(&size)?.max(most) / 1_000_000_000).ok());
-    if let Some(smallest) = bytes.min() {
-        limits.bytes = limits.bytes.min(smallest / 100 * VOLUME_PERCENT).max(1);
+    match bytes.min() {
+        Some(smallest) => limits.on_volumes(smallest),
+        None => limits,
     }
-    limits
 }
 
 impl Growth {

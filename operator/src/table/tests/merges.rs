@@ -106,8 +106,8 @@ async fn a_source_is_let_go_however_often_that_has_to_be_asked_for() {
             break;
         }
     }
-    for _ in 0..2 {
-        world.later(SECOND_MS);
+    for _ in 0..3 {
+        world.later(10 * SECOND_MS);
         world.pass_of("orders").await.unwrap();
     }
     let (ready, reason, message) = world.condition("Ready");
@@ -135,7 +135,7 @@ async fn a_merge_by_hand_that_nobody_goes_on_with_is_given_up_after_a_while() {
     for _ in 0..3 {
         world.pass_of("orders").await.unwrap();
         assert!(world.nodes.stands_still(), "it is a person's");
-        world.later(SECOND_MS);
+        world.later(10 * SECOND_MS);
     }
     assert!(!world.condition("Ready").0);
     world.later(3 * MINUTE_MS);
