@@ -190,5 +190,6 @@ async fn a_split_that_is_not_possible_yet_is_asked_for_less_and_less_often() {
     world.nodes.heal("split");
     world.later(6 * MINUTE_MS);
     world.settle().await;
-    check(&world, 4, 3);
+    // What has moved is not too large any more: stores in memory do not count what they receive.
+    check(&world, 3, 3);
 }
