@@ -210,7 +210,7 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
         certificates.ensure(&observed.namespace).await?;
     }
     let mut outcome = apply::apply(context, &observed, &plan.actions).await?;
-    let seen = plan.growth.is_some() && growth::can_tell(&observed);
+    let seen = plan.growth.is_some() && !plan.partial && growth::can_tell(&observed);
     outcome.cannot_grow = {
         let mut remembered = known.clone();
         let growth = plan.growth.as_mut().unwrap_or(&mut remembered);
