@@ -77,7 +77,7 @@ pub fn patience(table: &Table) -> Option<Duration> {
 /// Looks for volumes that are gone, where somebody is away for want of a place.
 pub async fn observe(context: &Context, observed: &Observed) -> Result<BTreeMap<NodeName, Gone>, kube::Error> {
     let mut gone = BTreeMap::new();
-    if patience(&observed.table).is_none() || observed.replicas() == 1 {
+    if patience(&observed.table).is_none() || observed.replicas() == 1 || observed.table.spec.paused {
         return Ok(gone);
     }
     let unplaced = observed.storage_pods.iter().filter(|(_, pod)| pod.unplaced);

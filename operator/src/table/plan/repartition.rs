@@ -22,6 +22,7 @@ use partita_model::table::{BillingMode, Throughput};
 use partita_planning::quantity;
 use partita_planning::repartition::{self, Change, Decision, Limits, Measured, Memory, Partition, Why};
 
+use super::moves::Standstills;
 use super::{Action, MergeOrder, cut};
 use crate::nodes::{self, Call, NodeName};
 use crate::settings::Settings;
@@ -50,6 +51,8 @@ pub struct Growth {
     heats: Heats,
     /// Until when groups are left alone, because a node refused.
     refused: BTreeMap<GroupId, u64>,
+    /// Moves that do not go on.
+    pub standstills: Standstills,
     /// When all nodes are to be asked again.
     due_ms: Option<u64>,
 }
