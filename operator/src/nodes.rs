@@ -85,8 +85,8 @@ pub enum Call {
     Change(GroupId, Box<Change>),
     /// Let this replica of a group lead.
     HandOver(GroupId, u64),
-    /// Remove this group, unless it is gone.
-    Remove(GroupId),
+    /// Remove this replica of a group, unless it is gone.
+    Remove(GroupId, u64),
     /// Take this schema, unless it is known.
     SetSchema(GroupId, Arc<TableSchema>),
     /// Copy the items of this group into a global index.
@@ -323,7 +323,11 @@ fn encode(call: &Call) -> Result<(Method, String, Vec<u8>), serde_json::Error> {
             format!("/groups/{:016x}/leader", group.0),
             serde_json::to_vec(&Leader { replica: *replica })?,
         ),
-        Call::Remove(group) => (Method::DELETE, format!("/groups/{:016x}", group.0), Vec::new()),
+        Call::Remove(group, replica) => (
+            Method::DELETE,
+            format!("/groups/{:016x}?replica={replica}", group.0),
+            Vec::new(),
+        ),
         Call::SetSchema(group, schema) => (
             Method::PUT,
             format!("/groups/{:016x}/schema", group.0),
@@ -387,7 +391,7 @@ impl Nodes for HttpNodes {
                 | Call::MakeRoom(_)
                 | Call::Change(..)
                 | Call::HandOver(..)
-                | Call::Remove(_)
+                | Call::Remove(..)
                 | Call::SetSchema(..)
                 | Call::Split(..)
                 | Call::Thaw(..) => Ok(Answer::Done),

@@ -29,6 +29,8 @@ const IN_MINUTES: u64 = 15;
 const IN_BELOW: f64 = 0.8;
 /// After any step, as long as this nothing shrinks.
 const IN_COOL_DOWN_MS: u64 = 15 * MINUTE_MS;
+/// Measurements that are further apart are not of minutes in a row. One takes its time, more where a node does not answer.
+const GAP_MS: u64 = 90 * 1000;
 /// Milliseconds of a day.
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
 /// The first of January 1970 was a Thursday: the fourth day of a week that begins on Sunday.
@@ -121,29 +123,28 @@ impl Range {
     }
 }
 
-/// What was used in each of the last minutes.
+/// What was used in each of the last minutes: when it was measured, and units per second.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct History(VecDeque<(u64, f64)>);
 
 impl History {
     /// Notes units per second, averaged over the minute that ended at or before `now_ms`.
     pub fn note(&mut self, now_ms: u64, used: f64) {
-        let minute = now_ms / MINUTE_MS;
-        if self.0.back().is_some_and(|(last, _)| *last >= minute) {
+        if self.0.back().is_some_and(|(last, _)| now_ms < last + MINUTE_MS) {
             return;
         }
-        self.0.push_back((minute, used));
+        self.0.push_back((now_ms, used));
         while self.0.len() as u64 > IN_MINUTES {
             self.0.pop_front();
         }
     }
 
-    /// The last so many minutes, if each was measured.
+    /// The last so many measurements, if there are as many, one soon after the other up to now.
     fn last(&self, minutes: u64, now_ms: u64) -> Option<impl Iterator<Item = f64> + '_> {
-        let now = now_ms / MINUTE_MS;
-        let first = (now + 1).checked_sub(minutes)?;
-        let recent = || self.0.iter().filter(move |(minute, _)| (first..=now).contains(minute));
-        (recent().count() as u64 == minutes).then(|| recent().map(|(_, used)| *used))
+        let first = self.0.len().checked_sub(usize::try_from(minutes).ok()?)?;
+        let times = self.0.range(first..).map(|(at_ms, _)| *at_ms).chain([now_ms]);
+        let soon = times.clone().zip(times.skip(1)).all(|(one, next)| next < one + GAP_MS);
+        soon.then(|| self.0.range(first..).map(|(_, used)| *used))
     }
 }
 
@@ -315,6 +316,14 @@ mod tests {
         history.note(NOW_MS, 2.0);
         history.note(NOW_MS - MINUTE_MS, 2.0);
         assert_eq!(history, used(&[1.0]));
+    }
+
+    #[test]
+    fn measurements_may_be_late() {
+        let mut history = History::default();
+        let times = (0..20).map(|late| NOW_MS - late * (MINUTE_MS + 7000));
+        times.rev().for_each(|at_ms| history.note(at_ms, 100.0));
+        assert_eq!(at(1000, &history).map(|(to, _)| to), Some(143));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 """Tables: making, changing, describing, listing and removing; tags, time to live, limits, endpoints."""
 
 import time
+import urllib.parse
 import uuid
 
 import pytest
 
-from conftest import AWS, index
+from conftest import AWS, ENDPOINT, index
 
 INVALID = "One or more parameter values were invalid: "
 
@@ -99,7 +100,11 @@ def test_the_life_of_a_table(api):
     assert "BillingModeSummary" not in table
 
     update = {"TableName": name, "ProvisionedThroughput": {"ReadCapacityUnits": 6, "WriteCapacityUnits": 7}}
-    assert api.ok("UpdateTable", update)["TableDescription"]["TableName"] == name
+    answer = api.ok("UpdateTable", update)["TableDescription"]
+    # Until it is done, the units are those from before.
+    assert (answer["TableName"], answer["TableStatus"]) == (name, "UPDATING")
+    units = answer["ProvisionedThroughput"]
+    assert (units["ReadCapacityUnits"], units["WriteCapacityUnits"]) == (5, 5) and "LastIncreaseDateTime" in units
     assert api.wait(name)["ProvisionedThroughput"]["WriteCapacityUnits"] == 7
     api.refuses("UpdateTable", update, "The provisioned throughput for the table will not change. The requested value equals the "
                 "current value. Current ReadCapacityUnits provisioned for the table: 6. Requested ReadCapacityUnits: 6. "
@@ -302,6 +307,8 @@ def test_limits_and_endpoints(api):
                            "TableMaxWriteCapacityUnits"}
     endpoints = api.ok("DescribeEndpoints", {})["Endpoints"]
     assert len(endpoints) == 1 and endpoints[0]["CachePeriodInMinutes"] == 1440
+    # Where it was asked: a client that discovers endpoints goes there with its next request.
+    assert endpoints[0]["Address"].split(":")[0] == urllib.parse.urlsplit(ENDPOINT).hostname
 
 
 def test_continuous_backups_are_off(api, simple):

@@ -40,16 +40,15 @@ impl Bucket {
         bucket
     }
 
-    /// Whether anything is left.
-    pub fn has_any(&mut self, now_ms: u64) -> bool {
+    /// Whether anything is left beside this.
+    pub fn has_more_than(&mut self, pending: HalfUnits, now_ms: u64) -> bool {
         self.fill(now_ms);
-        self.level > 0
+        self.level > parts(pending)
     }
 
     /// Takes what something cost; the rest is debt.
     pub fn take(&mut self, cost: HalfUnits) {
-        let parts = i64::try_from(cost.0).unwrap_or(i64::MAX).saturating_mul(PARTS);
-        self.level = self.level.saturating_sub(parts);
+        self.level = self.level.saturating_sub(parts(cost));
     }
 
     /// Another rate from now on. What is there stays, as far as the new rate can hold it: a change gives no units away.
@@ -102,4 +101,8 @@ impl Bucket {
     fn most(&self) -> i64 {
         i64::try_from(self.rate.saturating_mul(self.burst_ms)).unwrap_or(i64::MAX)
     }
+}
+
+fn parts(units: HalfUnits) -> i64 {
+    i64::try_from(units.0).unwrap_or(i64::MAX).saturating_mul(PARTS)
 }

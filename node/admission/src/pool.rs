@@ -13,6 +13,9 @@ use partita_model::capacity::{HalfUnits, ThrottleLimit};
 use crate::share::{Allowance, Grant, Grantor, HolderId, Report};
 use crate::table::{Capacity, Declared, Levels, Limits};
 
+/// While nothing is used, where the buckets stand is told so often until they are full: a tenth of a burst.
+pub const TELL_EVERY_MS: u64 = 30_000;
+
 /// Who this process is among those that share a table's units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
@@ -52,6 +55,8 @@ struct Granting {
     taken: Option<HalfUnits>,
     /// Something was taken that nobody has been told of.
     unsaid: bool,
+    /// When the others were told last, and whether there was nothing to be filled then.
+    said: Option<(u64, bool)>,
 }
 
 /// What is known of the buckets by who does not grant.
@@ -132,21 +137,21 @@ impl Pool {
         (self.declared, self.standing) = (declared, standing);
     }
 
-    /// Whether a request may go ahead.
+    /// Whether a request may go ahead, beside what is pending: admitted, and not charged yet.
     ///
     /// # Errors
     /// The limit that it meets.
-    pub fn admit(&mut self, now_ms: u64) -> Result<(), ThrottleLimit> {
+    pub fn admit(&mut self, pending: HalfUnits, now_ms: u64) -> Result<(), ThrottleLimit> {
         let holder = self.standing.holder;
         let admitted = match &mut self.role {
             Role::Granting(granting) => {
                 if !granting.is_shared(&self.standing, now_ms) {
-                    return granting.capacity.admit(now_ms);
+                    return granting.capacity.admit(pending, now_ms);
                 }
                 granting.renew(holder, now_ms);
-                granting.own.as_mut().is_none_or(|own| own.admit(now_ms))
+                granting.own.as_mut().is_none_or(|own| own.admit(pending, now_ms))
             }
-            Role::Holding { allowance, .. } => allowance.admit(now_ms),
+            Role::Holding { allowance, .. } => allowance.admit(pending, now_ms),
         };
         match admitted {
             true => Ok(()),
@@ -209,11 +214,20 @@ impl Pool {
     /// What others should hear, if there is anything that they have not.
     pub fn news(&mut self, now_ms: u64) -> Option<(u64, Levels)> {
         match &mut self.role {
-            Role::Granting(granting) if granting.unsaid => {
+            Role::Granting(granting) if granting.unsaid || granting.has_filled(now_ms) => {
                 granting.unsaid = false;
+                granting.said = Some((now_ms, granting.capacity.is_full(now_ms)));
                 Some((granting.term, granting.levels(now_ms)))
             }
             Role::Granting(_) | Role::Holding { .. } => None,
+        }
+    }
+
+    /// Whether there will be more to tell although nothing is used: what was used is being filled up, or a debt paid back.
+    pub fn is_filling(&self) -> bool {
+        match &self.role {
+            Role::Granting(granting) => granting.said.is_none_or(|(_, full)| !full),
+            Role::Holding { .. } => false,
         }
     }
 
@@ -288,11 +302,19 @@ impl Role {
             own: None,
             taken: None,
             unsaid: true,
+            said: None,
         }))
     }
 }
 
 impl Granting {
+    /// Whether so much has come in since the others were told that they should hear of it: who goes on from there would have less,
+    /// or pay a debt once more.
+    fn has_filled(&self, now_ms: u64) -> bool {
+        let waits = |(at_ms, full): (u64, bool)| !full && now_ms >= at_ms + TELL_EVERY_MS;
+        self.said.is_none_or(waits)
+    }
+
     /// Whether others use the units too: then this process has an allowance like they have.
     fn is_shared(&mut self, standing: &Standing, now_ms: u64) -> bool {
         match (self.grantor.has_others(standing.holder, now_ms), &self.own) {
@@ -306,7 +328,7 @@ impl Granting {
     /// The own allowance is renewed when it is asked for something: nobody has to be told.
     fn renew(&mut self, holder: HolderId, now_ms: u64) {
         let Some(own) = &mut self.own else { return };
-        if own.is_due(now_ms) || !own.has_grant(now_ms) {
+        if own.is_due(now_ms) || own.is_spent() || !own.has_grant(now_ms) {
             let report = own.report(now_ms);
             if let Some(taken) = &mut self.taken {
                 *taken += report.used;

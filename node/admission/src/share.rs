@@ -31,9 +31,9 @@ const AHEAD_MS: u64 = 5 * REPORT_EVERY_MS;
 /// Without a grant a part of the units is used second by second: nothing is saved up.
 const FALLBACK_BURST_MS: u64 = 1_000;
 /// Of what nobody wants, one of so many parts comes with a grant: whose load goes up suddenly finds it there.
-const SPARE_PART: u64 = 8;
+const SPARE_PART: u64 = 2;
 /// For so long may somebody who had nothing to do use units before the first grant: the way to the grantor and back, and a report
-/// that gets lost. What is used is owed, so the rate holds.
+/// that gets lost. What is used is owed, so the rate holds. Not after a grant of nothing: there is a debt to be paid back first.
 const WAKING_MS: u64 = 250;
 /// The least that is wanted, per second, whatever a holder's part is.
 const WANTED_LEAST: u64 = 4;
@@ -76,6 +76,8 @@ pub struct Allowance {
     most: HalfUnits,
     /// While there is no grant: since when one is waited for.
     waiting_since_ms: Option<u64>,
+    /// The last grant was nothing.
+    is_poor: bool,
     /// While there is no grant; `None` where nothing is led.
     fallback: Option<Bucket>,
 }
@@ -93,6 +95,7 @@ impl Allowance {
             part,
             most,
             waiting_since_ms: None,
+            is_poor: false,
             fallback: fallback(part).map(|part| Bucket::full(part, FALLBACK_BURST_MS, now_ms)),
         }
     }
@@ -106,14 +109,17 @@ impl Allowance {
         }
     }
 
-    /// Whether a request may go ahead.
-    pub fn admit(&mut self, now_ms: u64) -> bool {
+    /// Whether a request may go ahead, beside what is pending: admitted, and not charged yet.
+    pub fn admit(&mut self, pending: HalfUnits, now_ms: u64) -> bool {
         let admitted = match self.has_grant(now_ms) {
-            true => self.left > 0,
+            true => self.left.saturating_sub_unsigned(pending.0) > 0,
             false => {
                 let since_ms = *self.waiting_since_ms.get_or_insert(now_ms);
-                let has_any = self.fallback.as_mut().is_none_or(|bucket| bucket.has_any(now_ms));
-                let waking = now_ms < since_ms + WAKING_MS && self.used < self.most.0.saturating_mul(WAKING_MS) / 1000;
+                let fallback = self.fallback.as_mut();
+                let has_any = fallback.is_none_or(|bucket| bucket.has_more_than(pending, now_ms));
+                let used = self.used.saturating_add(pending.0);
+                let in_time = now_ms < since_ms + WAKING_MS && !self.is_poor;
+                let waking = in_time && used < self.most.0.saturating_mul(WAKING_MS) / 1000;
                 has_any || waking
             }
         };
@@ -135,6 +141,11 @@ impl Allowance {
     /// What has been used that the grantor has not confirmed.
     pub fn unreported(&self) -> HalfUnits {
         HalfUnits(self.used)
+    }
+
+    /// Whether nothing is left of the grant.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.left <= 0
     }
 
     /// Whether it is time to report: something was used or refused, and not just now.
@@ -176,10 +187,15 @@ impl Allowance {
         self.refused = false;
         self.number = self.number.wrapping_add(1);
         self.waiting_since_ms = None;
+        self.is_poor = grant.0.0 == 0;
         self.reported_ms = reported_ms;
         self.until_ms = reported_ms + GRANT_VALID_MS;
-        // Should the next grant not come, nothing is owed by what was granted.
-        self.fallback = fallback(self.part).map(|part| Bucket::at_level(part, FALLBACK_BURST_MS, 0, reported_ms));
+        // Should the next grant not come, nothing is owed by what was granted. What was owed before stays as long as nothing is.
+        let level = match &mut self.fallback {
+            Some(bucket) if self.is_poor => bucket.level(reported_ms).min(0),
+            Some(_) | None => 0,
+        };
+        self.fallback = fallback(self.part).map(|part| Bucket::at_level(part, FALLBACK_BURST_MS, level, reported_ms));
     }
 }
 
@@ -256,7 +272,8 @@ impl Grantor {
         let share = shares.get(place).copied().unwrap_or_default();
         let free = there.saturating_sub(with_others);
         // Where much is saved up nobody has to say first that it wants more.
-        let spare = free.saturating_sub(share.0) / SPARE_PART;
+        let nobodys = there.saturating_sub(wanted.iter().map(|wanted| wanted.0).sum());
+        let spare = free.saturating_sub(share.0).min(nobodys) / SPARE_PART;
         HalfUnits(share.0.min(free) + spare)
     }
 }

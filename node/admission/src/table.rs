@@ -85,12 +85,16 @@ impl Ceiling {
         }
     }
 
-    /// Whether a request may go ahead.
+    /// Whether a request may go ahead, beside what is pending.
     ///
     /// # Errors
     /// [`ThrottleLimit::KeyRangeThroughputExceeded`].
-    pub fn admit(&mut self, now_ms: u64) -> Result<(), ThrottleLimit> {
-        match self.0.as_mut().is_none_or(|bucket| bucket.has_any(now_ms)) {
+    pub fn admit(&mut self, pending: HalfUnits, now_ms: u64) -> Result<(), ThrottleLimit> {
+        match self
+            .0
+            .as_mut()
+            .is_none_or(|bucket| bucket.has_more_than(pending, now_ms))
+        {
             true => Ok(()),
             false => Err(ThrottleLimit::KeyRangeThroughputExceeded),
         }
@@ -195,18 +199,18 @@ impl Capacity {
         *self = Self::new(declared, self.limits, levels, now_ms);
     }
 
-    /// Whether a request may go ahead.
+    /// Whether a request may go ahead, beside what is pending: admitted, and not charged yet.
     ///
     /// # Errors
     /// The limit that it meets.
-    pub fn admit(&mut self, now_ms: u64) -> Result<(), ThrottleLimit> {
+    pub fn admit(&mut self, pending: HalfUnits, now_ms: u64) -> Result<(), ThrottleLimit> {
         if let Some(ceiling) = &mut self.ceiling
-            && !ceiling.has_any(now_ms)
+            && !ceiling.has_more_than(pending, now_ms)
         {
             return Err(ThrottleLimit::MaxOnDemandThroughputExceeded);
         }
         self.grow(now_ms);
-        match (self.shared.has_any(now_ms), self.declared) {
+        match (self.shared.has_more_than(pending, now_ms), self.declared) {
             (true, _) => Ok(()),
             (false, Declared::Provisioned(_)) => Err(ThrottleLimit::ProvisionedThroughputExceeded),
             // Its partitions have not grown that far yet.
@@ -252,6 +256,12 @@ impl Capacity {
             shared: Some(self.shared.level(now_ms)),
             peak,
         })
+    }
+
+    /// Whether nothing is left to be filled.
+    pub fn is_full(&mut self, now_ms: u64) -> bool {
+        self.grow(now_ms);
+        self.shared.is_full(now_ms)
     }
 
     /// Where the buckets stand, whatever that is.

@@ -1,6 +1,6 @@
 //! Units as clients see them: hours of virtual time in milliseconds.
 
-use partita_admission::share::divide;
+use partita_admission::share::{Allowance, Grant, divide};
 use partita_admission::table::{Capacity, Ceiling, Declared, Levels, Limits};
 use partita_model::capacity::{HalfUnits, ThrottleLimit};
 use proptest::prelude::*;
@@ -39,8 +39,8 @@ impl Table {
     }
 
     fn admit(&mut self, partition: usize, now_ms: u64) -> Result<(), ThrottleLimit> {
-        self.partitions[partition].admit(now_ms)?;
-        self.shared.admit(now_ms)
+        self.partitions[partition].admit(HalfUnits(0), now_ms)?;
+        self.shared.admit(HalfUnits(0), now_ms)
     }
 
     fn charge(&mut self, partition: usize, cost: HalfUnits, now_ms: u64) {
@@ -240,12 +240,12 @@ fn a_leader_that_has_been_away_leaves_its_savings_behind() {
     let declared = Declared::Provisioned(units(10));
     let full = Capacity::new(declared, WRITES, Levels::default(), 0).state(0);
     let mut next = Capacity::new(declared, WRITES, full.without_savings(), 0);
-    assert!(next.admit(0).is_err());
+    assert!(next.admit(HalfUnits(0), 0).is_err());
     next.charge(units(50), 0);
     let indebted = next.state(0).without_savings();
     let mut next = Capacity::new(declared, WRITES, indebted, 0);
-    assert!(next.admit(5000).is_err(), "a debt stays");
-    assert_eq!(next.admit(5001), Ok(()));
+    assert!(next.admit(HalfUnits(0), 5000).is_err(), "a debt stays");
+    assert_eq!(next.admit(HalfUnits(0), 5001), Ok(()));
     next.fill(5001);
     assert_eq!(next.available(5001), units(3000));
 }
@@ -298,4 +298,21 @@ proptest! {
         }
         prop_assert!(used <= 20 * 300 + 20 * now_ms / 1000 + last + 1);
     }
+}
+
+#[test]
+fn what_is_pending_is_as_good_as_gone() {
+    let limits = Limits {
+        partition: HalfUnits(2000),
+        burst_ms: 1000,
+    };
+    let mut table = Capacity::new(Declared::Provisioned(HalfUnits(10)), limits, Levels::default(), 0);
+    assert_eq!(table.admit(HalfUnits(9), 0), Ok(()));
+    assert!(table.admit(HalfUnits(10), 0).is_err());
+    assert_eq!(Ceiling::new(Some(HalfUnits(4)), 0).admit(HalfUnits(3), 0), Ok(()));
+    assert!(Ceiling::new(Some(HalfUnits(4)), 0).admit(HalfUnits(4), 0).is_err());
+    let mut holder = Allowance::new(HalfUnits(10), HalfUnits(100), 0);
+    let report = holder.report(0);
+    holder.granted(report, Grant(HalfUnits(6)), 0);
+    assert!(holder.admit(HalfUnits(5), 1) && !holder.admit(HalfUnits(6), 1));
 }

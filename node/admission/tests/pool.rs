@@ -99,7 +99,7 @@ impl World {
             for place in 0..self.pools.len() {
                 let due = per_second[place] * (step + 1) / 1000 - per_second[place] * step / 1000;
                 for _ in 0..due {
-                    if self.runs[place] && self.pools[place].admit(self.now_ms).is_ok() {
+                    if self.runs[place] && self.pools[place].admit(HalfUnits(0), self.now_ms).is_ok() {
                         self.pools[place].charge(UNIT, self.now_ms);
                         admitted[place] += 1;
                     }
@@ -180,11 +180,11 @@ fn a_limit_is_named_as_where_the_units_are_granted() {
     world.spend_burst();
     world.run(&[100, 100], 2000);
     for pool in &mut world.pools {
-        while pool.admit(world.now_ms).is_ok() {
+        while pool.admit(HalfUnits(0), world.now_ms).is_ok() {
             pool.charge(UNIT, world.now_ms);
         }
         assert_eq!(
-            pool.admit(world.now_ms),
+            pool.admit(HalfUnits(0), world.now_ms),
             Err(ThrottleLimit::ProvisionedThroughputExceeded)
         );
     }
@@ -216,6 +216,39 @@ fn a_new_leader_goes_on_where_the_old_one_was() {
     world.elect(1);
     assert_eq!(world.pools[1].balance(world.now_ms), Some(0.0));
     assert_near(world.run(&[0, 1000], 60_000)[1], 100 * 60);
+}
+
+#[test]
+fn what_comes_in_while_nothing_is_used_is_not_lost_with_the_leader() {
+    let mut world = World::new(100, 3);
+    world.spend_burst();
+    world.run(&[10, 0, 0], 1000);
+    world.run(&[0; 3], 200_000);
+    world.runs[0] = false;
+    world.elect(1);
+    let after = world.pools[1].balance(world.now_ms).unwrap();
+    assert!((16_900.0..=20_100.0).contains(&after), "{after}");
+}
+
+#[test]
+fn a_debt_is_paid_back_by_whoever_does_not_grant_too() {
+    let mut world = World::new(10, 3);
+    world.spend_burst();
+    let mut admitted = 0;
+    let large = HalfUnits(2 * 98);
+    for _ in 0..300 {
+        for place in 1..3 {
+            if world.pools[place].admit(HalfUnits(0), world.now_ms).is_ok() {
+                world.pools[place].charge(large, world.now_ms);
+                admitted += 98;
+            }
+        }
+        // Longer than a grant is valid.
+        world.run(&[0; 3], 2600);
+    }
+    let brought = 10 * world.now_ms / 1000;
+    assert!(admitted <= brought + 4 * 98, "{admitted} of {brought}");
+    assert!(admitted >= brought / 2, "{admitted} of {brought}");
 }
 
 #[test]

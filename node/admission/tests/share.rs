@@ -46,7 +46,7 @@ impl World {
             for (place, holder) in self.holders.iter_mut().enumerate() {
                 let due = per_second[place] * (step + 1) / 1000 - per_second[place] * step / 1000;
                 for _ in 0..due {
-                    if holder.admit(self.now_ms) {
+                    if holder.admit(HalfUnits(0), self.now_ms) {
                         holder.charge(HalfUnits(2), self.now_ms);
                         admitted[place] += 1;
                     }
@@ -134,7 +134,7 @@ fn a_report_that_is_made_again_is_paid_once() {
     let mut capacity = Capacity::new(declared, LIMITS, Levels::default(), 0);
     let (mut grantor, mut holder) = (Grantor::default(), Allowance::new(HalfUnits(100), LIMITS.partition, 0));
     let full = capacity.available(0).0;
-    assert!(holder.admit(0));
+    assert!(holder.admit(HalfUnits(0), 0));
     holder.charge(HalfUnits(10), 0);
     // The answer gets lost, and more is used before it is asked again.
     let lost = holder.report(0);

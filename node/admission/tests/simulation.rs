@@ -93,7 +93,7 @@ impl Table {
                 let rest = (100 - self.skew) / (PARTITIONS as u64 - 1);
                 let share = if place == 0 { self.skew } else { rest };
                 let cost = (wish * share / 100 / REQUESTS).max(1);
-                if self.shared.admit(now_ms).is_ok() && partition.admit(now_ms).is_ok() {
+                if self.shared.admit(HalfUnits(0), now_ms).is_ok() && partition.admit(HalfUnits(0), now_ms).is_ok() {
                     self.shared.charge(HalfUnits(cost), now_ms);
                     partition.charge(HalfUnits(cost));
                     self.used += cost;

@@ -83,7 +83,7 @@ impl Metrics {
             HistogramVec::new(
                 HistogramOpts::new(
                     "partita_request_duration_seconds",
-                    "Time from a request's last byte to its finished answer, by operation",
+                    "Time from a successful request's last byte to its finished answer, by operation",
                 )
                 .buckets(LATENCY_BUCKETS.to_vec()),
                 &["operation"],
@@ -119,7 +119,7 @@ impl Metrics {
             )?,
             user_errors: counter(
                 "partita_user_errors_total",
-                "Requests refused with a 4xx status, without throttles",
+                "Requests refused with a 4xx status, without throttles and conditions that did not hold",
             )?,
             system_errors: counter("partita_system_errors_total", "Requests answered with a 5xx status")?,
             panics: counter("partita_panics_total", "Operations that panicked: each one is a bug")?,
@@ -158,7 +158,9 @@ impl Metrics {
     pub fn answered(&self, operation: Option<Operation>, code: Option<ErrorCode>, took: Duration, bytes: usize) {
         let place = operation.map_or(Operation::ALL.len(), |operation| operation as usize);
         self.bytes_out.inc_by(bytes as u64);
-        self.latency[place].observe(took.as_secs_f64());
+        if code.is_none() {
+            self.latency[place].observe(took.as_secs_f64());
+        }
         let code_place = code.map_or(0, |code| 1 + code as usize);
         self.results[place * CODES_MAX + code_place]
             .get_or_init(|| {
@@ -177,6 +179,8 @@ impl Metrics {
                 self.throttles.inc();
             }
             other if other.http_status() >= 500 => self.system_errors.inc(),
+            // The table's own counter has them.
+            ErrorCode::ConditionalCheckFailed => {}
             _ => self.user_errors.inc(),
         }
     }

@@ -20,7 +20,7 @@
 //! | `POST /groups/{id}/digest` | [`DigestOrder`] | [`DigestState`]: of the rows that this replica has; to be compared with others' |
 //! | `PUT /peers` | a list of [`StoreAddress`] | the same of all stores that are known: where to look for those that are not where they said |
 //! | `PUT /drain`, `DELETE /drain` | | [`Drain`]: this store leads nothing while others can, until it restarts or this is taken back |
-//! | `DELETE /groups/{id}` | | nothing, also when it is gone |
+//! | `DELETE /groups/{id}` | | nothing, also when it is gone; with `?replica=N` only that replica goes, and not one that came after it |
 //! | `PUT /groups/{id}/schema` | [`TableSchema`](crate::schema::TableSchema) | [`GroupState`]; an older or equal version changes nothing |
 //! | `PUT /groups/{id}/backfill/{index}` | | [`JobState`]: copies existing items into a global index |
 //! | `PUT /groups/{id}/expiry/{on or off}` | | [`JobState`]: makes or drops the expiry rows of existing items |
@@ -39,6 +39,10 @@ use crate::schema::{IndexId, SchemaVersion};
 use crate::table::record::PartitionSizes;
 
 pub use load::{Load, LoadSpread};
+
+/// A group that goes on without most of its voters counts on so far beyond what the one that is left knows, in terms, numbers of
+/// replicas and changes of members: those that are lost may have made some, and never as many.
+pub const UNSEEN: u64 = 1 << 20;
 
 /// A store and its groups.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

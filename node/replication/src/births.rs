@@ -83,6 +83,7 @@ impl Birth {
             last: self.start.index,
             bytes: 0,
             installing: None,
+            staged: false,
         })
     }
 }
@@ -239,8 +240,19 @@ impl<S: Storage> Store<S> {
     /// Ends a group and removes its rows; nothing happens when there is none. Blocks for two flushes. Once this has
     /// returned, and also when the process dies on the way behind the first sync, the group never comes back.
     pub fn destroy(&self, id: GroupId) -> Result<(), Refusal> {
+        self.destroy_if(id, |_| true)
+    }
+
+    /// The same for this replica of the group: nothing happens where another one is here. An order that comes late, or again,
+    /// does not hit the one that came after it.
+    pub fn destroy_replica(&self, id: GroupId, replica: ReplicaId) -> Result<(), Refusal> {
+        self.destroy_if(id, |here| here == replica)
+    }
+
+    fn destroy_if(&self, id: GroupId, meant: impl Fn(ReplicaId) -> bool) -> Result<(), Refusal> {
         let births = self.births.lock();
-        let Some(group) = self.group(id) else { return Ok(()) };
+        let group = self.group(id).filter(|group| meant(group.record().replica));
+        let Some(group) = group else { return Ok(()) };
         if births.closed || self.core.has_failed() {
             return Err(Refusal::Stopping);
         }

@@ -90,7 +90,8 @@ impl<S: Storage> Store<S> {
             }
         }
         shared.remove(&self.core.uuid);
-        for lost in self.core.liveness.tick(&shared, now, &*self.core.peers) {
+        let turn = self.core.queue.turn();
+        for lost in self.core.liveness.tick(&shared, turn, now, &*self.core.peers) {
             self.core.wake_shared_with(lost);
         }
     }
@@ -134,6 +135,8 @@ impl<S: Storage> Core<S> {
                     self.hand_over(&group, from, &letter, taken);
                 }
             }
+            // It has been on its way for long: who rested with a leader that is lost would not miss it.
+            Body::Rest { .. } if self.liveness.is_lost(from) => {}
             _ => {
                 let asks = matches!(letter.body, Body::Vote { .. });
                 if asks && group.members().member(letter.from).is_none() {

@@ -16,6 +16,10 @@ pub(crate) struct Queue<S: Storage> {
     work: Condvar,
     /// Nothing is taken any more.
     ended: AtomicBool,
+    /// What was taken is not done yet.
+    turning: AtomicBool,
+    /// How often something was taken.
+    turns: AtomicU64,
     /// Effects in open entries.
     open: AtomicU64,
     /// The log writer waits for so many of them; 0 while it does not.
@@ -48,6 +52,8 @@ impl<S: Storage> Default for Queue<S> {
             inner: Mutex::default(),
             work: Condvar::new(),
             ended: AtomicBool::new(false),
+            turning: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
             open: AtomicU64::new(0),
             wanted: AtomicU64::new(0),
         }
@@ -142,9 +148,22 @@ impl<S: Storage> Queue<S> {
         !inner.groups.is_empty() || !inner.fences.is_empty()
     }
 
+    /// The log writer's turn that goes on or is due; `None` while there is nothing to do.
+    pub(crate) fn turn(&self) -> Option<u64> {
+        let busy = self.turning.load(Ordering::SeqCst) || self.has_work();
+        busy.then(|| self.turns.load(Ordering::SeqCst))
+    }
+
+    /// What was taken is done.
+    pub(crate) fn done(&self) {
+        self.turning.store(false, Ordering::SeqCst);
+    }
+
     /// What there is to do.
     pub(crate) fn take(&self) -> Turn<S> {
         let mut inner = self.inner.lock();
+        self.turning.store(true, Ordering::SeqCst);
+        self.turns.fetch_add(1, Ordering::SeqCst);
         Turn {
             groups: std::mem::take(&mut inner.groups),
             fences: std::mem::take(&mut inner.fences),

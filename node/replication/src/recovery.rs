@@ -26,7 +26,7 @@ use crate::driver::{Driver, DriverError, Start};
 use crate::group::Group;
 use crate::install::{self, InstallError};
 use crate::ledger::Ledger;
-use crate::log::{GroupRecord, Life, LogChange, LogError, Parent, StoredGroup};
+use crate::log::{GroupRecord, Life, LogBatch, LogChange, LogError, Parent, StoredGroup};
 use crate::members::{Members, UnknownMembers};
 use crate::merge;
 use crate::planted::{self, Bug};
@@ -67,6 +67,7 @@ pub(crate) fn recover<S: Storage>(core: &Arc<Core<S>>) -> Result<(), RecoveryErr
             return Err(RecoveryError::UnknownGroup(descriptor.group.0));
         }
     }
+    drop_chunks(core, &stored)?;
     commit_splits(&mut stored);
     merge::bury_at_start(core, &mut stored)?;
     while !stored.is_empty() {
@@ -88,6 +89,16 @@ pub(crate) fn recover<S: Storage>(core: &Arc<Core<S>>) -> Result<(), RecoveryErr
     let mut carried = core.log.groups()?;
     carried.retain(|group| group.record.life == Life::Alive && core.group(group.id).is_none());
     recover_generation(core, carried)
+}
+
+/// A snapshot that was not complete begins anew.
+fn drop_chunks<S: Storage>(core: &Core<S>, stored: &[StoredGroup]) -> Result<(), LogError> {
+    let incomplete = stored.iter().filter(|group| group.staged && group.installing.is_none());
+    let drops: LogBatch = incomplete.map(|group| LogChange::DropChunks(group.id)).collect();
+    if !drops.is_empty() {
+        core.log.write(&drops)?;
+    }
+    Ok(())
 }
 
 fn failed_install(group: GroupId) -> impl Fn(InstallError) -> RecoveryError {

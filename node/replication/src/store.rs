@@ -385,10 +385,7 @@ impl<S: Storage> Store<S> {
 
     fn mark_cut(&self, group: &Arc<Group<S>>) -> bool {
         match group.reader().flushed_at() {
-            Ok(flushed) => {
-                let now = self.core.now(std::iter::once(group));
-                group.replica.lock().cut(flushed, now)
-            }
+            Ok(flushed) => group.replica.lock().cut(flushed),
             Err(error) => {
                 tracing::warn!(group = group.id().0, %error, "cannot tell how far the state is flushed");
                 false

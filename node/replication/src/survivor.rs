@@ -31,9 +31,8 @@ use crate::recovery::{self, Coming, RecoveryError};
 use crate::store::Store;
 use crate::time::ELECTION_NS;
 
-/// Terms, numbers of replicas and changes of members that the others may have made without this replica's knowing: far more than
-/// they can have.
-pub(crate) const UNSEEN: u64 = 1 << 20;
+pub(crate) use partita_model::admin::UNSEEN;
+
 /// A store that was heard of within this time is there.
 const HEARD_NS: u64 = 2 * ELECTION_NS;
 

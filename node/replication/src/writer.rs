@@ -98,6 +98,7 @@ pub(crate) fn run<S: Storage>(core: &Arc<Core<S>>) {
             core.queue.end();
             return;
         }
+        core.queue.done();
         // Whoever has been answered is likely to come back at once, to those who came too late for this turn.
         expected = taken + core.queue.open();
         for fence in turn.fences {

@@ -41,6 +41,26 @@ fn all_replicas_rest_wherever_the_leader_stands_between_two_heartbeats() {
 }
 
 #[test]
+fn nobody_rests_with_a_leader_whose_disk_hangs() {
+    let mut trio = Trio::start();
+    write(&mut trio);
+    trio.pass(IDLE_NS);
+    assert_eq!(rest(&trio), [true; 3]);
+    trio.busy = Some(0);
+    let mut hangs = writing(trio.group(0), "hangs");
+    assert!(hangs.answer().is_none());
+    trio.pass(6 * ELECTION_NS);
+    let serving = [1, 2].map(|place| trio.group(place).is_serving());
+    assert!(serving[0] != serving[1], "{serving:?}");
+    // Its disk is back, and so is the store: as a follower.
+    trio.busy = None;
+    trio.pass(6 * ELECTION_NS);
+    assert!(!trio.group(0).is_serving());
+    assert_eq!(trio.group(0).stats().applied, trio.group(1).stats().applied);
+    assert_eq!(rest(&trio), [true; 3]);
+}
+
+#[test]
 fn who_hears_an_old_heartbeat_behind_the_word_that_the_leader_rests_rests_again() {
     let mut trio = Trio::start();
     write(&mut trio);

@@ -127,14 +127,15 @@ fn store_of(group: &Group<'_>, replica: u64) -> Option<String> {
 async fn destroy(fleet: &Fleet, group: GroupId, replica: u64, store: &str) -> anyhow::Result<()> {
     let Some(node) = fleet.nodes.iter().find(|node| node.state.uuid == store) else {
         eprintln!(
-            "store {store} does not answer: what is left of replica {replica} there is destroyed by `DELETE /groups/{}`",
+            "store {store} does not answer: what is left of replica {replica} there is destroyed by `DELETE /groups/{}?replica={replica}`",
             shown(group)
         );
         return Ok(());
     };
     let here = node.state.groups.iter().find(|one| one.descriptor.group == group);
     if here.is_some_and(|one| one.replication.replica == replica) {
-        let _: serde_json::Value = node.admin.delete(&format!("/groups/{}", shown(group))).await?;
+        let path = format!("/groups/{}?replica={replica}", shown(group));
+        let _: serde_json::Value = node.admin.delete(&path).await?;
     }
     Ok(())
 }

@@ -58,7 +58,7 @@ pub async fn recover(fleet: &Fleet, printer: &Printer, order: Order) -> anyhow::
     }
     let alone = carry_out(survivor, group, order.id.unwrap_or_else(fresh)).await?;
     for other in replicas.iter().filter(|other| other.node.state.uuid != from.state.uuid) {
-        let path = format!("/groups/{}", shown(group));
+        let path = format!("/groups/{}?replica={}", shown(group), other.has.replica);
         let _: serde_json::Value = other.node.admin.delete(&path).await?;
         eprintln!(
             "store {}: its replica does not count any more, and is destroyed",

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -157,17 +157,29 @@ async fn make(
     Ok(group)
 }
 
-async fn delete_group(State(admin): Shared, Path(id): Path<String>) -> Result<Response, Problem> {
+async fn delete_group(
+    State(admin): Shared,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
     let node = serving_node(&admin)?;
     let id = group_id(&id)?;
-    node.jobs.forget(id);
-    let store = Arc::clone(&node.store);
-    if store.group(id).is_some() {
-        blocking(move || store.destroy(id)).await?;
-        tracing::info!(group = format!("{:016x}", id.0), "a group is gone");
+    let meant = query.as_deref().map(replica_of).transpose()?;
+    let here = node.store.group(id).map(|group| group.stats().replica);
+    if let Some(here) = here.filter(|here| meant.is_none_or(|meant| meant == *here)) {
+        node.jobs.forget(id);
+        let store = Arc::clone(&node.store);
+        blocking(move || store.destroy_replica(id, here)).await?;
+        tracing::info!(group = format!("{:016x}", id.0), replica = here, "a group is gone");
+        node.jobs.forget(id);
     }
-    node.jobs.forget(id);
     json(&serde_json::json!({}))
+}
+
+/// The replica that is to go, in a query.
+fn replica_of(query: &str) -> Result<u64, Problem> {
+    let number = query.strip_prefix("replica=").and_then(|number| number.parse().ok());
+    number.ok_or_else(|| Problem::bad("the query is `replica=` and the number of the replica that is to go, or none"))
 }
 
 async fn put_schema(State(admin): Shared, Path(id): Path<String>, body: Body) -> Result<Response, Problem> {

@@ -49,7 +49,7 @@ impl Groups {
             (Some(group), _) => Some(table_of(&group.descriptor())),
             (None, Operation::Get(request)) => Some(request.table),
             (None, Operation::Write(request)) => Some(request.table),
-            (None, Operation::Page(request)) => Some(request.table),
+            (None, Operation::Page(request) | Operation::Further(request, _)) => Some(request.table),
             (None, _) => None,
         };
         let answer = match group {
@@ -72,7 +72,8 @@ impl Groups {
         Ok(match operation {
             Operation::Get(request) => Answer::Get(self.admission.get(group, request).await?),
             Operation::Write(request) => Answer::Write(self.admission.write(group, request).await?),
-            Operation::Page(request) => Answer::Page(self.admission.page(group, request).await?),
+            Operation::Page(request) => Answer::Page(self.admission.page(group, request, None).await?),
+            Operation::Further(request, read) => Answer::Page(self.admission.page(group, request, Some(read)).await?),
             Operation::Command(command) => Answer::Command(group.command(command).await?),
             Operation::Position(source) => Answer::Position(group.position(source).await?),
             Operation::Stats => Answer::Stats(stats(group)),

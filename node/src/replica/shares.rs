@@ -4,8 +4,10 @@
 //! 1. Sleeps until something is used here.
 //! 2. Then, ten times a second and as long as there is anything to report: to each table's grantor (whoever leads its first
 //!    partition) what was used, and back what may be.
-//! 3. Once a second: where the buckets of the tables stand that are granted here, to the followers of their first partitions.
-//! 4. A new leader of a first partition asks the others where the buckets stood.
+//! 3. Once a second: where the buckets of the tables stand that are granted here, to the followers of their first partitions; now
+//!    and then while nothing is used, until they are full.
+//! 4. A new leader of a first partition asks the others where the buckets stood. Where all of them answer, and none has ever heard
+//!    of any, nobody has used anything: they are full, as a new table's.
 //!
 //! A call that fails is made again in the next round; one that takes longer than a round holds up no other table's. While nobody
 //! answers, each store has its even part.
@@ -18,6 +20,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream;
 use parking_lot::Mutex;
+use partita_admission::pool::TELL_EVERY_MS;
 use partita_admission::share::REPORT_EVERY_MS;
 use partita_model::capacity::{UnitsAnswer, UnitsCall, UnitsLevel};
 use partita_model::partition::GroupId;
@@ -25,6 +28,7 @@ use partita_model::schema::TableId;
 use partita_replication::Store;
 use partita_transport::{AddressBook, Client, Peer};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::places::Place;
 use crate::routing::Directory;
@@ -33,6 +37,8 @@ use crate::serving::admission::exchange::Reports;
 
 /// Rounds between two times of saying where buckets stand: a second, which is what a crash of the grantor may forget.
 const ROUNDS_PER_NEWS: u32 = (1000 / REPORT_EVERY_MS) as u32;
+/// Between two times of saying it while nothing is used.
+const TELL_EVERY: Duration = Duration::from_millis(TELL_EVERY_MS);
 /// How long a store may take to answer: it does so from memory. Short beside what a grant holds, long beside a round trip.
 const ANSWER_MAX: Duration = Duration::from_millis(400);
 /// Calls at the same time.
@@ -88,7 +94,7 @@ impl Shares {
 
     async fn exchange(self: Arc<Self>) {
         loop {
-            self.admission.used().await;
+            self.wait().await;
             // After the last report comes one round of news at least.
             let mut quiet = 0;
             let mut round = 0_u32;
@@ -108,6 +114,17 @@ impl Shares {
                 tokio::time::sleep(Duration::from_millis(REPORT_EVERY_MS)).await;
             }
         }
+    }
+
+    /// Until something is used. Says meanwhile what comes in again of what was used before.
+    async fn wait(&self) {
+        while self.admission.is_filling() {
+            if timeout(TELL_EVERY, self.admission.used()).await.is_ok() {
+                return;
+            }
+            self.tell().await;
+        }
+        self.admission.used().await;
     }
 
     /// Reports to all grantors that have answered the last time; whether there was anything.
@@ -177,6 +194,9 @@ impl Shares {
                 _ => None,
             });
             let known: Vec<UnitsLevel> = known.flatten().collect();
+            if known.is_empty() && away == 0 {
+                self.admission.fill(table);
+            }
             if !known.is_empty() || away == 0 {
                 return self.admission.resume(table, known);
             }

@@ -72,7 +72,7 @@ impl Kind {
         match operation {
             Operation::Get(_) => Self::Get,
             Operation::Write(_) => Self::Write,
-            Operation::Page(request) => Self::Page {
+            Operation::Page(request) | Operation::Further(request, _) => Self::Page {
                 consistent: request.consistent,
             },
             Operation::Command(_) => Self::Command,

@@ -79,13 +79,13 @@ impl Leader for Remote {
         .await
     }
 
-    async fn page(&self, request: PageRequest) -> Result<PageReply, Refusal> {
+    async fn page(&self, request: PageRequest, read: Option<u64>) -> Result<PageReply, Refusal> {
         let group = self.replicas.group();
         if !request.consistent
             && let Some(reply) = self
                 .eventually(|peer| {
                     let request = request.clone();
-                    async move { peer.page(group, request).await }
+                    async move { part(&peer, group, request, read).await }
                 })
                 .await
         {
@@ -93,9 +93,20 @@ impl Leader for Remote {
         }
         self.led(Refusal::NotLeader, |peer| {
             let request = request.clone();
-            async move { peer.page(group, request).await }
+            async move { part(&peer, group, request, read).await }
         })
         .await
+    }
+}
+
+/// Reads a page, or a further part of one. A replica of an older release takes that for a page of its own.
+async fn part(peer: &Peer, group: GroupId, request: PageRequest, read: Option<u64>) -> Result<PageReply, CallError> {
+    let Some(read) = read else {
+        return peer.page(group, request).await;
+    };
+    match peer.further(group, request.clone(), read).await {
+        Err(CallError::NotSent(Cause::Unsupported { .. })) => peer.page(group, request).await,
+        answered => answered,
     }
 }
 

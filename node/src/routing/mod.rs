@@ -28,8 +28,8 @@ pub trait Leader: Clone + Send + Sync + 'static {
     fn get(&self, request: GetRequest) -> impl Future<Output = Result<GetReply, Refusal>> + Send;
     /// One write.
     fn write(&self, request: WriteRequest) -> impl Future<Output = Result<WriteReply, Refusal>> + Send;
-    /// One page within the partition.
-    fn page(&self, request: PageRequest) -> impl Future<Output = Result<PageReply, Refusal>> + Send;
+    /// One page within the partition, or a further part of one behind what was `read` (in bytes) of it in other partitions.
+    fn page(&self, request: PageRequest, read: Option<u64>) -> impl Future<Output = Result<PageReply, Refusal>> + Send;
 }
 
 impl Leader for Arc<partita_replication::Group> {
@@ -41,7 +41,7 @@ impl Leader for Arc<partita_replication::Group> {
         partita_replication::Group::write(self, request).await
     }
 
-    async fn page(&self, request: PageRequest) -> Result<PageReply, Refusal> {
+    async fn page(&self, request: PageRequest, _: Option<u64>) -> Result<PageReply, Refusal> {
         partita_replication::Group::page(self, request).await
     }
 }

@@ -3,6 +3,8 @@
 //! 1. Find the partitions that the requested range touches, in the direction of reading.
 //! 2. Ask each for what is left of the limit and of the bytes, within its own borders.
 //! 3. Stop at the first that did not reach the end of its part; else when there is no further partition.
+//!
+//! Who asks for a page is admitted once, and pays once: the parts behind the first are told what has been read.
 
 use std::ops::Bound;
 
@@ -15,7 +17,7 @@ use super::{Leader, Ranges};
 pub async fn across<L: Leader>(ranges: &Ranges<L>, request: PageRequest) -> Result<PageReply, Refusal> {
     let (first, last) = touched(ranges, &request.range);
     if first == last {
-        return ranges.partitions[first].1.page(request).await;
+        return ranges.partitions[first].1.page(request, None).await;
     }
     let mut whole = PageReply::default();
     for step in 0..=(last - first) {
@@ -26,7 +28,8 @@ pub async fn across<L: Leader>(ranges: &Ranges<L>, request: PageRequest) -> Resu
             bytes_max: left(request.bytes_max, whole.bytes),
             ..request.clone()
         };
-        let reply = ranges.partitions[place].1.page(part).await?;
+        let read = (step > 0).then_some(whole.bytes);
+        let reply = ranges.partitions[place].1.page(part, read).await?;
         whole.items.extend(reply.items);
         whole.count += reply.count;
         whole.scanned += reply.scanned;
@@ -99,6 +102,7 @@ mod tests {
     struct Fake {
         rows: Vec<u8>,
         asked: Arc<Mutex<Vec<String>>>,
+        read: Arc<Mutex<Vec<Option<u64>>>>,
     }
 
     impl Leader for Fake {
@@ -110,8 +114,9 @@ mod tests {
             Err(Refusal::Stopping)
         }
 
-        async fn page(&self, request: PageRequest) -> Result<PageReply, Refusal> {
+        async fn page(&self, request: PageRequest, read: Option<u64>) -> Result<PageReply, Refusal> {
             use std::ops::RangeBounds;
+            self.read.lock().unwrap().push(read);
             let key = |row: &u8| KeyBytes(vec![*row]);
             let mut rows: Vec<u8> = self
                 .rows
@@ -148,6 +153,7 @@ mod tests {
         bytes_max: u32,
     ) -> (String, Option<u8>, u32) {
         let asked = Arc::new(Mutex::new(Vec::new()));
+        let before: Arc<Mutex<Vec<Option<u64>>>> = Arc::default();
         let partition = |first: u8| {
             let start = if first == 0 { Vec::new() } else { vec![first] };
             let rows = (0..4).map(|step| first + step * 0x10).collect();
@@ -156,6 +162,7 @@ mod tests {
                 Fake {
                     rows,
                     asked: Arc::clone(&asked),
+                    read: Arc::clone(&before),
                 },
             )
         };
@@ -179,6 +186,9 @@ mod tests {
         };
         let page = futures::executor::block_on(across(&ranges, request)).unwrap();
         let asked = asked.lock().unwrap().join(" ");
+        // Whoever is asked first is asked for a page, and the others for more of it.
+        let before = before.lock().unwrap();
+        assert!(before[0].is_none() && before[1..].iter().all(Option::is_some) && before.is_sorted());
         (asked, page.last.map(|(key, _)| key.0[0]), page.scanned)
     }
 

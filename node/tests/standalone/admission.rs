@@ -208,3 +208,48 @@ fn what_is_used_and_refused_is_shown() {
         (&json!({"pk": {"S": "7"}}), &json!("write"), &json!(1.0))
     );
 }
+
+#[test]
+fn an_index_without_units_holds_back_what_may_touch_it_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let partita = Partita::start(&folder.path().join("data"), &[]);
+    let attribute = |name: &str| json!({"AttributeName": name, "AttributeType": "S"});
+    let hash = |name: &str| json!([{"AttributeName": name, "KeyType": "HASH"}]);
+    let units = |write: u64| json!({"ReadCapacityUnits": 1, "WriteCapacityUnits": write});
+    let table = json!({
+        "TableName": "indexed", "ProvisionedThroughput": units(1000),
+        "AttributeDefinitions": [attribute("pk"), attribute("colour")], "KeySchema": hash("pk"),
+        "GlobalSecondaryIndexes": [{"IndexName": "by-colour", "KeySchema": hash("colour"),
+            "Projection": {"ProjectionType": "KEYS_ONLY"}, "ProvisionedThroughput": units(1)}],
+    });
+    partita.ok("CreateTable", &table);
+    partita.active("indexed");
+    let coloured = |number: u64| json!({"TableName": "indexed", "Item": {"pk": {"S": number.to_string()}, "colour": {"S": "red"}}});
+    let refusal = (0..20 * BURST).find_map(|number| {
+        let (status, answer) = partita.call("PutItem", &coloured(number));
+        (status != 200).then_some(answer)
+    });
+    let reasons = json!([{
+        "reason": "IndexWriteProvisionedThroughputExceeded",
+        "resource": "arn:aws:dynamodb:us-east-1:000000000000:table/indexed/index/by-colour",
+    }]);
+    assert_eq!(refusal.unwrap()["ThrottlingReasons"], reasons);
+    // What the index does not hold may change.
+    partita.ok("PutItem", &put("indexed", 1_000_000));
+    let update = |expression: &str| {
+        json!({"TableName": "indexed", "Key": {"pk": {"S": "1"}}, "UpdateExpression": expression,
+               "ExpressionAttributeValues": {":one": {"N": "1"}}})
+    };
+    for _ in 0..BURST {
+        partita.ok("UpdateItem", &update("ADD hits :one"));
+    }
+    // Of what it does, nothing does.
+    let mut colour = update("SET colour = :one");
+    colour["ExpressionAttributeValues"][":one"] = json!({"S": "blue"});
+    // A unit comes in each second.
+    let refusal = (0..BURST).find_map(|_| {
+        let (status, answer) = partita.call("UpdateItem", &colour);
+        (status != 200).then_some(answer)
+    });
+    assert_eq!(refusal.unwrap()["ThrottlingReasons"], reasons);
+}

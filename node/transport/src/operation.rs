@@ -11,7 +11,7 @@ use partita_partition::descriptor::{GroupId, LogPosition, PartitionDescriptor};
 use partita_partition::reader::Counters;
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{VERSION_FIRST, VERSION_LETTERS, VERSION_UNITS};
+use crate::protocol::{VERSION_FIRST, VERSION_FURTHER, VERSION_LETTERS, VERSION_UNITS};
 
 /// Something asked of one group. New ones are added at the end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub enum Operation {
     Leader,
     /// Something about the units of the table that the group's partition is of. Since version 3.
     Units(TableId, UnitsCall),
+    /// A further part of a page, behind so many bytes of it that were read in other groups. Since version 4; answered like a page.
+    Further(PageRequest, u64),
 }
 
 /// The answer to the [`Operation`] of the same name.
@@ -133,13 +135,15 @@ impl Operation {
             | Self::Describe(_) => VERSION_FIRST,
             Self::Leader => VERSION_LETTERS,
             Self::Units(..) => VERSION_UNITS,
+            Self::Further(..) => VERSION_FURTHER,
         }
     }
 
     /// Whether it changes nothing, so that it can be asked again when nobody knows what became of it.
     pub fn is_read(&self) -> bool {
         match self {
-            Self::Get(_) | Self::Page(_) | Self::Position(_) | Self::Stats | Self::Describe(_) | Self::Leader => true,
+            Self::Get(_) | Self::Page(_) | Self::Further(..) => true,
+            Self::Position(_) | Self::Stats | Self::Describe(_) | Self::Leader => true,
             Self::Write(_) | Self::Command(_) | Self::Units(..) => false,
         }
     }

@@ -36,11 +36,15 @@ pub const VERSION_FIRST: u16 = 1;
 /// 2: letters between stores, who leads a group, and what stands behind greetings ([`Particulars`]).
 ///
 /// 3: what is said about tables' units.
-pub const VERSION_LAST: u16 = 3;
+///
+/// 4: further parts of a page.
+pub const VERSION_LAST: u16 = 4;
 /// The first version with letters between stores.
 pub const VERSION_LETTERS: u16 = 2;
 /// The first version in which units of a table are shared between stores.
 pub const VERSION_UNITS: u16 = 3;
+/// The first version in which a page that goes on in another partition is told apart from a new one.
+pub const VERSION_FURTHER: u16 = 4;
 
 /// Bytes of a Hello, Welcome or Reject: versions, two numbers and three short strings.
 const GREETING_BYTES_MAX: u32 = 2048;

@@ -1,7 +1,9 @@
 //! Replication groups in memory, as far as the operator sees them: members, a leader while a quorum is there, changes that a
 //! real group would make, and a panic at those that would harm it.
 
-use partita_model::admin::{Change, ChangeStep, GroupState, MemberRole, MemberState, ReplicationState, StoreAddress};
+use partita_model::admin::{
+    Change, ChangeStep, GroupState, MemberRole, MemberState, ReplicationState, StoreAddress, UNSEEN,
+};
 use partita_model::partition::PartitionDescriptor;
 use partita_model::table::record::PartitionSizes;
 
@@ -135,6 +137,14 @@ impl FakeGroup {
     pub fn let_lead(&mut self, store: &str) {
         let replica = self.voters().find(|voter| voter.store == store).unwrap().replica;
         self.hand_over(replica);
+    }
+
+    /// It goes on with the replica in a store, the others being lost.
+    pub fn recover(&mut self, store: &str) {
+        self.members.retain(|member| member.store == store);
+        self.epoch += UNSEEN;
+        self.leader = self.members.first().map(|member| member.replica);
+        self.term += UNSEEN;
     }
 
     /// Another replica leads.

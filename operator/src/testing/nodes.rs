@@ -133,6 +133,13 @@ impl FakeNodes {
         (voters, leader.map(|leader| place(&leader.store)))
     }
 
+    /// `partita admin recover`: a group goes on with a pod's replica.
+    pub fn recover(&self, group: GroupId, pod: &str) {
+        let mut inner = self.0.lock();
+        let store = inner.store_in(pod).unwrap().uuid.clone();
+        inner.groups.get_mut(&group).unwrap().recover(&store);
+    }
+
     /// Lets another pod's replica lead.
     pub fn let_lead(&self, group: GroupId, pod: &str) {
         let mut inner = self.0.lock();
@@ -234,11 +241,11 @@ impl Inner {
                 self.place(&pod, &room.descriptor, room.replica);
                 Ok(Answer::Done)
             }
-            Call::Remove(group) => {
+            Call::Remove(group, replica) => {
                 self.store_in(&pod)
                     .unwrap()
                     .groups
-                    .retain(|state| state.descriptor.group != *group);
+                    .retain(|state| state.descriptor.group != *group || replica_of(state) != *replica);
                 Ok(Answer::Done)
             }
             Call::Change(id, _)
@@ -464,7 +471,7 @@ fn describe(host: &str, call: &Call) -> String {
         Call::MakeRoom(_) => "room".to_owned(),
         Call::Change(_, change) => format!("change {:?}", change.step),
         Call::HandOver(_, replica) => format!("hand over to {replica}"),
-        Call::Remove(_) => "remove".to_owned(),
+        Call::Remove(..) => "remove".to_owned(),
         Call::SetSchema(..) => "schema".to_owned(),
         Call::Backfill(..) => "backfill".to_owned(),
         Call::Expiry(_, true) => "expiry on".to_owned(),

@@ -1,6 +1,6 @@
 //! What one step tells the next: since when something holds, and the highest load of late. Kept in memory alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use partita_model::table::Throughput;
 
@@ -15,8 +15,9 @@ const PEAK_COOL_DOWNS: u64 = 24;
 pub struct Memory {
     /// Since when partitions are hot.
     pub(super) hot_since_ms: BTreeMap<u64, u64>,
-    /// Those of which it was said why nothing is done about it.
-    pub(super) reported: BTreeSet<u64>,
+    /// Those of which it was said why nothing is done about it, and when they were last hot: one that is hot now and then is not
+    /// told of each time.
+    pub(super) reported: BTreeMap<u64, u64>,
     /// Since when two neighbours together have so little to do that they may be merged.
     pub(super) cold_since_ms: BTreeMap<(u64, u64), u64>,
     /// Since when there are more partitions than asked for.
@@ -42,6 +43,12 @@ impl Memory {
         self.peak.highest()
     }
 
+    /// Whether the highest load of late may be one that was before this memory began: whoever remembered it may be gone.
+    pub(super) fn may_have_forgotten(&self, limits: &Limits, now_ms: u64) -> bool {
+        let known_ms = self.peak.since_ms.map(|since| now_ms.saturating_sub(since));
+        known_ms.is_some_and(|known_ms| known_ms < kept_ms(limits))
+    }
+
     /// What is remembered once this was measured; how many partitions are asked for is not known yet.
     pub(super) fn next(&self, table: &Measured, limits: &Limits, now_ms: u64) -> Self {
         let hot = table.partitions.iter().filter(|one| heat(one, limits) > limits.hot);
@@ -59,8 +66,17 @@ impl Memory {
             reported: self
                 .reported
                 .iter()
-                .copied()
-                .filter(|group| hot_since_ms.contains_key(group))
+                .map(|(group, hot_ms)| {
+                    (
+                        *group,
+                        if hot_since_ms.contains_key(group) {
+                            now_ms
+                        } else {
+                            *hot_ms
+                        },
+                    )
+                })
+                .filter(|(_, hot_ms)| now_ms.saturating_sub(*hot_ms) < limits.cool_down_ms)
                 .collect(),
             hot_since_ms,
             cold_since_ms: cold_since_ms.collect(),
@@ -74,9 +90,15 @@ impl Memory {
     }
 }
 
+fn kept_ms(limits: &Limits) -> u64 {
+    limits.cool_down_ms.saturating_mul(PEAK_COOL_DOWNS).max(1)
+}
+
 /// The highest load of late: what two measurements in a row reached.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Peak {
+    /// When the first measurement was.
+    since_ms: Option<u64>,
     /// The last measurement that counts, and when it was.
     last: Option<(u64, Use)>,
     /// The highest of the time that runs, and of the one before.
@@ -89,9 +111,9 @@ struct Peak {
 impl Peak {
     fn next(&self, used: Use, limits: &Limits, now_ms: u64) -> Self {
         let mut next = self.clone();
-        let kept_ms = limits.cool_down_ms.saturating_mul(PEAK_COOL_DOWNS).max(1);
+        let kept_ms = kept_ms(limits);
         let Some((last_ms, last)) = self.last else {
-            (next.last, next.began_ms) = (Some((now_ms, used)), now_ms);
+            (next.last, next.began_ms, next.since_ms) = (Some((now_ms, used)), now_ms, Some(now_ms));
             return next;
         };
         match now_ms.saturating_sub(self.began_ms) / kept_ms {

@@ -277,7 +277,7 @@ pub fn step(table: &Measured, memory: &Memory, limits: &Limits, now_ms: u64) -> 
         decisions: Vec::new(),
     };
     memory.asked = step.asked;
-    let too_many = step.there - step.leaving > step.asked;
+    let too_many = step.there - step.leaving > step.asked && !memory.may_have_forgotten(limits, now_ms);
     memory.too_many_since_ms = too_many.then(|| memory.too_many_since_ms.unwrap_or(now_ms));
     step.split_large();
     step.split_for_units();
@@ -401,7 +401,7 @@ impl Step<'_> {
 
     /// Says once why nothing is done about a hot partition.
     fn report(&mut self, memory: &mut Memory, group: u64, why: Why) {
-        if memory.reported.insert(group) {
+        if memory.reported.insert(group, self.now_ms).is_none() {
             let action = Action::Report { group };
             self.decisions.push(Decision { action, why });
         }

@@ -2,7 +2,9 @@
 //!
 //! 1. `partita cluster-local` makes the cluster and its table, and says how each process is started.
 //! 2. The replicas are killed and started again by us, with the address of their proxy to tell the others.
+//! 3. `partita admin` cuts and joins its partition, and puts a new replica in the place of one whose store is lost.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -43,7 +45,10 @@ pub struct Cluster {
     pub router: SocketAddr,
     replicas: Vec<Replica>,
     pub network: Arc<Network>,
+    folder: PathBuf,
     log: PathBuf,
+    /// The table's first group, which stays whatever is cut and joined.
+    group: String,
     environment: Vec<(String, String)>,
 }
 
@@ -81,7 +86,9 @@ impl Cluster {
             router: SocketAddr::from(([127, 0, 0, 1], 0)),
             replicas: Vec::new(),
             network: Arc::default(),
+            folder: folder.to_owned(),
             log,
+            group: String::new(),
             environment,
         };
         let shown = cluster.shown(&ready)?;
@@ -111,6 +118,8 @@ impl Cluster {
             cluster.start_replica(place, &[])?;
         }
         cluster.healed()?;
+        let groups = cluster.groups_at(0);
+        cluster.group = id_of(groups.first().context("no group")?).to_owned();
         Ok(cluster)
     }
 
@@ -204,10 +213,15 @@ impl Cluster {
         }
     }
 
-    /// Where the leader of the only group is, as far as the replicas say.
+    /// Where a replica has its data.
+    pub fn data(&self, place: usize) -> PathBuf {
+        self.folder.join(format!("data/replica-{}", place + 1))
+    }
+
+    /// Where the leader of the first group is, as far as the replicas say.
     pub fn leader(&self) -> Option<usize> {
-        let states = (0..REPLICAS).filter_map(|place| Some((place, self.group(place)?)));
-        let leads = states.filter(|(_, group)| group["leader"] == true);
+        let groups = (0..REPLICAS).flat_map(|place| self.groups_at(place).into_iter().map(move |group| (place, group)));
+        let leads = groups.filter(|(_, group)| group["leader"] == true && id_of(group) == self.group);
         leads
             .max_by_key(|(_, group)| group["term"].as_u64())
             .map(|(place, _)| place)
@@ -215,45 +229,128 @@ impl Cluster {
 
     /// The same, once there is one.
     pub fn any_leader(&self) -> Result<usize> {
+        self.until("nobody leads", |cluster| cluster.leader())
+    }
+
+    /// Waits until every group has a leader, and all have applied what that had applied then: clients go on meanwhile.
+    pub fn healed(&self) -> Result<()> {
+        let mut goals = BTreeMap::new();
+        self.until("it does not heal", |cluster| cluster.is_healed(&mut goals).then_some(()))
+    }
+
+    fn is_healed(&self, goals: &mut BTreeMap<String, u64>) -> bool {
+        let replicas: Vec<Value> = (0..REPLICAS).flat_map(|place| self.groups_at(place)).collect();
+        let groups: BTreeSet<&str> = replicas.iter().map(id_of).collect();
+        let healed = |id: &&str| {
+            let replicas: Vec<&Value> = replicas.iter().filter(|group| id_of(group) == *id).collect();
+            let leaders = replicas.iter().filter(|group| group["leader"] == true);
+            let Some(leader) = leaders.max_by_key(|group| group["term"].as_u64()) else {
+                return false;
+            };
+            let applied = |group: &Value| group["applied"].as_u64().unwrap_or(0);
+            let goal = *goals.entry((*id).to_owned()).or_insert_with(|| applied(leader));
+            replicas.len() == REPLICAS && replicas.iter().all(|group| applied(group) >= goal)
+        };
+        !groups.is_empty() && groups.iter().all(healed)
+    }
+
+    fn until<T>(&self, otherwise: &str, mut look: impl FnMut(&Self) -> Option<T>) -> Result<T> {
         let began = Instant::now();
         loop {
-            if let Some(place) = self.leader() {
-                return Ok(place);
+            if let Some(seen) = look(self) {
+                return Ok(seen);
             }
-            ensure!(began.elapsed() < HEAL_LIMIT, "nobody leads\n{}", self.log_text());
+            ensure!(began.elapsed() < HEAL_LIMIT, "{otherwise}: {}", self.shown_groups());
             std::thread::sleep(POLL);
         }
     }
 
-    /// Waits until one leads, and all have applied what it had applied then: clients go on meanwhile.
-    pub fn healed(&self) -> Result<()> {
-        let applied = |place: usize| self.group(place)?["applied"].as_u64();
+    /// The order that makes two groups of one, or one of two, to be carried out once.
+    pub fn borders_order(&self, id: u128) -> Result<Vec<String>> {
+        let groups: BTreeSet<String> = (0..REPLICAS)
+            .flat_map(|place| self.groups_at(place))
+            .map(|group| id_of(&group).to_owned())
+            .collect();
+        ensure!(groups.contains(&self.group), "the first group is gone: {groups:?}");
+        let order = if groups.len() == 1 { "split" } else { "merge" };
+        println!("  {order}");
+        // The shape of a UUID.
+        let id = format!("{id:032x}");
+        let id = [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-");
+        Ok([order, &self.group, "--id", &id].map(str::to_owned).into())
+    }
+
+    /// Begins to carry out an order, whether or not it comes to its end.
+    pub fn begin(&self, order: &[String]) -> Result<Child> {
+        let nodes: Vec<String> = self.replicas.iter().map(|replica| replica.admin.to_string()).collect();
+        let mut command = Command::new(binary());
+        command
+            .args(["admin", "--nodes", &nodes.join(",")])
+            .args(order)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command.spawn().context("partita admin")
+    }
+
+    /// Carries an order out: whoever it is for may be away for a while.
+    pub fn carry_out(&self, order: &[String]) -> Result<()> {
         let began = Instant::now();
-        let mut goal = None;
         loop {
-            goal = goal.or_else(|| applied(self.leader()?));
-            let there = |place| goal.is_some() && applied(place) >= goal;
-            if (0..REPLICAS).all(there) && self.leader().is_some() {
+            let done = self.begin(order)?.wait_with_output()?;
+            if done.status.success() {
                 return Ok(());
             }
+            let said = String::from_utf8_lossy(&done.stderr).into_owned();
             ensure!(
                 began.elapsed() < HEAL_LIMIT,
-                "it does not heal: {}",
+                "{order:?}: {said}{}",
                 self.shown_groups()
             );
             std::thread::sleep(POLL);
         }
     }
 
+    /// The store there is a new one: its replicas come in the places of those that were on the old one.
+    pub fn replace(&self, place: usize) -> Result<()> {
+        let admin = self.replicas[place].admin;
+        let store = self.until("it does not start", |_| ask(admin).ok()?["uuid"].as_str().map(str::to_owned))?;
+        let stores: Vec<String> = (0..REPLICAS)
+            .filter_map(|place| Some(ask(self.replicas[place].admin).ok()?["uuid"].as_str()?.to_owned()))
+            .collect();
+        let others = (0..REPLICAS).filter(|other| *other != place);
+        let mut lost = BTreeMap::new();
+        for group in others.flat_map(|other| self.groups_at(other)) {
+            let members = group["replication"]["members"].as_array().cloned().unwrap_or_default();
+            let gone = members
+                .iter()
+                .find(|member| !stores.iter().any(|store| member["store"] == store.as_str()));
+            if let Some(gone) = gone {
+                lost.insert(id_of(&group).to_owned(), gone["replica"].to_string());
+            }
+        }
+        ensure!(!lost.is_empty(), "nobody misses the store: {}", self.shown_groups());
+        for (group, replica) in lost {
+            let order = ["replace", &group, "--replica", &replica, "--store", &store];
+            self.carry_out(&order.map(str::to_owned))?;
+        }
+        Ok(())
+    }
+
     fn shown_groups(&self) -> String {
-        let groups: Vec<_> = (0..REPLICAS).map(|place| self.group(place)).collect();
+        let groups: Vec<_> = (0..REPLICAS).map(|place| self.groups_at(place)).collect();
         format!("{groups:?}\n{}", self.log_text())
     }
 
-    fn group(&self, place: usize) -> Option<Value> {
-        let state = ask(self.replicas[place].admin).ok()?;
-        state["groups"].as_array()?.first().cloned()
+    /// The groups of a replica, as far as it answers.
+    fn groups_at(&self, place: usize) -> Vec<Value> {
+        let state = ask(self.replicas[place].admin).unwrap_or_default();
+        state["groups"].as_array().cloned().unwrap_or_default()
     }
+}
+
+fn id_of(group: &Value) -> &str {
+    group["descriptor"]["group"].as_str().unwrap_or("")
 }
 
 impl Drop for Cluster {

@@ -81,9 +81,9 @@ async fn attempt<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Result<Vec<u8>,
     while let (Some((table, key)), Some(reply)) = (places.next(), replies.next().await) {
         match reply {
             Ok(reply) => {
-                let fits = answer.add(table, reply.item.as_ref());
-                tables[table].add(&Consumed::of_table(reply.cost));
-                if !fits {
+                if answer.add(table, reply.item.as_ref()) {
+                    tables[table].add(&Consumed::of_table(reply.cost));
+                } else {
                     answer.unprocessed[table].push(key);
                     places
                         .by_ref()

@@ -15,12 +15,17 @@ const CACHE_PERIOD_MINUTES: u64 = 1440;
 #[derive(Debug, Deserialize)]
 struct DescribeEndpointsRequest {}
 
-/// Answers the region's own endpoint name, as AWS does.
+/// Answers the endpoint that the client is talking to: at AWS that is the region's, and here a client that discovers endpoints
+/// must not be sent there.
 pub async fn handle<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Answer {
     let DescribeEndpointsRequest {} = json::decode(body)?;
+    let address = match call.host {
+        Some(host) => host.to_owned(),
+        None => format!("dynamodb.{}.amazonaws.com", call.region),
+    };
     answer(&json!({
         "Endpoints": [{
-            "Address": format!("dynamodb.{}.amazonaws.com", call.region),
+            "Address": address,
             "CachePeriodInMinutes": CACHE_PERIOD_MINUTES,
         }]
     }))

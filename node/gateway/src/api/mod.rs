@@ -61,6 +61,8 @@ pub struct Call<'a, B> {
     pub account: &'a Account,
     /// For ARNs.
     pub region: &'a str,
+    /// What the client calls this endpoint.
+    pub host: Option<&'a str>,
     /// Where the units used are counted.
     pub metrics: &'a Metrics,
 }

@@ -87,9 +87,11 @@ pub async fn handle<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Answer {
     current.updated(&update)?;
     current.check_not_cooler(&update)?;
     let ceilings = update.on_demand;
+    let changed: Vec<String> = update.global.iter().filter_map(index_with_units).collect();
     let created: Vec<String> = update.global.iter().filter_map(created_index).collect();
     let table = call.backend.update_table(call.account, name, update).await?;
     let mut shown = description::table(call, &table);
+    description::show_former_units(&mut shown, &current, &table, &changed);
     description::show_removed_ceilings(&mut shown, ceilings);
     description::show_created_indexes(&mut shown, &created);
     answer(&json!({"TableDescription": shown}))
@@ -99,6 +101,17 @@ fn created_index(change: &GlobalIndexUpdate) -> Option<String> {
     match change {
         GlobalIndexUpdate::Create(index) => Some(index.name.clone()),
         GlobalIndexUpdate::Update { .. } | GlobalIndexUpdate::Delete(_) => None,
+    }
+}
+
+fn index_with_units(change: &GlobalIndexUpdate) -> Option<String> {
+    match change {
+        GlobalIndexUpdate::Update {
+            name,
+            throughput: Some(_),
+            ..
+        } => Some(name.clone()),
+        GlobalIndexUpdate::Create(_) | GlobalIndexUpdate::Update { .. } | GlobalIndexUpdate::Delete(_) => None,
     }
 }
 

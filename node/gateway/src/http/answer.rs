@@ -136,7 +136,12 @@ fn error_body(error: &ApiError) -> Vec<u8> {
         Item::as_ref(item).write_json(&mut body);
     }
     if let Some(throttled) = &error.throttled {
-        body.extend_from_slice(b",\"ThrottlingReasons\":[{\"reason\":");
+        // AWS's model spells it in two ways.
+        let member: &[u8] = match error.code {
+            ErrorCode::Throttling => b",\"throttlingReasons\":[{\"reason\":",
+            _ => b",\"ThrottlingReasons\":[{\"reason\":",
+        };
+        body.extend_from_slice(member);
         partita_model::value::json::write_string(throttled.reason().as_bytes(), &mut body);
         push_member(&mut body, "resource", &throttled.resource);
         body.extend_from_slice(b"}]");
@@ -248,7 +253,14 @@ mod tests {
         }));
         let body = String::from_utf8(error_body(&error)).unwrap_or_default();
         assert!(body.starts_with(r#"{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"#));
-        let reasons = r#","ThrottlingReasons":[{"reason":"IndexWriteKeyRangeThroughputExceeded","resource":"arn:aws:dynamodb:us-east-1:000000000000:table/orders/index/byStatus"}]}"#;
+        let reasons = r#","throttlingReasons":[{"reason":"IndexWriteKeyRangeThroughputExceeded","resource":"arn:aws:dynamodb:us-east-1:000000000000:table/orders/index/byStatus"}]}"#;
         assert!(body.ends_with(reasons), "{body}");
+        let error = ApiError::throttled(Box::new(Throttled {
+            provisioned: true,
+            ..*error.throttled.unwrap_or_else(|| panic!("it was"))
+        }));
+        let body = String::from_utf8(error_body(&error)).unwrap_or_default();
+        assert!(body.contains(r#"#ProvisionedThroughputExceededException","#), "{body}");
+        assert!(body.contains(r#","ThrottlingReasons":[{"reason":"Index"#), "{body}");
     }
 }

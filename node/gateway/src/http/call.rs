@@ -9,7 +9,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use hyper::body::Incoming;
@@ -70,6 +70,7 @@ async fn answered<B: Backend>(
         backend: &app.backend,
         account: &identity.account,
         region: &app.region,
+        host: head.headers.get(HOST).and_then(|host| host.to_str().ok()),
         metrics: &app.metrics,
     };
     let running = shield(dispatch(&call, operation, &received.bytes));

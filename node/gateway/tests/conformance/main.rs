@@ -78,6 +78,7 @@ pub async fn call<B: Backend>(backend: &Arc<B>, operation: &str, body: &str) -> 
         backend,
         account: &account,
         region: "us-east-1",
+        host: None,
         metrics: &metrics,
     };
     match dispatch(&call, operation, body.as_bytes()).await {

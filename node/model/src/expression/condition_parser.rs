@@ -355,7 +355,8 @@ impl<'e> Parser<'e, '_> {
         let mut operands = Vec::new();
         loop {
             let entry = self.simple(depth + 1)?;
-            if let Some(inner) = entry.function {
+            // The one that is a value: whether its type will do is checked like that of any other.
+            if let Some(inner) = entry.function.filter(|inner| *inner != "size") {
                 self.findings.note(Rank::Misuse, || text::function_misused(inner));
                 // What a function in here has pushed is not part of the program; the error ends it anyway.
             }
@@ -387,6 +388,7 @@ impl<'e> Parser<'e, '_> {
         let count = operands.len();
         match (operands.pop(), count) {
             (Some(Operand::Path(path)), 1) => return Operand::Size(path),
+            (Some(Operand::Size(_)), 1) => self.findings.note(Rank::Type, || text::operand_type("size", "N")),
             (Some(Operand::Value(value)), 1) => match size(value.as_ref()) {
                 Some(size) => return Operand::Value(Value::number(size)),
                 None => {

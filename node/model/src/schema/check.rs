@@ -162,6 +162,15 @@ pub fn check_key_values(keys: &KeySchema, item: ItemRef<'_>) -> Result<(), ApiEr
     Ok(())
 }
 
+/// Whether an item's key attributes, as far as it has them, are not too large for an index.
+pub fn are_index_keys_short(keys: &KeySchema, item: ItemRef<'_>) -> bool {
+    let short = |attributes: &[KeyAttribute], max: u64| {
+        let mut values = attributes.iter().filter_map(|attribute| item.get(&attribute.name));
+        values.all(|value| value.size() <= max)
+    };
+    short(&keys.hash, PARTITION_KEY_BYTES_MAX) && short(&keys.range, SORT_KEY_BYTES_MAX)
+}
+
 fn index_key_fault(attribute: &KeyAttribute, value: ValueRef<'_>, hash: bool) -> Option<IndexKeyFault> {
     let max = if hash {
         PARTITION_KEY_BYTES_MAX

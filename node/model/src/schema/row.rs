@@ -1,5 +1,6 @@
 //! What an index holds of an item, and what names a row.
 
+use super::check::{SORT_KEY_BYTES_MAX, are_index_keys_short};
 use super::{GlobalIndex, IndexProjection, KeySchema, LocalIndex, TableSchema};
 use crate::item::{Item, ItemBuilder, ItemRef};
 use crate::key::{self, KeyBytes};
@@ -22,9 +23,15 @@ impl TableSchema {
         Some((key, self.projected(&index.keys, &index.projection, item)))
     }
 
-    /// The item's row in a global index: its key bytes and what it holds. `None` when the item has no row there.
+    /// The item's row in a global index: its key bytes and what it holds. `None` when the item has no row there, as one that was
+    /// written before there was the index, with a value that is too long for its keys.
+    ///
+    /// Source: "Detecting and correcting index key violations", Amazon DynamoDB Developer Guide.
     pub fn global_row(&self, index: &GlobalIndex, item: ItemRef<'_>) -> Option<(KeyBytes, Item)> {
         let key = key::global_row(self, index, item)?;
+        if key.0.len() as u64 > SORT_KEY_BYTES_MAX && !are_index_keys_short(&index.keys, item) {
+            return None;
+        }
         Some((key, self.projected(&index.keys, &index.projection, item)))
     }
 

@@ -194,3 +194,16 @@ fn rows_hold_keys_and_what_is_projected() {
         None
     );
 }
+
+#[test]
+fn a_value_that_is_too_long_for_an_index_has_no_row_there() {
+    let schema = schema();
+    let has_row = |bytes: usize| {
+        let item = item(&format!(
+            r#"{{"pk":{{"S":"p"}},"sk":{{"B":"AA=="}},"lk":{{"N":"1"}},"gk":{{"S":"{}"}}}}"#,
+            "g".repeat(bytes)
+        ));
+        schema.global_row(&schema.global[0], item.as_ref()).is_some()
+    };
+    assert!(has_row(2048) && !has_row(2049));
+}

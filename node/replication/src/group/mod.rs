@@ -203,9 +203,8 @@ impl<S: Storage> Group<S> {
                 .and_then(|()| reader.flushed_at())
         };
         let flushed = self.core.pool.run(flush).await?.map_err(PartitionError::into_refusal)?;
-        let now = (self.core.elapsed)();
         // In the same turn in which the change is proposed, or in one before.
-        self.with_turn(|replica| replica.cut(flushed, now));
+        self.with_turn(|replica| replica.cut(flushed));
         Ok(())
     }
 

@@ -203,6 +203,7 @@ impl LogEngine for MemoryLog {
                     .map_or(rows.truncated.index, |last| *last.0),
                 bytes: rows.entries.values().map(|entry| entry.data.len() as u64).sum(),
                 installing: rows.installing,
+                staged: !rows.chunks.is_empty(),
             });
         }
         Ok(groups)

@@ -142,6 +142,8 @@ pub struct StoredGroup {
     pub bytes: u64,
     /// A snapshot was being installed.
     pub installing: Option<Installing>,
+    /// Parts of a snapshot are kept.
+    pub staged: bool,
 }
 
 /// One change of the log. The changes of a batch take effect in order, together.

@@ -119,6 +119,14 @@ impl RocksLog {
         }
     }
 
+    fn has_chunks(&self, group: GroupId) -> Result<bool, LogError> {
+        let start = Key::Chunk(group, 0).encode();
+        let mut chunks = self.db.iterator(IteratorMode::From(&start, Direction::Forward));
+        let first = chunks.next().transpose()?;
+        let key = first.and_then(|(key, _)| Key::decode(&key));
+        Ok(matches!(key, Some(Key::Chunk(of, _)) if of == group))
+    }
+
     /// Reads every stored entry once: their checksums are checked before anything is served, and a gap is found here.
     fn scan_entries(&self, stored: &mut StoredGroup) -> Result<(), LogError> {
         let group = stored.id;
@@ -273,6 +281,7 @@ impl LogEngine for RocksLog {
                 last: truncated.index,
                 bytes: 0,
                 installing: self.installing(id)?,
+                staged: self.has_chunks(id)?,
             };
             self.scan_entries(&mut stored)?;
             groups.push(stored);

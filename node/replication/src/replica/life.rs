@@ -233,16 +233,6 @@ impl<S: Storage> Replica<S> {
         self.posts.extend(posts);
     }
 
-    /// Followers that were heard of within an election timeout all have the log up to here.
-    pub(super) fn live_followers_have(&self, now: u64) -> u64 {
-        let live = |replica: &ReplicaId| now.saturating_sub(self.lease.heard(*replica)) < ELECTION_NS;
-        let matched = self.others().filter(live).map(|replica| match self.sends_to(replica) {
-            Some(index) => index,
-            None => self.driver.matched(replica),
-        });
-        matched.min().unwrap_or(u64::MAX)
-    }
-
     /// Until when this replica may answer eventual reads: it has applied what a live leader had committed.
     pub(crate) fn fresh_until(&self) -> u64 {
         let current = !self.is_leader() && self.driver.leader() != 0 && self.applied >= self.heard.committed;

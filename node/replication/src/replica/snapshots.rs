@@ -273,12 +273,6 @@ impl<S: Storage> Replica<S> {
         self.pump_all(now);
     }
 
-    /// The index of the snapshot that is on its way to a follower.
-    pub(super) fn sends_to(&self, replica: ReplicaId) -> Option<u64> {
-        let sending = self.sending.iter().find(|sending| sending.to == replica);
-        sending.map(|sending| sending.at.index)
-    }
-
     /// The entries behind this one are needed by snapshots on their way, or by those who have just got one.
     pub(super) fn sent_snapshots_at(&self) -> u64 {
         let sending = self.sending.iter().map(|sending| sending.at.index);

@@ -356,13 +356,13 @@ impl<S: Storage> Replica<S> {
 
     /// The log may be cut up to what is flushed, in the next batch, but for what followers still need. False when there is
     /// nothing to cut.
-    pub(crate) fn cut(&mut self, flushed: LogPosition, now: u64) -> bool {
+    pub(crate) fn cut(&mut self, flushed: LogPosition) -> bool {
         let mut flushed = flushed;
         if planted::has(Bug::CutPastFlushed) {
             flushed.index = self.applied;
             flushed.term = self.driver.term_at(self.applied).unwrap_or(flushed.term);
         }
-        let index = flushed.index.min(self.needed_behind(now));
+        let index = flushed.index.min(self.needed_behind());
         if self.ended || index <= self.driver.truncated().index {
             return false;
         }
@@ -375,8 +375,9 @@ impl<S: Storage> Replica<S> {
         self.truncate_to.is_some()
     }
 
-    /// Followers need the entries behind this one; what would be too much to keep for them does not count.
-    fn needed_behind(&self, now: u64) -> u64 {
+    /// Followers may need the entries behind this one, also those that are away for a moment, and whoever leads next; what would
+    /// be too much to keep for them does not count.
+    fn needed_behind(&self) -> u64 {
         if self.members.members.len() <= 1 {
             return u64::MAX;
         }
@@ -389,13 +390,7 @@ impl<S: Storage> Replica<S> {
                 break;
             }
         }
-        // Whoever may lead one day keeps what the leader keeps.
-        let live = if self.driver.is_leader() {
-            self.live_followers_have(now)
-        } else {
-            0
-        };
-        live.max(bound).min(self.sent_snapshots_at())
+        bound.min(self.sent_snapshots_at())
     }
 
     fn forget_bytes(&mut self, through: u64) {

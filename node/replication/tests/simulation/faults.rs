@@ -100,8 +100,12 @@ impl Faults {
                 world.disk_ns = [2 * MS, 20 * MS, 300 * MS][world.random.random_range(0..3)];
             }
             Some(6) => {
-                let stop = world.random.random_range(50 * MS..3 * SECOND);
-                world.machines[machine].stopped_until = world.now + stop;
+                let until = world.now + world.random.random_range(50 * MS..3 * SECOND);
+                match world.random.random_ratio(1, 2) {
+                    true => world.machines[machine].stopped_until = until,
+                    // A thread that waits for something, or for its turn.
+                    false => world.machines[machine].uncounted_until = until,
+                }
             }
             Some(7) => {
                 world.quiet_until = world.now + world.random.random_range(SECOND..4 * SECOND);

@@ -79,6 +79,8 @@ pub struct Machine {
     pub stopped_until: u64,
     /// The state takes nothing until then: only the log goes on.
     pub stalled_until: u64,
+    /// Nobody counts time there until then; all else goes on.
+    pub uncounted_until: u64,
     /// What was said when the process ended by itself.
     pub deaths: Arc<Mutex<Vec<String>>>,
     habits: Habits,
@@ -101,6 +103,7 @@ impl Machine {
             incarnation: 0,
             stopped_until: 0,
             stalled_until: 0,
+            uncounted_until: 0,
             deaths: Arc::default(),
             habits,
             clock: Arc::default(),
@@ -130,7 +133,7 @@ impl Machine {
     pub fn start(&mut self, now: u64, seed: u64) {
         self.set_clock(now);
         self.incarnation += 1;
-        (self.stopped_until, self.stalled_until) = (0, 0);
+        (self.stopped_until, self.stalled_until, self.uncounted_until) = (0, 0, 0);
         let (clock, deaths) = (Arc::clone(&self.clock), Arc::clone(&self.deaths));
         let options = StoreOptions {
             peers: Some(Arc::new(Wire {

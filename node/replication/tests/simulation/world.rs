@@ -218,6 +218,10 @@ impl World {
         }
         match event {
             Event::Frames { to, from, batch } => self.receive(to, from, &batch),
+            Event::Tick { machine } if self.machines[machine].uncounted_until > self.now => {
+                let after = self.machines[machine].uncounted_until - self.now;
+                self.at(after, Event::Tick { machine });
+            }
             Event::Tick { machine } => {
                 if let Some(store) = &self.machines[machine].store {
                     store.tick();
@@ -608,6 +612,7 @@ impl World {
         for number in 0..self.machines.len() {
             self.machines[number].stopped_until = 0;
             self.machines[number].stalled_until = 0;
+            self.machines[number].uncounted_until = 0;
             self.machines[number].log.recover();
             self.machines[number].state.recover();
             self.machines[number].drift(self.now, 0);

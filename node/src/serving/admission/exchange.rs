@@ -14,7 +14,7 @@ use partita_model::schema::TableId;
 use tokio::sync::Notify;
 
 use super::Admission;
-use super::meter::Table;
+use super::table::Table;
 
 /// Whether something was used or refused since it was last looked what there is to say.
 #[derive(Debug, Default)]
@@ -50,6 +50,13 @@ impl Admission {
         }
     }
 
+    /// Whether there will be news although nothing is used.
+    pub fn is_filling(&self) -> bool {
+        let tables = self.tables();
+        let mut units = tables.iter().flat_map(|table| table.units());
+        units.any(|(_, units)| units.with(|pool| pool.is_filling()).unwrap_or(false))
+    }
+
     /// What there is to report of tables whose units others grant.
     pub fn reports(&self) -> Vec<Reports> {
         let now_ms = (self.now_ms)();
@@ -65,7 +72,7 @@ impl Admission {
                 Some(one(report, id))
             });
             Reports {
-                table: table.id(),
+                table: table.id,
                 reports: reports.collect(),
                 at_ms: now_ms,
             }
@@ -108,7 +115,7 @@ impl Admission {
                 let (term, levels) = units.with(|pool| pool.news(now_ms))??;
                 Some(levels.told(id, term))
             });
-            (table.id(), levels.collect())
+            (table.id, levels.collect())
         };
         let mut all: Vec<(TableId, Vec<UnitsLevel>)> = self.tables().iter().map(of).collect();
         all.retain(|(_, levels)| !levels.is_empty());

@@ -12,7 +12,9 @@ use partita_model::schema::IndexId;
 use serde_json::{Value, json};
 
 use super::Admission;
-use super::meter::{Counted, Meter, Shown, ShownUnits};
+use super::meter::Meter;
+use super::table::Shown;
+use super::units::{Counted, ShownUnits};
 use crate::admin::exposition::family;
 
 const KINDS: [(UnitKind, &str); 2] = [(UnitKind::Read, "read"), (UnitKind::Write, "write")];

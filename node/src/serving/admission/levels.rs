@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use parking_lot::Mutex;
+use partita_admission::pool::TELL_EVERY_MS;
 use partita_admission::table::Levels;
 use partita_model::schema::{IndexId, TableId};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,8 @@ use super::Admission;
 /// How long a change may stay unwritten: what a process that is killed forgets. Short beside the 300 s of a burst, long
 /// beside the sync that it costs.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// While nothing is used, and buckets fill up, they are written so often: a tenth of a burst.
+const KEEP_FILLING_EVERY: Duration = Duration::from_millis(TELL_EVERY_MS);
 /// The file within the data folder.
 const FILE: &str = "admission.json";
 
@@ -142,6 +145,11 @@ impl LevelsFile {
 }
 
 impl Admission {
+    /// Whether any bucket is not as a new table's.
+    fn is_filling_here(&self) -> bool {
+        !self.levels().is_empty()
+    }
+
     /// Writes the levels for the last time, before the store ends; durable on return.
     pub fn close(&self) {
         self.save(true);
@@ -163,7 +171,12 @@ impl Admission {
 /// Writes the levels whenever they have changed, until the process stops.
 pub async fn keep(admission: Arc<Admission>) {
     loop {
-        admission.kept.wake.notified().await;
+        if admission.is_filling_here() {
+            // What has come in since must not be forgotten either; nor may a debt be paid back twice.
+            let _ = tokio::time::timeout(KEEP_FILLING_EVERY, admission.kept.wake.notified()).await;
+        } else {
+            admission.kept.wake.notified().await;
+        }
         tokio::time::sleep(KEEP_EVERY).await;
         // First this: what is used from here on is written next time.
         admission.kept.changed.store(false, Ordering::Relaxed);

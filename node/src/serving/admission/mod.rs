@@ -4,7 +4,8 @@
 //! 2. A request finds its partition's meter and asks for every balance that it will be paid from ([`meter`]): the table's
 //!    (or the index's) units, which its partitions share; what the partition may do by itself; and, for a write, the write
 //!    units of the table's global indexes: an index that cannot keep up holds back the writes that would touch it.
-//!    It is refused here, before the leader evaluates it, or goes ahead.
+//!    It is refused here, before the leader evaluates it, or goes ahead. The further parts of a page that has been begun are not
+//!    asked: what was read and paid for it would be lost.
 //! 3. Afterwards it pays what it cost; what it cost is counted.
 //! 4. Levels are kept in the data folder ([`levels`]), so that a restart hands out no second burst.
 //! 5. Where a table's partitions are led by several stores, one of them grants the others shares of its units ([`exchange`]).
@@ -20,8 +21,10 @@ mod exposition;
 mod hot;
 mod levels;
 mod meter;
+mod table;
 #[cfg(test)]
 mod tests;
+mod units;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -43,7 +46,8 @@ use partita_replication::{Clock, Group, Store};
 use self::exchange::Unsaid;
 use self::hot::Sample;
 use self::levels::{Kept, LevelsFile, SavedTable};
-use self::meter::{Declaration, Met, Meter, Table};
+use self::meter::{Deposit, Met, Meter};
+use self::table::{Declaration, Table};
 use super::delivery::{IndexTarget, Undelivered};
 use crate::cli;
 use crate::routing::Leader;
@@ -221,25 +225,35 @@ impl Admission {
     pub async fn get(&self, group: &Group, request: GetRequest) -> Result<GetReply, Refusal> {
         let meter = self.meter(group);
         let answers = group.is_serving() || !request.consistent;
-        let pays = answers && self.ask(meter.admit_read((self.now_ms)()))?;
+        let pays = match answers {
+            true => self.ask(meter.admit_read(request.consistent, (self.now_ms)()))?,
+            false => None,
+        };
         let sample = meter.sampler(UnitKind::Read).sample(&request.key);
         let answer = group.get(request).await;
         if let Ok(reply) = &answer {
-            self.charge_read(&meter, pays, sample, reply.cost.0);
+            self.charge_read(&meter, pays.is_some(), sample, reply.cost.0);
         }
         answer
     }
 
-    /// One page within a partition: it pays for the rows that were evaluated.
-    pub async fn page(&self, group: &Group, request: PageRequest) -> Result<PageReply, Refusal> {
+    /// One page within a partition, or a further part of one behind what was `read` of it in others: it pays for the rows that
+    /// were evaluated, as one page.
+    pub async fn page(&self, group: &Group, request: PageRequest, read: Option<u64>) -> Result<PageReply, Refusal> {
         let meter = self.meter(group);
         let answers = group.is_serving() || !request.consistent;
-        let pays = answers && self.ask(meter.admit_read((self.now_ms)()))?;
+        let pays = match read {
+            None if answers => self.ask(meter.admit_read(request.consistent, (self.now_ms)()))?,
+            None | Some(_) => None,
+        };
+        let pays = pays.is_some() || read.is_some() && self.options.mode != Mode::Off;
         let sample = meter.sampler(UnitKind::Read).sample_page(&request);
         let consistent = request.consistent;
         let answer = group.page(request).await;
         if let Ok(reply) = &answer {
-            let cost = read_units(reply.bytes, consistent) + HalfUnits(reply.fetch_half_units);
+            let before = read.map_or(HalfUnits(0), |bytes| read_units(bytes, consistent));
+            let whole = read_units(read.unwrap_or(0) + reply.bytes, consistent);
+            let cost = HalfUnits(whole.0 - before.0 + reply.fetch_half_units);
             self.charge_read(&meter, pays, sample, cost);
         }
         answer
@@ -248,12 +262,15 @@ impl Admission {
     /// One write: it pays for what it changes, and a condition that does not hold has its price all the same.
     pub async fn write(&self, group: &Arc<Group>, request: WriteRequest) -> Result<WriteReply, Refusal> {
         let meter = self.meter(group);
-        let pays = group.is_serving() && self.ask(meter.admit_write(&request.action, (self.now_ms)()))?;
+        let pays = match group.is_serving() {
+            true => self.ask(meter.admit_write(&request.action, (self.now_ms)()))?,
+            false => None,
+        };
         let sample = meter.sampler(UnitKind::Write).sample(&request.key);
         let answer = group.write(request).await;
         match &answer {
-            Ok(reply) => self.charge_write(&meter, pays, sample, &reply.cost),
-            Err(Refusal::Evaluated { cost, .. }) => self.charge_write(&meter, pays, sample, cost),
+            Ok(reply) => self.charge_write(&meter, pays.is_some(), sample, &reply.cost),
+            Err(Refusal::Evaluated { cost, .. }) => self.charge_write(&meter, pays.is_some(), sample, cost),
             Err(_) => {}
         }
         answer
@@ -261,13 +278,13 @@ impl Admission {
 
     /// What becomes of a request that was (or was not) admitted: whether it pays, or why it is refused. One that goes ahead
     /// although there is nothing for it does not pay: it would not have been done, and takes nothing from those behind it.
-    fn ask(&self, admitted: Result<(), Met<'_>>) -> Result<bool, Refusal> {
+    fn ask<'a>(&self, admitted: Result<Deposit<'a>, Met<'_>>) -> Result<Option<Deposit<'a>>, Refusal> {
         match (admitted, self.options.mode) {
-            (Ok(()), mode) => Ok(mode != Mode::Off),
-            (Err(_), Mode::Off) => Ok(false),
+            (Ok(_) | Err(_), Mode::Off) => Ok(None),
+            (Ok(deposit), _) => Ok(Some(deposit)),
             (Err(met), Mode::Shadow) => {
                 met.note_shadowed();
-                Ok(false)
+                Ok(None)
             }
             (Err(met), Mode::Enforce) => {
                 met.note_throttled();
@@ -350,8 +367,8 @@ impl Leader for Admitted {
         self.admission.write(&self.group, request).await
     }
 
-    async fn page(&self, request: PageRequest) -> Result<PageReply, Refusal> {
-        self.admission.page(&self.group, request).await
+    async fn page(&self, request: PageRequest, read: Option<u64>) -> Result<PageReply, Refusal> {
+        self.admission.page(&self.group, request, read).await
     }
 }
 

@@ -105,6 +105,7 @@ impl World {
         let meter = self.meter(partition);
         let action = Action::Put(item(colour));
         let pays = self.asked(meter.admit_write(&action, (self.admission.now_ms)()))?;
+        let pays = pays.is_some();
         let mut cost = WriteCost {
             table: HalfUnits(2),
             ..WriteCost::default()
@@ -119,12 +120,12 @@ impl World {
 
     fn read(&self, partition: usize, cost: HalfUnits) -> Result<(), Throttled> {
         let meter = self.meter(partition);
-        let pays = self.asked(meter.admit_read((self.admission.now_ms)()))?;
-        self.admission.charge_read(&meter, pays, None, cost);
+        let pays = self.asked(meter.admit_read(true, (self.admission.now_ms)()))?;
+        self.admission.charge_read(&meter, pays.is_some(), None, cost);
         Ok(())
     }
 
-    fn asked(&self, admitted: Result<(), Met<'_>>) -> Result<bool, Throttled> {
+    fn asked<'a>(&self, admitted: Result<Deposit<'a>, Met<'_>>) -> Result<Option<Deposit<'a>>, Throttled> {
         self.admission.ask(admitted).map_err(|refusal| match refusal {
             Refusal::Throttled(throttled) => *throttled,
             other => panic!("{other}"),
@@ -169,6 +170,26 @@ fn a_new_table_has_its_whole_burst_and_then_its_rate() {
     assert!((294..=306).contains(&admitted), "{admitted}");
     // Reads have units of their own.
     assert_eq!(world.read(0, HalfUnits(1)), Ok(()));
+}
+
+#[test]
+fn a_batch_does_not_go_ahead_as_a_whole_because_there_was_something_left() {
+    let world = World::new(Mode::Enforce, spec(5));
+    let meter = world.meter(0);
+    let text = "x".repeat(390 << 10);
+    let large = [("pk", Value::string("a")), ("text", Value::string(&text))];
+    let large = Item::from_attributes(large.iter().map(|(name, value)| (*name, value.as_ref())));
+    let action = Action::Put(large);
+    // Of a burst of 1,500 units three take 391 each; the fourth one makes a debt, and nobody else may.
+    let mut admitted = Vec::new();
+    while let Ok(pays) = world.asked(meter.admit_write(&action, (world.admission.now_ms)())) {
+        admitted.push(pays.unwrap());
+    }
+    assert_eq!(admitted.len(), 4);
+    assert!(world.put(0, None).is_err());
+    // What came to nothing is there again.
+    admitted.clear();
+    assert_eq!(world.drain(None), 1500);
 }
 
 #[test]
@@ -323,14 +344,14 @@ fn nothing_is_refused_before_it_is_known_what_is_declared() {
     let descriptor = &world.record.table_descriptors()[0];
     let meter = unknown.new_meter(descriptor);
     for _ in 0..5000 {
-        let pays = unknown.ask(meter.admit_read(0)).unwrap();
-        unknown.charge_read(&meter, pays, None, HalfUnits(100));
+        let pays = unknown.ask(meter.admit_read(true, 0)).unwrap();
+        unknown.charge_read(&meter, pays.is_some(), None, HalfUnits(100));
     }
     // From then on its partitions are asked for what they have used since.
     unknown.declare(&world.record, &|_| Some(1));
     let meter = unknown.meters.read()[&descriptor.group].clone();
     unknown.charge_read(&meter, true, None, HalfUnits(2 * 300));
-    assert!(meter.admit_read(0).is_err());
+    assert!(meter.admit_read(true, 0).is_err());
 }
 
 #[test]

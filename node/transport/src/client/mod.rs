@@ -287,6 +287,14 @@ impl Peer {
         }
     }
 
+    /// Reads a further part of a page, behind so many bytes of it that were read elsewhere.
+    pub async fn further(&self, group: GroupId, request: PageRequest, read: u64) -> Result<PageReply, CallError> {
+        match self.call(group, Operation::Further(request, read)).await? {
+            Answer::Page(reply) => Ok(reply),
+            other => Err(mismatch(&other)),
+        }
+    }
+
     /// Carries out a command.
     pub async fn command(&self, group: GroupId, command: Command) -> Result<CommandReply, CallError> {
         match self.call(group, Operation::Command(command)).await? {

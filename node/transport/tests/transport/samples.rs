@@ -292,6 +292,11 @@ pub fn calls() -> Vec<(&'static str, Operation, Reply)> {
             Ok(Answer::Units(UnitsAnswer::Levels(vec![level()]))),
         ),
         (
+            "further part of a page",
+            Operation::Further(page(), 5000),
+            Ok(Answer::Page(page_reply(2, 10))),
+        ),
+        (
             "corrupt",
             Operation::Stats,
             refused(Refusal::Corrupt("a file".to_owned()).into(), Vec::new()),

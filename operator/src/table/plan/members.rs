@@ -1,7 +1,8 @@
 //! The members of each partition's group: one in each of its StatefulSet's pods. A store that is lost is replaced, and `replicas`
 //! may become more or less. One change of a group at a time, each decided anew from what its leader says:
 //!
-//! 1. what is left of a replica that is no member any more is destroyed;
+//! 1. what is left of a replica that is no member any more is destroyed, unless the group went on without it when it was taken for
+//!    lost: that is for a person to decide;
 //! 2. a store without a replica gets one that learns, and room for it;
 //! 3. once it has caught up it takes the place of a voter whose store is nowhere any more, or becomes a further one;
 //! 4. a voter in a pod that is to go hands over if it leads, and is removed; its pod goes afterwards (see `replicas::pods`);
@@ -13,7 +14,7 @@
 
 use std::collections::BTreeSet;
 
-use partita_model::admin::{Change, ChangeStep, GroupState, MemberRole, MemberState, Room, StoreAddress};
+use partita_model::admin::{Change, ChangeStep, GroupState, MemberRole, MemberState, Room, StoreAddress, UNSEEN};
 use partita_model::partition::GroupId;
 use partita_model::table::record::Record;
 
@@ -108,12 +109,34 @@ impl Group<'_> {
 
     /// Replicas that are no members (any more).
     fn leftovers(&self) -> Vec<Action> {
-        let left = self.replicas.seats.iter().filter(|seat| {
-            let group = seat.group;
-            group.is_some_and(|group| self.is_left_over(group))
-        });
-        left.map(|seat| Action::Tell(seat.name.clone(), Call::Remove(self.id())))
+        let left = self.strangers().filter(|(_, group)| !self.is_superseded(group));
+        left.map(|(name, group)| Action::Tell(name.clone(), Call::Remove(self.id(), group.replication.replica)))
             .collect()
+    }
+
+    /// Replicas that are no members (any more), and in which pods they are.
+    fn strangers(&self) -> impl Iterator<Item = (&NodeName, &GroupState)> {
+        let here = self.replicas.seats.iter();
+        let here = here.filter_map(|seat| seat.group.map(|group| (&seat.name, group)));
+        here.filter(|(_, group)| self.is_left_over(group))
+    }
+
+    /// Whether a replica was taken for lost when the group went on without most of its voters: it may have what nobody else has.
+    fn is_superseded(&self, group: &GroupState) -> bool {
+        let (own, leader) = (&group.replication, &self.leader.group.replication);
+        !own.members.is_empty() && leader.membership_epoch >= own.membership_epoch.saturating_add(UNSEEN / 2)
+    }
+
+    /// Nothing comes in the place of such a replica before a person has decided what becomes of it.
+    fn await_decision(&self) -> Option<Next> {
+        let (pod, group) = self.strangers().find(|(_, group)| self.is_superseded(group))?;
+        waits(format!(
+            "{pod} is back with what replica {} had when the group was recovered without it, which may be more than the group has. \
+             When nobody needs that any more, let the replica go: DELETE /groups/{:016x}?replica={} at the pod's admin port",
+            group.replication.replica,
+            self.id().0,
+            group.replication.replica
+        ))
     }
 
     /// The leader must know at least what the replica knows. What a replica without any knowledge belongs to is said by a leader
@@ -134,7 +157,8 @@ impl Group<'_> {
         if self.leader.group.replication.joint {
             return waits("its replicas are changing places");
         }
-        self.gather()
+        self.await_decision()
+            .or_else(|| self.gather())
             .or_else(|| self.add())
             .or_else(|| self.seat_a_learner())
             .or_else(|| self.remove())

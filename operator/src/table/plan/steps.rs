@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use partita_model::partition::{GroupId, PartitionKind};
+use partita_model::partition::PartitionKind;
 use partita_model::schema::TableSchema;
 use partita_model::table::TimeToLiveStatus;
 use partita_model::table::record::{IndexRecord, Record, Step};
@@ -160,12 +160,10 @@ fn removal(observed: &Observed, record: &Record, index: &IndexRecord) -> Result<
             return Err(format!("waiting for the storage node {name}"));
         };
         let groups = store.groups.iter().filter(|group| of_index(&group.descriptor.kind));
-        let groups: Vec<GroupId> = groups.map(|group| group.descriptor.group).collect();
-        actions.extend(
-            groups
-                .into_iter()
-                .map(|group| Action::Tell(name.clone(), Call::Remove(group))),
-        );
+        actions.extend(groups.map(|group| {
+            let call = Call::Remove(group.descriptor.group, group.replication.replica);
+            Action::Tell(name.clone(), call)
+        }));
     }
     let number = Some(i32::from(index.id.0));
     let resources = observed

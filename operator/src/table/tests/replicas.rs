@@ -1,5 +1,6 @@
 //! Partitions of several replicas: made, lost, replaced, restarted, made more and fewer.
 
+use partita_model::admin::GroupState;
 use partita_model::hexadecimal::parse_id;
 use partita_model::partition::GroupId;
 use serde_json::{Value, json};
@@ -277,6 +278,29 @@ async fn with_most_stores_lost_the_data_is_and_nothing_is_made_anew() {
     assert!(message.contains("2 of its 3 replicas are lost"), "{message}");
     assert_eq!(world.nodes.groups().len(), 6);
     assert!(world.nodes.made().values().all(|times| *times == 1));
+}
+
+#[tokio::test]
+async fn what_comes_back_after_a_recovery_is_left_to_a_person() {
+    let mut world = ready(3).await;
+    let (group, left) = (groups(&world)[0], pod(&world, 1));
+    world.nodes.recover(group, &left);
+    world.later(6 * 60 * 1000);
+    world.settle().await;
+    assert_eq!(world.nodes.groups().len(), 6, "nothing was removed");
+    assert_eq!(world.nodes.voters(group).0, [left.clone()]);
+    let (_, _, message) = world.condition("Reconciling");
+    assert!(message.contains("back with what replica 1 had"), "{message}");
+    // The person lets both go.
+    for place in [0, 2] {
+        let gone = |state: &GroupState| state.descriptor.group != group;
+        world
+            .nodes
+            .store_of(&pod(&world, place), |store| store.groups.retain(gone));
+    }
+    world.later(6 * 60 * 1000);
+    world.settle().await;
+    check(&world, 3);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! Three replicas and a router under faults of processes, links and disks, while clients record what they see: a linearizability
-//! checker that is not ours judges it, and has to reject the same history with one lie in it.
+//! Three replicas and a router under faults of processes, links and disks, while the partition is split and merged and clients record
+//! what they see: a linearizability checker that is not ours judges it, and has to reject the same history with one lie in it.
 
 use std::fs;
 use std::path::Path;
@@ -23,6 +23,8 @@ const ROUNDS_PER_PASS: usize = 100;
 const LONG_MS: std::ops::Range<u64> = 1200..2500;
 /// Shorter than a lease: the leader wakes up and still is the one, or is just no more.
 const SHORT_MS: std::ops::Range<u64> = 5..450;
+/// How long a split or a merge is under way when its leader dies: starting the command takes some tens of milliseconds.
+const BORDERS_MS: std::ops::Range<u64> = 0..120;
 /// How often it is stopped for a short time.
 const SHORT_STOPS: usize = 8;
 /// Clients work undisturbed for so long before and after a fault.
@@ -48,10 +50,13 @@ enum Fault {
     IsolateFollower,
     SlowDisk,
     FullDisk,
+    LostStore,
+    Borders,
     AllAtOnce,
 }
 
-const ALL: [Fault; 11] = [
+/// What is split once has to be merged again.
+const ALL: [Fault; 14] = [
     Fault::KillLeader,
     Fault::KillAll,
     Fault::StopLeader,
@@ -62,6 +67,9 @@ const ALL: [Fault; 11] = [
     Fault::IsolateFollower,
     Fault::SlowDisk,
     Fault::FullDisk,
+    Fault::LostStore,
+    Fault::Borders,
+    Fault::Borders,
     Fault::AllAtOnce,
 ];
 
@@ -147,8 +155,21 @@ impl Scene {
             Fault::IsolateFollower => self.cut(follower, (true, true), long),
             Fault::SlowDisk => self.slow(leader, long),
             Fault::FullDisk => self.fill(long),
+            Fault::LostStore => self.lose(follower),
+            Fault::Borders => {
+                let order = self.cluster.borders_order(rng.random())?;
+                let mut begun = self.cluster.begin(&order)?;
+                std::thread::sleep(Duration::from_millis(rng.random_range(BORDERS_MS)));
+                self.cluster.kill(leader)?;
+                std::thread::sleep(CALM);
+                self.cluster.start_replica(leader, &[])?;
+                begun.wait()?;
+                self.cluster.carry_out(&order)
+            }
             Fault::AllAtOnce => {
+                let order = self.cluster.borders_order(rng.random())?;
                 self.slow(follower, CALM)?;
+                let mut begun = self.cluster.begin(&order)?;
                 self.cluster.isolate(follower, false, true);
                 let leader = self.cluster.any_leader()?;
                 self.stop(leader, long)?;
@@ -156,7 +177,9 @@ impl Scene {
                 let leader = self.cluster.any_leader()?;
                 self.cluster.kill(leader)?;
                 std::thread::sleep(CALM);
-                self.cluster.start_replica(leader, &[])
+                self.cluster.start_replica(leader, &[])?;
+                begun.wait()?;
+                self.cluster.carry_out(&order)
             }
         }
     }
@@ -184,6 +207,21 @@ impl Scene {
         self.cluster.start_replica(place, &environment)?;
         std::thread::sleep(time);
         Ok(())
+    }
+
+    /// It comes back without what it had, as a stranger.
+    fn lose(&mut self, place: usize) -> Result<()> {
+        self.cluster.kill(place)?;
+        // The folder may be where a disk is mounted.
+        for entry in fs::read_dir(self.cluster.data(place))? {
+            let path = entry?.path();
+            match path.is_dir() {
+                true => fs::remove_dir_all(path)?,
+                false => fs::remove_file(path)?,
+            }
+        }
+        self.cluster.start_replica(place, &[])?;
+        self.cluster.replace(place)
     }
 
     /// First there is less left than the reserve, then nothing; a process that this ends comes back when there is room.

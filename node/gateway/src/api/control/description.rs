@@ -102,7 +102,11 @@ fn key_arn(region: &str, account: &str, key: Option<&str>) -> String {
         Some(key) if key.starts_with("arn:") => key.to_owned(),
         Some(alias) if alias.starts_with("alias/") => format!("arn:aws:kms:{region}:{account}:{alias}"),
         Some(id) => format!("arn:aws:kms:{region}:{account}:key/{id}"),
-        None => format!("arn:aws:kms:{region}:{account}:alias/aws/dynamodb"),
+        // The same for all tables of an account, as at AWS.
+        None => {
+            let number = account.parse().unwrap_or(0);
+            format!("arn:aws:kms:{region}:{account}:key/{}", uuid_of(number))
+        }
     }
 }
 
@@ -163,10 +167,14 @@ fn status(status: Status) -> &'static str {
 
 /// A UUID made from the id: the same for as long as the table lives.
 fn table_id(id: TableId) -> String {
-    // The odd factor spreads the id over the other half, so that ids of neighbours do not look alike.
-    let other_half = id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let bytes = uuid::Uuid::from_u64_pair(id.0, other_half).into_bytes();
-    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    uuid_of(id.0).to_string()
+}
+
+fn uuid_of(number: u64) -> uuid::Uuid {
+    // The odd factor spreads the number over the other half, so that those of neighbours do not look alike.
+    let other_half = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let bytes = uuid::Uuid::from_u64_pair(number, other_half).into_bytes();
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
 }
 
 fn units(units: Throughput, last_increase_ms: Option<u64>, last_decrease_ms: Option<u64>, decreases: u64) -> Value {
@@ -237,6 +245,30 @@ pub fn show_removed_ceilings(shown: &mut Value, update: Option<OnDemandThroughpu
     for (member, ceiling) in update.map(ceiling_members).into_iter().flatten() {
         if ceiling == Some(OnDemandThroughput::UNLIMITED) {
             shown["OnDemandThroughput"][member] = json!(-1);
+        }
+    }
+}
+
+/// UpdateTable's answer shows a table, and indexes whose units it changes, as being updated, with the units from before.
+pub fn show_former_units(shown: &mut Value, before: &TableDescription, now: &TableDescription, indexes: &[String]) {
+    if before.spec.billing != BillingMode::Provisioned || now.spec.billing != BillingMode::Provisioned {
+        return;
+    }
+    let put_back = |shown: &mut Value, units: Throughput| {
+        shown["ProvisionedThroughput"]["ReadCapacityUnits"] = json!(units.read);
+        shown["ProvisionedThroughput"]["WriteCapacityUnits"] = json!(units.write);
+    };
+    put_back(shown, before.spec.throughput);
+    let shown = shown.get_mut("GlobalSecondaryIndexes").and_then(Value::as_array_mut);
+    for index in shown.into_iter().flatten() {
+        let former = before
+            .spec
+            .global
+            .iter()
+            .find(|former| index["IndexName"] == former.name);
+        if let Some(former) = former.filter(|former| indexes.contains(&former.name)) {
+            put_back(index, former.throughput);
+            index["IndexStatus"] = json!("UPDATING");
         }
     }
 }
