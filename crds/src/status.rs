@@ -16,7 +16,7 @@ pub struct TableStatus {
     /// The generation of the specification that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`, `Reconciling`, `Stalled` (kstatus), `CapacitySatisfied`, `QuorumLost`.
+    /// `Ready`, `Reconciling`, `Stalled` (kstatus), `QuorumLost`, `CapacitySatisfied` (there are the partitions that the units ask for).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

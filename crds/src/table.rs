@@ -56,6 +56,7 @@ use crate::status::TableStatus;
     validation = unchanged("tableName"),
     validation = unchanged("keySchema"),
     validation = unchanged_optional("localSecondaryIndexes"),
+    validation = unchanged_class(),
     validation = Rule::new("self.billingMode == 'PAY_PER_REQUEST' ? !has(self.provisionedThroughput) : (has(self.provisionedThroughput) || has(self.autoscaling))")
         .message("provisionedThroughput (or autoscaling) is needed with billingMode PROVISIONED and not allowed with PAY_PER_REQUEST")
         .field_path(".provisionedThroughput"),
@@ -240,6 +241,19 @@ fn unchanged_optional(field: &str) -> Rule {
     .message(format!("{field} cannot be changed, added or removed").as_str())
     .field_path(format!(".{field}"))
 }
+
+/// The class of the volumes, which is decided when a table is made: `storage` as a whole may come and go, its class may not. No class is called `-`.
+fn unchanged_class() -> Rule {
+    let class = |of: &str| {
+        format!("(has({of}.storage) && has({of}.storage.storageClassName) ? {of}.storage.storageClassName : '-')")
+    };
+    Rule::new(format!("{} == {}", class("self"), class("oldSelf")))
+        .message("storageClassName cannot be changed, added or removed")
+        .field_path(".storage.storageClassName")
+}
+
+/// An amount of Kubernetes', not below zero. Source: "Quantity", Kubernetes API reference, `resource.Quantity`.
+const AMOUNT: &str = r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$";
 
 /// A key attribute and its type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -489,10 +503,10 @@ pub struct Tag {
 /// The volumes of the storage nodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = unchanged_optional("storageClassName"))]
 pub struct Storage {
     /// The size of each volume; three times a partition's size limit unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = AMOUNT))]
     pub size: Option<Quantity>,
     /// The storage class; the cluster's default unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -500,6 +514,7 @@ pub struct Storage {
     pub storage_class_name: Option<String>,
     /// Volumes that are 80 % full grow by half, up to this size; their storage class has to allow it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = AMOUNT))]
     pub max_size: Option<Quantity>,
     /// How long a node must be gone before its volume is given up (`10m`), or `Never`.
     #[serde(default = "replace_lost_after_default")]
@@ -547,9 +562,11 @@ pub struct Scheduling {
     pub priority_class_name: Option<String>,
     /// CPU of each pod, instead of what is computed from the units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = AMOUNT))]
     pub cpu: Option<Quantity>,
     /// Memory of each pod, instead of what is computed from the units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = AMOUNT))]
     pub memory: Option<Quantity>,
 }
 

@@ -101,6 +101,40 @@ fn keys_names_and_local_indexes_cannot_change() {
 }
 
 #[test]
+fn the_class_of_the_volumes_cannot_change_however_it_is_said() {
+    let fixed = ["storageClassName cannot be changed, added or removed"];
+    let with = |storage: Value| {
+        let mut table = table();
+        if !storage.is_null() {
+            table["spec"]["storage"] = storage;
+        }
+        table
+    };
+    let (none, sized) = (Value::Null, json!({"size": "40Gi"}));
+    let (fast, slow) = (json!({"storageClassName": "fast"}), json!({"storageClassName": "slow"}));
+    for (old, new) in [
+        (&none, &fast),
+        (&fast, &none),
+        (&sized, &fast),
+        (&fast, &sized),
+        (&fast, &slow),
+    ] {
+        assert_eq!(
+            broken(&with(new.clone()), Some(&with(old.clone()))),
+            fixed,
+            "{old} {new}"
+        );
+    }
+    for (old, new) in [(&none, &sized), (&sized, &none), (&fast, &fast)] {
+        assert_eq!(
+            broken(&with(new.clone()), Some(&with(old.clone()))),
+            Vec::<String>::new(),
+            "{old} {new}"
+        );
+    }
+}
+
+#[test]
 fn what_may_change_can() {
     assert_eq!(after("/spec/globalSecondaryIndexes", Value::Null), Vec::<String>::new());
     assert_eq!(after("/spec/deletionPolicy", json!("Delete")), Vec::<String>::new());

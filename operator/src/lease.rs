@@ -226,9 +226,13 @@ impl Leadership {
             return Ok(());
         }
         // An earlier renewal may have arrived without its answer, or somebody changed a label.
-        let found = bounded(self.timing, self.leases.get(OPERATOR))
+        let found = bounded(self.timing, self.leases.get_opt(OPERATOR))
             .await
             .map_err(Unrenewed::Failed)?;
+        let Some(found) = found else {
+            // Whoever looks next makes another one, without waiting for us.
+            return Err(Unrenewed::TakenBy("nobody (it was deleted)".to_owned()));
+        };
         let holder = found.spec.as_ref().and_then(|spec| spec.holder_identity.clone());
         match holder {
             Some(holder) if holder == self.identity => {
@@ -245,7 +249,10 @@ impl Leadership {
             metadata: self.held.metadata.clone(),
             spec: Some(spec),
         };
-        taken(self.leases.replace(OPERATOR, &PostParams::default(), &lease).await)
+        match self.leases.replace(OPERATOR, &PostParams::default(), &lease).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            replaced => taken(replaced),
+        }
     }
 
     /// Gives the Lease up: another operator takes over as soon as it looks.
@@ -345,6 +352,7 @@ mod tests {
                 ("GET", None) => return problem(StatusCode::NOT_FOUND),
                 ("POST", Some(_)) => return problem(StatusCode::CONFLICT),
                 ("POST", None) => 1,
+                ("PUT", None) => return problem(StatusCode::NOT_FOUND),
                 ("PUT", Some(there)) if version(there) != version(&body) => return problem(StatusCode::CONFLICT),
                 ("PUT", Some(there)) => version(there).as_str().unwrap().parse::<u64>().unwrap() + 1,
                 other => panic!("{other:?}"),
@@ -402,6 +410,19 @@ mod tests {
         };
         let (lost, ()) = tokio::join!(first.keep(), robber);
         assert!(lost.to_string().ends_with("robber holds it"), "{lost}");
+    }
+
+    #[tokio::test]
+    async fn a_holder_whose_lease_was_deleted_has_lost_at_once() {
+        let server = Server::default();
+        let patient = Timing {
+            renew_within: Duration::from_secs(3600),
+            ..FAST
+        };
+        let mut first = acquire(server.client(), "ns", "first", patient, || {}).await;
+        *server.lease.lock() = None;
+        let lost = first.keep().await;
+        assert!(lost.to_string().contains("it was deleted"), "{lost}");
     }
 
     #[tokio::test]

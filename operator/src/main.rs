@@ -35,6 +35,7 @@ use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use parking_lot::Mutex;
 use partita_crds::names::OPERATOR;
+use prometheus::IntGauge;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -112,7 +113,7 @@ async fn lead(
         instance: Some(options.identity.clone()),
     };
     let settings = Settings::from(options);
-    let made = keep_certificates(options, &client);
+    let made = keep_certificates(options, &client, metrics.certificates_behind.clone());
     let certificates = match options.peer_tls {
         true => tokio::select! {
             made = made => Some(made),
@@ -144,7 +145,7 @@ async fn lead(
         metrics,
         now_ms: Box::new(now_ms),
         measured: Mutex::new(HashMap::new()),
-        doubts: Mutex::default(),
+        doubts: Mutex::new(HashMap::new()),
         uses: Mutex::new(HashMap::new()),
         growths: Mutex::new(HashMap::new()),
     };
@@ -172,7 +173,11 @@ async fn lead(
 }
 
 /// The certificates, which are kept as they should be from then on: until the process ends, whichever way that is.
-fn keep_certificates(options: &Options, client: &Client) -> impl Future<Output = Arc<Certificates>> + Send + 'static {
+fn keep_certificates(
+    options: &Options,
+    client: &Client,
+    behind: IntGauge,
+) -> impl Future<Output = Arc<Certificates>> + Send + 'static {
     let client = client.clone();
     let wanted = Wanted {
         release: options.namespace.clone(),
@@ -184,10 +189,11 @@ fn keep_certificates(options: &Options, client: &Client) -> impl Future<Output =
         loop {
             match Certificates::start(client.clone(), wanted.clone(), now_ms).await {
                 Ok(certificates) => {
-                    tokio::spawn(Arc::clone(&certificates).keep());
+                    tokio::spawn(Arc::clone(&certificates).keep(behind));
                     return certificates;
                 }
                 Err(error) => {
+                    behind.set(1);
                     tracing::error!(%error, "no certificates yet: whoever needs one waits");
                     tokio::time::sleep(CERTIFICATES_RETRY).await;
                 }

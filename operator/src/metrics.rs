@@ -20,6 +20,10 @@ pub struct Metrics {
     pub leader: IntGauge,
     /// Conditions of each Table: 1 is true.
     conditions: IntGaugeVec,
+    /// Partitions of each Table that should serve and do not.
+    partitions_away: IntGaugeVec,
+    /// Whether a certificate, or the authority, is not what it should be.
+    pub certificates_behind: IntGauge,
     /// Tables that the webhook was asked about, by outcome.
     pub webhook_reviews: IntCounterVec,
     /// When the webhook's certificate ends, in seconds since 1970; 0 before there is one.
@@ -47,6 +51,17 @@ impl Metrics {
                 ),
                 &["namespace", "table", "condition"],
             )?,
+            partitions_away: IntGaugeVec::new(
+                Opts::new(
+                    "partita_table_partitions_away",
+                    "Partitions of each Table that should serve and do not",
+                ),
+                &["namespace", "table"],
+            )?,
+            certificates_behind: IntGauge::new(
+                "partita_operator_certificates_behind",
+                "Whether a certificate, or the authority, is not what it should be",
+            )?,
             webhook_reviews: IntCounterVec::new(
                 Opts::new(
                     "partita_operator_webhook_reviews_total",
@@ -64,6 +79,8 @@ impl Metrics {
         registry.register(Box::new(metrics.durations.clone()))?;
         registry.register(Box::new(metrics.leader.clone()))?;
         registry.register(Box::new(metrics.conditions.clone()))?;
+        registry.register(Box::new(metrics.partitions_away.clone()))?;
+        registry.register(Box::new(metrics.certificates_behind.clone()))?;
         registry.register(Box::new(metrics.webhook_reviews.clone()))?;
         registry.register(Box::new(metrics.webhook_certificate_expiry.clone()))?;
         Ok(metrics)
@@ -80,11 +97,18 @@ impl Metrics {
         gauge.set(i64::from(holds));
     }
 
+    /// So many partitions of a Table should serve and do not.
+    pub fn away(&self, namespace: &str, table: &str, partitions: usize) {
+        let gauge = self.partitions_away.with_label_values(&[namespace, table]);
+        gauge.set(i64::try_from(partitions).unwrap_or(i64::MAX));
+    }
+
     /// A Table is gone.
     pub fn forget(&self, namespace: &str, table: &str, conditions: &[&str]) {
         for condition in conditions {
             // It may never have had this one.
             let _ = self.conditions.remove_label_values(&[namespace, table, condition]);
         }
+        let _ = self.partitions_away.remove_label_values(&[namespace, table]);
     }
 }

@@ -1,5 +1,6 @@
 """The chart's custom resource definitions are those of crds/yaml, kept when the release goes, and left out on request."""
 
+import re
 import shutil
 import tarfile
 
@@ -41,3 +42,15 @@ def test_readers_of_older_yaml_read_the_same(tmp_path):
         shutil.copy(path, chart / "files")
     # JSON is YAML without ambiguities; and PyYAML takes a bare N for a string.
     assert documents(rendered(chart=chart)) == [yaml.safe_load(path.read_text()) for path in SOURCES]
+
+
+def test_amounts_are_like_kubernetes_has_them():
+    [tables] = [yaml.safe_load(path.read_text()) for path in SOURCES if path.name == "tables.yaml"]
+    spec = tables["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    for parent, field in (("storage", "size"), ("storage", "maxSize"), ("scheduling", "cpu"), ("scheduling", "memory")):
+        schema = spec[parent]["properties"][field]
+        assert schema["x-kubernetes-int-or-string"] is True
+        for amount in ("60Gi", "1.5", ".5", "100m", "2e3", "1E", "+1"):
+            assert re.search(schema["pattern"], amount), f"{field}: {amount}"
+        for wrong in ("60GB", "2 cores", "", "-1", "Gi", "1KiB", "1.2.3"):
+            assert not re.search(schema["pattern"], wrong), f"{field}: {wrong}"

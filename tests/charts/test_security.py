@@ -98,7 +98,8 @@ def test_secrets_are_read_by_routers_alone_and_where_it_was_said(case, manifests
     further = values.get("credentials", {}).get("namespaces", [])
     assert [role["metadata"]["namespace"] for role in readers] == [settings["namespace"], *further]
     for role in readers:
-        assert [rule["verbs"] for rule in role["rules"]] == [["get", "list", "watch"]]
+        assert {rule["resources"][0]: rule["verbs"] for rule in role["rules"]} == {
+            "secrets": ["get", "list", "watch"], "events": ["create", "patch"]}
         bindings = [binding for binding in of_kind(manifests, "RoleBinding") if binding["roleRef"]["name"] == role["metadata"]["name"]
                     and binding["metadata"]["namespace"] == role["metadata"]["namespace"]]
         assert [subject["namespace"] for binding in bindings for subject in binding["subjects"]] == [settings["namespace"]]
@@ -119,7 +120,8 @@ def test_everything_namespaced_is_where_it_was_said(case, manifests):
     settings, values = values_of(case)
     elsewhere = {*values.get("credentials", {}).get("namespaces", []), *values.get("networkPolicies", {}).get("tableNamespaces", [])}
     for manifest in manifests:
-        if manifest["kind"] in ("ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "ValidatingWebhookConfiguration"):
+        if manifest["kind"] in ("ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "ValidatingWebhookConfiguration",
+                                "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"):
             assert "namespace" not in manifest["metadata"]
         elif manifest["metadata"]["namespace"] != settings["namespace"]:
             assert manifest["metadata"]["namespace"] in elsewhere and manifest["kind"] in ("Role", "RoleBinding", "NetworkPolicy")

@@ -176,7 +176,7 @@ def test_podmonitors_are_there_when_the_cluster_knows_them(enabled, known, count
 def test_names(release, values, beginning):
     manifests = documents(rendered("--set", "crds.install=false", "--set", "routers.service.type=NodePort", *values, release=release))
     names = {manifest["metadata"]["name"] for manifest in manifests}
-    assert names == {f"{beginning}-{suffix}" for suffix in ("operator", "operator-webhook", "routers", "routers-headless", "routers-external")}
+    assert names == {f"{beginning}-{suffix}" for suffix in ("operator", "operator-webhook", "routers", "routers-headless", "routers-external", "tables")}
     assert max(map(len, names)) <= 63
 
 

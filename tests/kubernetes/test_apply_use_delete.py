@@ -48,6 +48,19 @@ def test_a_table_with_policy_delete_takes_its_data_along(place):
     place.kubectl.gone("pvc", STORAGE)
 
 
+def test_a_protected_table_is_not_deleted_however_it_is_asked_for(place):
+    kubectl, kept = place.kubectl, changed(example("sessions"), deletionProtectionEnabled=True)
+    place.ready(kept)
+    sets = kubectl.names("statefulsets")
+    for how in ("background", "foreground", "orphan"):
+        done = kubectl.attempt("delete", "table", "sessions", f"--cascade={how}", "--wait=false")
+        assert done.returncode != 0 and "spec.deletionProtectionEnabled" in done.stderr, done.stderr
+    assert "deletionTimestamp" not in kubectl.get("table", "sessions")["metadata"]
+    assert kubectl.names("statefulsets") == sets
+    place.apply(changed(kept, deletionProtectionEnabled=False))
+    kubectl.delete("table", "sessions")
+
+
 @pytest.mark.own_cluster
 def test_a_manifest_is_the_same_table_in_standalone(place):
     names = ["orders", "sessions", "threads"]

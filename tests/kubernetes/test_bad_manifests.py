@@ -40,6 +40,10 @@ REFUSED = {
     "a range on demand": (dict(autoscaling={"write": RANGE}), "spec.autoscaling"),
     "two replicas": (dict(replicas=2), "spec.replicas"),
     "replicas kept apart at times": (dict(scheduling={"topology": "Sometimes"}), "spec.scheduling.topology"),
+    "a size in the units of a shop": (dict(storage={"size": "60GB"}), "spec.storage.size"),
+    "a largest size of letters": (dict(storage={"maxSize": "large"}), "spec.storage.maxSize"),
+    "CPU in words": (dict(scheduling={"cpu": "2 cores"}), "spec.scheduling.cpu"),
+    "memory that is owed": (dict(scheduling={"memory": "-1Gi"}), "spec.scheduling.memory"),
     "a projection of nothing": (
         indexed(projection={"projectionType": "INCLUDE"}), "spec.globalSecondaryIndexes[0].projection"),
     "a stream without a view": (dict(streamSpecification={"streamEnabled": True}), "spec.streamSpecification"),
@@ -53,6 +57,7 @@ FIXED = {
     "its key": (dict(keySchema=[{"attributeName": "sk", "keyType": "HASH"}]), "spec.keySchema"),
     "the type of an attribute": (dict(attributeDefinitions=[
         {"attributeName": "pk", "attributeType": "N"}, {"attributeName": "sk", "attributeType": "S"}]), "spec.attributeDefinitions"),
+    "the class of its volumes": (dict(storage={"storageClassName": "another"}), "spec.storage.storageClassName"),
     "local indexes, added": (dict(localSecondaryIndexes=[{
         "indexName": "byLocal", "projection": {"projectionType": "ALL"}, "keySchema": [
             {"attributeName": "pk", "keyType": "HASH"}, {"attributeName": "sk", "keyType": "RANGE"}]}]), "spec.localSecondaryIndexes"),

@@ -4,7 +4,7 @@
 //!    `accessKeyId`, `secretAccessKey`, and `permission` (`tables`, the default, or `data`). A Secret of a further namespace
 //!    may do the same, but for its own namespace alone: whoever may write Secrets there has no say about others.
 //! 2. [`follow`] keeps [`Keys`] as the Secrets are. A Secret that is wrong is named in the log with what is wrong, never
-//!    with what is in it.
+//!    with what is in it; and it gets an event, which whoever made it finds with `kubectl describe secret`.
 //! 3. The last known keys are kept on disk, readable for this user alone: a router that restarts while the API server is
 //!    away still has to know who may call. In Kubernetes the folder is an emptyDir, which goes with the pod.
 
@@ -14,10 +14,11 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::select_all;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::events::{self, EventType, Recorder, Reporter};
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use parking_lot::RwLock;
 use partita_crds::names;
 use partita_gateway::auth::{AccessKey, Credentials, Permission};
@@ -137,6 +138,7 @@ pub async fn follow(client: Client, places: Places, cache: Option<PathBuf>, keys
         events.map(move |event| (namespace.clone(), event)).boxed()
     });
     let mut events = select_all(watches);
+    let recorder = Recorder::new(client, Reporter::from("partita-router"));
     let mut known = Secrets::new(places);
     while let Some((namespace, event)) = events.next().await {
         let changed = match event {
@@ -151,7 +153,31 @@ pub async fn follow(client: Client, places: Places, cache: Option<PathBuf>, keys
             let declared = known.declared();
             keep(file.as_deref(), &declared);
             keys.set(declared);
+            for complaint in known.complaints.drain(..) {
+                // Nobody's keys wait for it.
+                tokio::spawn(tell(recorder.clone(), complaint));
+            }
         }
+    }
+}
+
+/// What is wrong with a Secret.
+struct Complaint {
+    about: ObjectReference,
+    reason: String,
+}
+
+/// An event is worth a try, not a failure.
+async fn tell(recorder: Recorder, complaint: Complaint) {
+    let event = events::Event {
+        type_: EventType::Warning,
+        reason: "NotAKey".to_owned(),
+        note: Some(format!("it opens nothing: {}", complaint.reason)),
+        action: "Read".to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = recorder.publish(&event, &complaint.about).await {
+        tracing::warn!(%error, "an event about a Secret could not be published");
     }
 }
 
@@ -188,6 +214,8 @@ struct Secrets {
     unheard: BTreeSet<String>,
     /// What was said about a Secret: once for each of its versions is enough.
     said: BTreeSet<String>,
+    /// What is to be told whoever made it.
+    complaints: Vec<Complaint>,
 }
 
 impl Secrets {
@@ -198,6 +226,7 @@ impl Secrets {
             known: BTreeMap::new(),
             listing: BTreeMap::new(),
             said: BTreeSet::new(),
+            complaints: Vec::new(),
         }
     }
 
@@ -285,6 +314,10 @@ impl Secrets {
                     let complaint = format!("{called} {version} {reason}");
                     if !self.said.contains(&complaint) {
                         tracing::error!(secret = called, reason, "not a key; it opens nothing");
+                        self.complaints.push(Complaint {
+                            about: secret.object_ref(&()),
+                            reason,
+                        });
                     }
                     said.insert(complaint);
                 }
@@ -429,6 +462,16 @@ mod tests {
         assert_eq!(declared.len(), 1);
         assert_eq!(declared[0].namespace, "older");
         assert_eq!(secrets.said.len(), 1);
+        // Whoever made the other one finds out, once.
+        secrets.declared();
+        let [complaint] = &secrets.complaints[..] else {
+            panic!("{} complaints", secrets.complaints.len())
+        };
+        assert_eq!(
+            (complaint.about.kind.as_deref(), complaint.about.name.as_deref()),
+            (Some("Secret"), Some("a"))
+        );
+        assert!(complaint.reason.contains("release/b"), "{}", complaint.reason);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub const SECRET: &str = "partita-authority";
 pub const ROTATE: &str = "partita.dev/rotate";
 /// Annotation on it: the value that was last answered.
 const ROTATED: &str = "partita.dev/rotated";
-/// Annotation on it: since when it is as it is, in seconds since 1970.
+/// Annotation on it: since when it is as it is, and everybody's certificates too as far as is known, in seconds since 1970.
 const SINCE: &str = "partita.dev/since";
 /// The life of an authority: long, for a replacement goes through every process twice.
 const LIFE: Duration = Duration::from_secs(2 * 365 * 24 * 3600);
@@ -95,6 +95,11 @@ impl Authority {
             _ => return Ok(None),
         }
         Ok(Some(then))
+    }
+
+    /// Whether it is on its way from one to the next: a step counts from when everybody's files are as it wants them.
+    pub fn is_being_replaced(&self) -> bool {
+        self.next.is_some() || self.previous.is_some()
     }
 
     /// When the next step is due, in seconds since 1970.

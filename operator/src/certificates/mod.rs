@@ -4,9 +4,9 @@
 //! 1. [`Certificates::start`] reads the [`authority`] (a Secret in the release namespace) or makes one, and sees to the
 //!    routers' certificate and to the operator's own, which is nowhere but in memory.
 //! 2. [`Certificates::ensure`] sees to the certificates ([`leaf`]) of a namespace, before its first storage node is made.
-//! 3. [`Certificates::keep`] looks again when something is due, or when somebody touched one of the Secrets: it advances the
-//!    rotation of the authority, renews what is about to expire, puts back what was changed or deleted, and tells the API
-//!    server whom to [`trust`]. In between it does nothing.
+//! 3. [`Certificates::keep`] looks again when something is due, or when somebody touched one of the Secrets: it renews what is
+//!    about to expire, puts back what was changed or deleted, tells the API server whom to [`trust`], and advances the rotation of
+//!    the authority, once all certificates have been as its last step wants them for a while. In between it does nothing.
 //!
 //! Pods see a changed Secret without a restart: the kubelet swaps the files, the process reads them again. Operators see the
 //! webhook's by watching it.
@@ -21,18 +21,20 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt, select_all};
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::core::PartialObjectMeta;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use partita_crds::names::{OPERATOR, REPLICA_SECRET, ROUTER_SECRET};
 use partita_tls::authority::{Failed, Issued};
 use partita_tls::{Certificate, Current, Loaded, Mutual, Name, Pem, Role, Unusable};
+use prometheus::IntGauge;
 use tokio::sync::Mutex;
 
 use authority::Authority;
@@ -93,6 +95,7 @@ pub struct Certificates {
     now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
     own: Current<Mutual>,
     state: Mutex<State>,
+    behind: AtomicBool,
 }
 
 struct State {
@@ -101,6 +104,24 @@ struct State {
     leaves: BTreeMap<Leaf, u64>,
     /// When our own certificate is to be renewed.
     own_due_s: u64,
+}
+
+/// What came of looking at one certificate.
+struct Renewed {
+    /// Good until then, in seconds since 1970.
+    until_s: u64,
+    /// It was not what it should be.
+    written: bool,
+}
+
+/// What came of looking at all of them.
+struct Round {
+    /// When the first is to be looked at again, in seconds since 1970.
+    due_s: u64,
+    /// All are what they should be.
+    complete: bool,
+    /// Some were not before.
+    written: bool,
 }
 
 impl Certificates {
@@ -123,6 +144,7 @@ impl Certificates {
                 leaves: BTreeMap::new(),
                 own_due_s,
             }),
+            behind: AtomicBool::new(false),
         };
         if certificates.wanted.peers {
             let routers = Leaf::of_routers(&certificates.wanted.release);
@@ -145,101 +167,182 @@ impl Certificates {
         let mut state = self.state.lock().await;
         for leaf in leaves {
             if !state.leaves.contains_key(&leaf) {
-                let due_s = self.renew(&leaf, &state.authority).await?;
-                state.leaves.insert(leaf, due_s);
+                let renewed = self.renew(&leaf, &state.authority).await?;
+                state.leaves.insert(leaf, renewed.until_s);
             }
         }
         Ok(())
     }
 
-    /// Makes a certificate what it should be; when to look again.
-    async fn renew(&self, leaf: &Leaf, authority: &Authority) -> Result<u64, Error> {
+    /// Makes a certificate what it should be.
+    async fn renew(&self, leaf: &Leaf, authority: &Authority) -> Result<Renewed, Error> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &leaf.namespace);
         let mut found = api.get_opt(&leaf.secret).await?;
+        let mut written = false;
         // What was just written is good, or something is wrong with it.
         for _ in 0..2 {
             match leaf.judge(found.as_ref(), authority, self.now_s())? {
-                Verdict::Good(until_s) => return Ok(until_s),
+                Verdict::Good(until_s) => return Ok(Renewed { until_s, written }),
                 Verdict::Write(secret) => {
                     let (namespace, secret_name, names) = (&leaf.namespace, &leaf.secret, &leaf.names);
                     tracing::info!(namespace, secret = secret_name, ?names, "a certificate is written");
                     let apply = PatchParams::apply(OPERATOR).force();
                     found = Some(api.patch(secret_name, &apply, &Patch::Apply(&*secret)).await?);
+                    written = true;
                 }
             }
         }
-        Ok(self.now_s() + RETRY.as_secs())
+        let until_s = self.now_s() + RETRY.as_secs();
+        Ok(Renewed { until_s, written })
     }
 
     /// Looks at everything again: what is due is done. When to come back, in seconds since 1970.
     pub async fn look(&self) -> Result<u64, Error> {
+        self.behind.store(true, Ordering::Relaxed);
         let mut state = self.state.lock().await;
-        let authority = self.advance(&state.authority).await?;
-        if authority != state.authority || self.now_s() >= state.own_due_s {
+        let (mut authority, mut secret) =
+            find_or_make(&self.client, &self.wanted.release, self.now_s(), Some(&state.authority)).await?;
+        if authority.is_being_replaced() {
+            // Also those of namespaces in which this process has not reconciled a Table yet.
+            for leaf in self.mounted().await? {
+                state.leaves.entry(leaf).or_default();
+            }
+        }
+        self.hold(&mut state, authority.clone())?;
+        let mut round = self.renew_all(&mut state).await;
+        if authority.is_being_replaced() && (round.written || !round.complete) {
+            // Time runs from the moment at which everybody's files were as this step wants them.
+            if round.written {
+                authority.since_s = self.now_s();
+                self.write(&authority, &secret).await?;
+                state.authority = authority;
+            }
+        } else {
+            let asked = secret.annotations().get(authority::ROTATE).cloned();
+            if let Some(next) = authority.advance(asked.as_deref(), self.now_s(), self.wanted.settle_s)? {
+                secret = self.write(&next, &secret).await?;
+                tracing::info!(
+                    version = secret.resource_version(),
+                    next = next.next.is_some(),
+                    previous = next.previous.is_some(),
+                    "the authority's rotation is a step further"
+                );
+                self.hold(&mut state, next)?;
+                round = self.renew_all(&mut state).await;
+            }
+        }
+        self.behind.store(!round.complete, Ordering::Relaxed);
+        let step_s = match round.complete {
+            true => state.authority.due_s(self.wanted.settle_s),
+            false => self.now_s() + RETRY.as_secs(),
+        };
+        Ok(step_s.min(state.own_due_s).min(round.due_s))
+    }
+
+    /// From now on this authority signs; our own certificate follows it.
+    fn hold(&self, state: &mut State, authority: Authority) -> Result<(), Error> {
+        let same = authority.current == state.authority.current && authority.trusted() == state.authority.trusted();
+        if !same || self.now_s() >= state.own_due_s {
             let (own, due_s) = own(&authority, self.now_s())?;
             self.own.replace(own);
             state.own_due_s = due_s;
-            state.authority = authority;
         }
+        state.authority = authority;
+        Ok(())
+    }
+
+    /// Makes everybody's certificates what they should be. One that cannot be looked at holds up no other.
+    async fn renew_all(&self, state: &mut State) -> Round {
         if let Some(webhook) = &self.wanted.webhook {
             // Each time: one that could not be written before is written now.
             let leaf = Leaf::of_webhook(&self.wanted.release, webhook);
             state.leaves.entry(leaf).or_default();
         }
+        let mut round = Round {
+            due_s: u64::MAX,
+            complete: true,
+            written: false,
+        };
         let leaves: Vec<Leaf> = state.leaves.keys().cloned().collect();
-        let mut due_s = state.authority.due_s(self.wanted.settle_s).min(state.own_due_s);
         for leaf in leaves {
             let until_s = match self.renew(&leaf, &state.authority).await {
-                Ok(until_s) => until_s,
+                Ok(renewed) => {
+                    round.written |= renewed.written;
+                    renewed.until_s
+                }
                 Err(error) => {
                     let namespace = &leaf.namespace;
                     tracing::warn!(namespace, secret = leaf.secret, %error, "a certificate could not be looked at");
-                    if error.is_final() && *namespace != self.wanted.release {
+                    if error.is_final() && *namespace != self.wanted.release && self.is_absent(&leaf).await {
                         // Whoever reconciles a Table there has it seen to again.
                         state.leaves.remove(&leaf);
                         continue;
                     }
+                    round.complete = false;
                     self.now_s() + RETRY.as_secs()
                 }
             };
-            due_s = due_s.min(until_s);
+            round.due_s = round.due_s.min(until_s);
             state.leaves.insert(leaf, until_s);
         }
         if let Some(webhook) = &self.wanted.webhook
             && let Err(error) = trust::trust(&self.client, webhook, &state.authority.trusted()).await
         {
             tracing::warn!(configuration = webhook, %error, "the API server cannot be told whom to trust");
-            due_s = due_s.min(self.now_s() + RETRY.as_secs());
+            round.complete = false;
+            round.due_s = round.due_s.min(self.now_s() + RETRY.as_secs());
         }
-        Ok(due_s)
+        round
     }
 
-    /// The authority as it is kept, a step further if it is time for one.
-    async fn advance(&self, known: &Authority) -> Result<Authority, Error> {
-        let (release, now_s) = (&self.wanted.release, self.now_s());
-        let (authority, secret) = find_or_make(&self.client, release, now_s, Some(known)).await?;
-        let asked = secret.annotations().get(authority::ROTATE);
-        let Some(next) = authority.advance(asked.map(String::as_str), now_s, self.wanted.settle_s)? else {
-            return Ok(authority);
-        };
-        let mut written = next.to_secret(release);
-        written.metadata.resource_version = secret.resource_version();
+    /// Whether it is certain that there is no such Secret: nobody starts with it.
+    async fn is_absent(&self, leaf: &Leaf) -> bool {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &leaf.namespace);
+        matches!(api.get_opt(&leaf.secret).await, Ok(None))
+    }
+
+    /// All certificates of ours that pods mount.
+    async fn mounted(&self) -> Result<Vec<Leaf>, Error> {
+        let mut leaves = Vec::new();
+        if !self.wanted.peers {
+            return Ok(leaves);
+        }
+        let api: Api<Secret> = Api::all(self.client.clone());
+        for name in [REPLICA_SECRET, ROUTER_SECRET] {
+            let ours = ListParams::default()
+                .fields(&format!("metadata.name={name}"))
+                .labels(&format!("app.kubernetes.io/managed-by={OPERATOR}"));
+            for found in api.list_metadata(&ours).await?.items {
+                let namespace = found.namespace().unwrap_or_default();
+                let there = Leaf::of_namespace(&namespace, &self.wanted.release);
+                leaves.extend(there.into_iter().filter(|leaf| leaf.secret == name));
+            }
+        }
+        Ok(leaves)
+    }
+
+    /// Keeps the authority as it is now, if it is still as this Secret has it.
+    async fn write(&self, authority: &Authority, kept: &Secret) -> Result<Secret, Error> {
+        let release = &self.wanted.release;
+        let mut written = authority.to_secret(release);
+        written.metadata.resource_version = kept.resource_version();
         let api: Api<Secret> = Api::namespaced(self.client.clone(), release);
         let apply = PatchParams::apply(OPERATOR).force();
-        api.patch(authority::SECRET, &apply, &Patch::Apply(&written)).await?;
-        tracing::info!(
-            next = next.next.is_some(),
-            previous = next.previous.is_some(),
-            "the authority's rotation is a step further"
-        );
-        Ok(next)
+        Ok(api.patch(authority::SECRET, &apply, &Patch::Apply(&written)).await?)
+    }
+
+    /// Whether somebody's certificate, or the authority itself, is not as it should be.
+    pub fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Relaxed)
     }
 
     /// Looks again whenever that is called for, for ever.
-    pub async fn keep(self: Arc<Self>) {
+    pub async fn keep(self: Arc<Self>, behind: IntGauge) {
         let mut touched = self.touched();
         loop {
-            let sleep = match self.look().await {
+            let looked = self.look().await;
+            behind.set(i64::from(self.is_behind()));
+            let sleep = match looked {
                 Ok(due_s) => Duration::from_secs(due_s.saturating_sub(self.now_s())).clamp(RETRY, SLEEP_MAX),
                 Err(error) => {
                     tracing::warn!(%error, "certificates will be looked at again");

@@ -284,6 +284,67 @@ async fn a_namespace_that_goes_away_holds_up_nobody() {
 }
 
 #[tokio::test]
+async fn a_rotation_waits_until_everybody_has_heard_of_it() {
+    let place = Place::new();
+    let certificates = place.start().await.unwrap();
+    certificates.ensure("shop").await.unwrap();
+    let first = place.authority().current;
+    place.rotate("1");
+    place.cluster.refuse("secrets of shop", "a policy says no");
+    for _ in 0..3 {
+        certificates.look().await.unwrap();
+        assert!(certificates.is_behind());
+        assert_eq!(
+            place.authority().current,
+            first,
+            "storage nodes of shop trust nobody else"
+        );
+        place.later(SETTLE_S);
+    }
+    place.cluster.refuse("", "");
+    certificates.look().await.unwrap();
+    assert!(!certificates.is_behind());
+    // From now on the kubelets bring it into the pods.
+    assert_eq!(place.authority().current, first);
+    place.later(SETTLE_S - 1);
+    certificates.look().await.unwrap();
+    assert_eq!(place.authority().current, first);
+    place.later(1);
+    certificates.look().await.unwrap();
+    assert_ne!(place.authority().current, first);
+}
+
+#[tokio::test]
+async fn nobody_is_forgotten_by_an_operator_that_was_away() {
+    let place = Place::new();
+    let certificates = place.start().await.unwrap();
+    certificates.ensure("shop").await.unwrap();
+    let (first, mut before) = (place.authority().current, place.mounted());
+    place.rotate("1");
+    // Its last act was to make the next authority.
+    place.cluster.set_budget(Some(1));
+    assert!(unless_killed(certificates.look()).await.is_none());
+    place.cluster.set_budget(None);
+    assert!(place.authority().next.is_some());
+    place.later(10 * SETTLE_S);
+    // The next one has not seen a Table of shop yet.
+    let certificates = place.start().await.unwrap();
+    for step in 0..4 {
+        certificates.look().await.unwrap();
+        let after = place.mounted();
+        for one in before.iter().chain(&after) {
+            for other in before.iter().chain(&after) {
+                assert!(accepted(one, other), "step {step}");
+            }
+        }
+        before = after;
+        place.later(SETTLE_S);
+    }
+    assert_ne!(place.authority().current, first);
+    assert!(!place.authority().is_being_replaced());
+}
+
+#[tokio::test]
 async fn a_storage_node_is_made_behind_its_certificate() {
     let mut world = World::with(table(100, 100));
     let place = Place {

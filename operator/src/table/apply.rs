@@ -46,7 +46,7 @@ pub struct Outcome {
     pub growth_refused: Option<String>,
     /// It did not when that was last asked for, and one still should.
     pub cannot_grow: Option<String>,
-    /// Whose restart comes before the one of this table's nodes.
+    /// Whose restart comes before the one of this table's nodes, in words.
     pub turn: Option<String>,
     /// Groups that a node refused to split or merge, and why.
     pub left_alone: Vec<(GroupId, String)>,
@@ -98,12 +98,12 @@ pub async fn apply(context: &Context, observed: &Observed, actions: &[Action]) -
             Action::AdoptPartition(partition, mirror) => adopt(context, observed, partition, mirror).await,
             Action::MirrorPartition(mirror) => mirror_partition(context, observed, mirror).await,
             Action::DeletePartition(name) => delete::<Partition>(context, observed, name).await,
-            Action::DeleteStatefulSet(name) => delete::<StatefulSet>(context, observed, name).await,
+            Action::DeleteStatefulSet(name, uid) => delete_this::<StatefulSet>(context, observed, name, uid).await,
             Action::DeleteService(name) => delete::<Service>(context, observed, name).await,
             Action::DeleteDisruptionBudget(name) => delete::<PodDisruptionBudget>(context, observed, name).await,
             Action::ReplaceStatefulSet(name, uid) => replace(context, observed, name, uid).await,
             Action::GiveUpClaim(node, uid) => give_up(context, observed, node, uid).await,
-            Action::DeleteClaim(name) => delete::<PersistentVolumeClaim>(context, observed, name).await,
+            Action::DeleteClaim(name, uid) => delete_this::<PersistentVolumeClaim>(context, observed, name, uid).await,
         };
         match done {
             Ok(()) => {}
@@ -231,6 +231,16 @@ where
     }
 }
 
+/// Removes what was seen, and nothing that has its name by now: what is decided here cannot be undone.
+async fn delete_this<K>(context: &Context, observed: &Observed, name: &str, uid: &str) -> Result<(), kube::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    tracing::info!(table = observed.name, kind = %K::kind(&()), name, uid, "deleting");
+    let params = DeleteParams::background().preconditions(exactly(uid));
+    gone(api::<K>(context, observed).delete(name, &params).await.map(drop))
+}
+
 async fn grow(context: &Context, observed: &Observed, name: &str, size: &Quantity) -> Result<(), kube::Error> {
     tracing::info!(table = observed.name, claim = name, size = size.0, "growing");
     let patch = json!({"spec": {"resources": {"requests": {"storage": size}}}});
@@ -290,7 +300,7 @@ fn turn(context: &Context, observed: &Observed, host: &str, serves: bool) -> Res
     let turn = context
         .turns
         .take(own, context.known.restarting(&context.settings.image));
-    turn.map_err(|(namespace, host)| format!("{namespace}/{host}"))
+    turn.map_err(|host| context.known.waited_for(&host))
 }
 
 async fn finalizer(context: &Context, observed: &Observed, there: bool) -> Result<(), kube::Error> {
@@ -343,6 +353,18 @@ pub async fn write_status(context: &Context, observed: &Observed, wanted: &statu
     for news in &wanted.news {
         publish(context, observed, news).await;
     }
+    Ok(())
+}
+
+/// Says of a Table what the operator may not do for it. Whoever may not even write this has nothing but its log.
+pub async fn write_forbidden(context: &Context, table: &Table, refusal: &str) -> Result<(), Error> {
+    let Some(status) = status::forbidden(table, refusal, (context.now_ms)()) else {
+        return Ok(());
+    };
+    let name = table.name_any();
+    let patch = status_patch::<Table>(&name, table.metadata.resource_version.as_deref(), &status);
+    let api: Api<Table> = Api::namespaced(context.client.clone(), &table.namespace().unwrap_or_default());
+    api.patch_status(&name, &ours(), &Patch::Apply(&patch)).await?;
     Ok(())
 }
 

@@ -14,6 +14,8 @@ use partita_model::schema::TableId;
 pub struct Claim {
     /// Its name.
     pub name: String,
+    /// Which of that name.
+    pub uid: String,
     /// The table's id.
     pub table: TableId,
     /// The table's name.
@@ -55,6 +57,7 @@ fn claim(metadata: &ObjectMeta) -> Option<Claim> {
     let annotation = |key| metadata.annotations.as_ref()?.get(key);
     Some(Claim {
         name: metadata.name.clone()?,
+        uid: metadata.uid.clone().unwrap_or_default(),
         table: TableId(parse_id(label(names::TABLE_ID)?)?),
         table_name: annotation(names::TABLE_NAME).cloned(),
         seed: annotation(names::SEED).and_then(|seed| parse_id(seed)),

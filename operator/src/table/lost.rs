@@ -99,7 +99,7 @@ pub fn patience(table: &Table) -> Option<Duration> {
 /// Looks for volumes that are gone, where somebody is away for want of a place.
 pub async fn observe(context: &Context, observed: &Observed) -> Result<BTreeMap<NodeName, Gone>, kube::Error> {
     let (mut names, mut uids) = (Vec::new(), Vec::new());
-    let replaced = patience(&observed.table).is_some() && observed.replicas() > 1;
+    let replaced = patience(&observed.table).is_some() && observed.replicas() > 1 && !observed.table.spec.paused;
     let unplaced = observed.storage_pods.iter().filter(|(_, pod)| replaced && pod.unplaced);
     for (name, _) in unplaced {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &observed.namespace);

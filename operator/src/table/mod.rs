@@ -12,6 +12,7 @@
 //! so that a decision on old knowledge is refused by the API server instead of being carried out.
 
 pub mod apply;
+pub mod capacity;
 pub mod children;
 pub mod claims;
 pub mod heat;
@@ -30,7 +31,7 @@ pub mod validate;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,7 @@ use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
 use parking_lot::Mutex;
-use partita_crds::{Partition, PartitionPhase, Table};
+use partita_crds::{Partition, PartitionPhase, Table, names};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
@@ -62,6 +63,9 @@ const RETRY: Duration = Duration::from_secs(5);
 /// After a write that was refused because something changed meanwhile: the change arrives by itself any moment.
 const STALE: Duration = Duration::from_millis(300);
 
+/// Reasons of `Stalled` with which nothing is done to a Table that serves.
+const LEFT_ALONE: [&str; 2] = ["NameTaken", "StateUnreadable"];
+
 /// What every reconcile needs.
 pub struct Context {
     /// The API server.
@@ -82,8 +86,8 @@ pub struct Context {
     pub now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
     /// When each Table (by uid) was last measured.
     pub measured: Mutex<HashMap<String, u64>>,
-    /// Tables (by uid) that are looked at once more before what was seen is believed.
-    pub doubts: Mutex<HashSet<String>>,
+    /// Tables (by uid) that are looked at again before what was seen is believed, and since when, in epoch milliseconds.
+    pub doubts: Mutex<HashMap<String, u64>>,
     /// What was used of each Table (by uid) whose units follow the use.
     pub uses: Mutex<HashMap<String, Uses>>,
     /// What is remembered of the partitions of each Table (by uid).
@@ -124,7 +128,37 @@ impl Known {
         let hosts = sets
             .iter()
             .map(|set| (set.namespace().unwrap_or_default(), set.name_any()));
-        hosts.filter(|host| self.had_served(host)).collect()
+        let hosts = hosts.filter(|host| self.had_served(host));
+        hosts.filter(|host| !self.is_left_half_way(host)).collect()
+    }
+
+    /// Whether a StatefulSet serves and nobody will restart the rest of its pods: its Table is paused, or cannot be reconciled. One that does
+    /// not serve may be what a new version does.
+    fn is_left_half_way(&self, host: &Host) -> bool {
+        let held = |table: &Table| {
+            let stalled = status::stalled_by(table).is_some_and(|(reason, _)| LEFT_ALONE.contains(&reason));
+            table.spec.paused || stalled
+        };
+        let set = self.stateful_sets.get(&ObjectRef::new(&host.1).within(&host.0));
+        set.is_some_and(|set| observe::is_serving(&set) && self.table_of(&set).is_none_or(|table| held(&table)))
+    }
+
+    /// The Table that a StatefulSet is of.
+    fn table_of(&self, set: &StatefulSet) -> Option<Arc<Table>> {
+        let name = set.labels().get(names::TABLE)?;
+        self.tables
+            .get(&ObjectRef::new(name).within(&set.namespace().unwrap_or_default()))
+    }
+
+    /// A StatefulSet that others wait for, in words.
+    fn waited_for(&self, host: &Host) -> String {
+        let set = self.stateful_sets.get(&ObjectRef::new(&host.1).within(&host.0));
+        let table = set.and_then(|set| self.table_of(&set));
+        let stalled = table.as_deref().and_then(|table| {
+            let (reason, _) = status::stalled_by(table)?;
+            Some(format!(" (its Table {} is Stalled: {reason})", table.name_any()))
+        });
+        format!("{}/{} to be ready again{}", host.0, host.1, stalled.unwrap_or_default())
     }
 
     fn had_served(&self, (namespace, host): &Host) -> bool {
@@ -166,12 +200,31 @@ impl From<kube::Error> for Error {
     }
 }
 
+impl Error {
+    /// What the API server forbids.
+    fn forbidden(&self) -> Option<&str> {
+        match self {
+            Self::Kube(kube::Error::Api(status))
+            | Self::Certificates(certificates::Error::Kube(kube::Error::Api(status))) => {
+                (status.code == 403).then_some(status.message.as_str())
+            }
+            Self::Stale(_) | Self::Kube(_) | Self::Certificates(_) => None,
+        }
+    }
+}
+
 /// Brings a Table one pass further.
 pub async fn reconcile(table: Arc<Table>, context: Arc<Context>) -> Result<Next, Error> {
     let started = Instant::now();
     context.metrics.reconciles.inc();
-    let next = pass(table, &context).await;
+    let next = pass(Arc::clone(&table), &context).await;
     context.metrics.took(started.elapsed());
+    if let Err(error) = &next
+        && let Some(refusal) = error.forbidden()
+        && let Err(error) = apply::write_forbidden(&context, &table, refusal).await
+    {
+        tracing::debug!(%error, "a Table cannot be told of what is forbidden");
+    }
     next
 }
 
@@ -180,14 +233,20 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
     let uid = table.uid().unwrap_or_default();
     let due = measure_due(context, &uid, now_ms);
 
-    context.turns.end(|host| context.known.has_restarted(host));
+    context
+        .turns
+        .end(|host| context.known.has_restarted(host) || context.known.is_left_half_way(host));
     let sample = scale::follows(&table) && sample_due(context, &uid, now_ms);
     let mut known = context.growths.lock().get(&uid).cloned().unwrap_or_default();
     let asked = Asked {
         measure: due,
         sample,
         repartition: known.due(now_ms),
-        again: context.doubts.lock().remove(&uid),
+        in_doubt_for_ms: context
+            .doubts
+            .lock()
+            .get(&uid)
+            .map(|since| now_ms.saturating_sub(*since)),
     };
     let mut observed = observe::observe(context, table, asked).await?;
     observed.volumes = known.remember_volumes(&observed).clone();
@@ -236,24 +295,38 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
             context.uses.lock().remove(&uid);
             context.growths.lock().remove(&uid);
             context.patience.forget(&uid);
+            context.doubts.lock().remove(&uid);
             forget(context, &observed.name, &observed.namespace);
         }
         return Ok(Next::await_change());
     }
-    let status = status::status(&observed, &plan, &outcome, &context.patience, now_ms);
+    let status = status::status(
+        &observed,
+        &plan,
+        &outcome,
+        &context.patience,
+        &context.settings.planning.limits,
+        now_ms,
+    );
     apply::write_status(context, &observed, &status).await?;
     // Only now: what is said once is decided once more if it could not be written.
     if let Some(growth) = &plan.growth {
         context.growths.lock().insert(uid.clone(), growth.clone());
     }
+    context
+        .metrics
+        .away(&observed.namespace, &observed.name, plan.partitions_away());
     for (kind, holds) in status::holding(&status) {
         context
             .metrics
             .condition(&observed.namespace, &observed.name, kind, holds);
     }
     if plan.is_doubtful() {
-        context.doubts.lock().insert(uid);
-    } else if due && observed.most_answered() {
+        context.doubts.lock().entry(uid).or_insert(now_ms);
+        return Ok(Next::requeue(plan.look_again(&outcome, &context.settings, now_ms)));
+    }
+    context.doubts.lock().remove(&uid);
+    if due && observed.most_answered() {
         context.measured.lock().insert(uid, now_ms);
     }
     Ok(Next::requeue(plan.look_again(&outcome, &context.settings, now_ms)))

@@ -89,13 +89,13 @@ pub struct Asked {
     pub sample: bool,
     /// It has too few partitions, or has had too many for long.
     pub repartition: bool,
-    /// At the last look something seemed to be amiss.
-    pub again: bool,
+    /// For so long, in milliseconds, something has seemed to be amiss.
+    pub in_doubt_for_ms: Option<u64>,
 }
 
 impl Asked {
     fn any(self) -> bool {
-        self.measure || self.sample || self.repartition || self.again
+        self.measure || self.sample || self.repartition || self.in_doubt_for_ms.is_some()
     }
 }
 
@@ -196,9 +196,10 @@ impl Observed {
         ))
     }
 
-    /// Whether the Table is being deleted.
+    /// Whether the Table is being deleted, and nothing holds it.
     pub fn deleting(&self) -> bool {
-        self.table.metadata.deletion_timestamp.is_some()
+        let held = self.table.spec.deletion_protection_enabled || self.table.spec.paused;
+        self.table.metadata.deletion_timestamp.is_some() && !held
     }
 
     /// Whether most replicas of each partition that was asked about answered: what is measured of it counts.
@@ -407,9 +408,9 @@ async fn look_at_retired(context: &Context, observed: &mut Observed) -> Result<(
 
 /// Pods tell why a node does not answer, and whether it is made from what its StatefulSet says now.
 async fn look_at_pods(context: &Context, observed: &mut Observed) -> Result<(), kube::Error> {
-    let nothing_will_be_decided = observed.deleting() || observed.rival.is_some() || observed.table.spec.paused;
+    let nobody_looks = observed.deleting() || observed.rival.is_some();
     let outdated = observed.stateful_sets.values().any(|set| !is_up_to_date(set));
-    if nothing_will_be_decided || (observed.all_answered() && !outdated) {
+    if nobody_looks || (observed.all_answered() && !outdated) {
         return Ok(());
     }
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &observed.namespace);
@@ -467,19 +468,16 @@ async fn ask(context: &Context, observed: &mut Observed) {
 
 /// The storage nodes to be asked.
 fn to_ask(observed: &Observed) -> BTreeSet<NodeName> {
-    // A merge that has begun is brought to an end (plan::frozen), be it by giving it up.
-    let may_stand_still = || {
-        observed
-            .partitions
-            .values()
-            .any(|partition| partition.spec.merging_into.is_some())
-    };
-    let paused = observed.table.spec.paused && !may_stand_still();
-    if observed.deleting() || paused || observed.rival.is_some() {
+    let table = &observed.table;
+    if observed.deleting() || observed.rival.is_some() {
         return BTreeSet::new();
     }
     let Some(record) = observed.record().filter(|_| observed.uncovered.is_none()) else {
-        return with_data(observed);
+        return if table.spec.paused {
+            BTreeSet::new()
+        } else {
+            with_data(observed)
+        };
     };
     let pieces = observed.pieces(record);
     // Also those that nobody should be on any more.

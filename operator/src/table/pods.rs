@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 use partita_crds::names;
+use serde_json::Value;
 
 use crate::nodes::NodeName;
 
@@ -112,7 +113,11 @@ fn is_crashing(pod: &Pod) -> bool {
 }
 
 fn of_container(container: &ContainerStatus) -> Option<String> {
-    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let state = container.state.as_ref()?;
+    if let Some(ended) = state.terminated.as_ref().filter(|ended| ended.exit_code != 0) {
+        return Some(format!("its container ended with {}", end(ended)));
+    }
+    let waiting = state.waiting.as_ref()?;
     let reason = waiting
         .reason
         .as_deref()
@@ -122,12 +127,30 @@ fn of_container(container: &ContainerStatus) -> Option<String> {
         .last_state
         .as_ref()
         .and_then(|state| state.terminated.as_ref());
-    let ended = last.map(|ended| format!("; it last ended with {}", ended.exit_code));
+    let ended = last.map(|ended| format!("; it last ended with {}", end(ended)));
     Some(format!(
         "its container does not run: {reason}{}{}",
         said.unwrap_or_default(),
         ended.unwrap_or_default()
     ))
+}
+
+/// How a container ended: its exit code, and the last that it said.
+fn end(ended: &ContainerStateTerminated) -> String {
+    let lines = ended.message.iter().flat_map(|message| message.lines());
+    let last = lines.map(str::trim).rfind(|line| !line.is_empty()).map(said);
+    let last = last.map(|said| format!(": {}", cut(&said)));
+    format!("{}{}", ended.exit_code, last.unwrap_or_default())
+}
+
+/// What a line of a log says, without its time and place.
+fn said(line: &str) -> String {
+    let json: Option<Value> = serde_json::from_str(line).ok();
+    let message = json.as_ref().and_then(|json| {
+        let of = |object: &Value| object.get("message").and_then(Value::as_str).map(str::to_owned);
+        of(json).or_else(|| of(json.get("fields")?))
+    });
+    message.unwrap_or_else(|| line.to_owned())
 }
 
 fn cut(text: &str) -> String {
@@ -141,7 +164,7 @@ fn cut(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn pod(status: Value) -> StoragePod {
         let pod: Pod = serde_json::from_value(json!({
@@ -171,6 +194,36 @@ mod tests {
             "state": {"waiting": {"reason": "ContainerCreating"}},
         }]}));
         assert_eq!(starting.trouble, None);
+    }
+
+    #[test]
+    fn the_last_words_of_a_container_are_said() {
+        let ended = |message: &str| {
+            pod(json!({"containerStatuses": [{
+                "name": "replica", "image": "i", "imageID": "", "ready": false, "restartCount": 3,
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"exitCode": 1, "message": message}},
+            }]}))
+            .trouble
+            .unwrap()
+        };
+        let json = "{\"level\":\"INFO\",\"fields\":{\"message\":\"started\"}}\n\
+                    {\"level\":\"ERROR\",\"fields\":{\"message\":\"/data: its format 9 is newer than 3\"}}\n";
+        let words =
+            "its container does not run: CrashLoopBackOff; it last ended with 1: /data: its format 9 is newer than 3";
+        assert_eq!(ended(json), words);
+        assert_eq!(
+            ended("a\nno space left\n"),
+            "its container does not run: CrashLoopBackOff; it last ended with 1: no space left"
+        );
+        let now = pod(json!({"containerStatuses": [{
+            "name": "replica", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": 2, "message": "no such option"}},
+        }]}));
+        assert_eq!(
+            now.trouble.as_deref(),
+            Some("its container ended with 2: no such option")
+        );
     }
 
     #[test]

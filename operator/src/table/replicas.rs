@@ -164,6 +164,18 @@ impl<'a> Replicas<'a> {
         follows && has >= leader.group.replication.committed
     }
 
+    /// Whether all voters but the one of this node (if it has one) have caught up, and are a quorum.
+    pub fn can_do_without(&self, leader: &Leader<'_>, node: &NodeName) -> bool {
+        let members = leader.group.replication.members.iter();
+        let voters: Vec<&MemberState> = members.filter(|member| member.role == MemberRole::Voter).collect();
+        let is_here = |voter: &&&MemberState| self.seat_of(&voter.store).is_some_and(|seat| seat.name == *node);
+        let here = voters.iter().filter(is_here).count();
+        let others = voters.iter().filter(|voter| !is_here(voter));
+        let alone = voters.len() == 1;
+        let others_lead = alone || 2 * (voters.len() - here) > voters.len();
+        others_lead && others.into_iter().all(|voter| self.is_caught_up(leader, voter))
+    }
+
     /// Whether there are exactly the replicas that there should be, in the first pods, and all of them have caught up.
     pub fn is_whole(&self) -> bool {
         let Some(leader) = self.leader() else { return false };
@@ -213,6 +225,10 @@ pub fn pods(observed: &Observed, record: &Record, host: &str) -> usize {
     let there = observed.pods_of(host);
     if there <= wanted {
         return wanted;
+    }
+    if here.is_empty() {
+        // While Partitions are missing nobody knows whose voters are in these pods.
+        return there;
     }
     let needed = here
         .iter()

@@ -2,27 +2,31 @@
 //!
 //! Conditions follow kstatus: `Reconciling` while something is under way, `Stalled` when a person has to do something (then not
 //! `Reconciling`, which kstatus would find first), `Ready` when every partition of the table (and of its complete indexes)
-//! serves, be it without some of its replicas; `QuorumLost` when one cannot for lack of them. Their messages do not count or tell
-//! the time: an operator at rest writes nothing, and a busy one no more than it must.
+//! serves, be it without some of its replicas; `QuorumLost` when one cannot for lack of them; `CapacitySatisfied` when there are the
+//! partitions that the units ask for ([`super::capacity`]). Their messages do not count or tell the time: an operator at rest writes nothing, and a busy one no more than it must.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use partita_crds::status::{DECISIONS_MAX, Decision, EffectiveIndexThroughput, EffectiveThroughput};
-use partita_crds::{PartitionPhase, TableStatus, names};
+use partita_crds::{PartitionPhase, Table, TableStatus, names};
 use partita_model::table::record::{Record, Step};
 use partita_model::table::{BillingMode, Status};
+use partita_planning::repartition::Limits;
 use serde_json::Value;
 
 use super::apply::Outcome;
+use super::capacity;
 use super::children::growth;
 use super::observe::{Kept, Observed};
 use super::patience::Patience;
 use super::plan::{Mirror, Note, Plan, Problem, two_digits};
 
 /// The conditions that a Table has.
-pub const CONDITIONS: [&str; 4] = ["Ready", "Reconciling", "Stalled", "QuorumLost"];
+pub const CONDITIONS: [&str; 5] = ["Ready", "Reconciling", "Stalled", "QuorumLost", "CapacitySatisfied"];
+/// The reason of a Table for which the operator lacks a right.
+const FORBIDDEN: &str = "Forbidden";
 /// What a decision's reason may have, as the definition has it.
 const REASON_CHARS_MAX: usize = 1024;
 /// Reasons of `Reconciling` that people should hear of when they begin.
@@ -76,7 +80,14 @@ pub fn parsed(state: Value) -> Result<Record, Value> {
 }
 
 /// The status after a pass.
-pub fn status(observed: &Observed, plan: &Plan, outcome: &Outcome, patience: &Patience, now_ms: u64) -> Judged {
+pub fn status(
+    observed: &Observed,
+    plan: &Plan,
+    outcome: &Outcome,
+    patience: &Patience,
+    limits: &Limits,
+    now_ms: u64,
+) -> Judged {
     let before = observed.table.status.clone().unwrap_or_default();
     let note = plan.note.as_ref().filter(|_| outcome.complete());
     let mut record = plan.record.clone();
@@ -122,6 +133,7 @@ pub fn status(observed: &Observed, plan: &Plan, outcome: &Outcome, patience: &Pa
         reconciling,
         stalled(problem.as_ref()),
         quorum_lost(observed, &plan.mirrors),
+        capacity_satisfied(observed, record.as_ref(), &plan.mirrors, limits),
     ];
     let generation = observed.table.metadata.generation;
     let conditions = CONDITIONS.iter().zip(judged).map(|(kind, judgement)| {
@@ -225,6 +237,36 @@ pub fn holding(judged: &Judged) -> impl Iterator<Item = (&str, bool)> {
     conditions.map(|condition| (condition.type_.as_str(), condition.status == "True"))
 }
 
+/// Why a Table needs a person, as its status says: reason and message.
+pub fn stalled_by(table: &Table) -> Option<(&str, &str)> {
+    let conditions = &table.status.as_ref()?.conditions;
+    let stalled = conditions.iter().find(|condition| condition.type_ == "Stalled")?;
+    (stalled.status == "True").then_some((stalled.reason.as_str(), stalled.message.as_str()))
+}
+
+/// The status of a Table that the operator may not look at, or not see to; `None` when it says so already. The rest is as it was.
+pub fn forbidden(table: &Table, refusal: &str, now_ms: u64) -> Option<TableStatus> {
+    let before = table.status.clone().unwrap_or_default();
+    let message = format!(
+        "the API server refuses what the operator asks of it: {refusal}. Give it the rights that the chart gives (`helm upgrade`, or \
+         `helm template` for what is missing), or take away what forbids this"
+    );
+    let judged = [
+        ("Reconciling", judgement(false, FORBIDDEN, "nothing is under way")),
+        ("Stalled", judgement(true, FORBIDDEN, message)),
+    ];
+    let mut status = before.clone();
+    for (kind, judgement) in judged {
+        let known = before.conditions.iter().find(|condition| condition.type_ == kind);
+        let now = condition(kind, judgement, known, table.metadata.generation, now_ms);
+        match status.conditions.iter_mut().find(|condition| condition.type_ == kind) {
+            Some(there) => *there = now,
+            None => status.conditions.push(now),
+        }
+    }
+    (status != before).then_some(status)
+}
+
 fn growth_refused(observed: &Observed, outcome: &Outcome) -> Option<Problem> {
     let words = outcome.cannot_grow.as_ref()?;
     let (field, instead) = match growth::max_size(observed) {
@@ -326,10 +368,7 @@ fn reconciling(
 /// What goes on beside the steps.
 fn beside(plan: &Plan, outcome: &Outcome) -> Judgement {
     let (reason, words) = plan.beside.clone().unwrap_or_default();
-    let turn = outcome
-        .turn
-        .as_ref()
-        .map(|other| format!("; waiting for {other} to be ready again"));
+    let turn = outcome.turn.as_ref().map(|other| format!("; waiting for {other}"));
     judgement(true, reason, format!("{words}{}", turn.unwrap_or_default()))
 }
 
@@ -389,6 +428,23 @@ fn quorum_lost(observed: &Observed, mirrors: &[Mirror]) -> Judgement {
         names::id_label(observed.id()),
     );
     judgement(true, "ReplicasAway", message)
+}
+
+fn capacity_satisfied(observed: &Observed, record: Option<&Record>, mirrors: &[Mirror], limits: &Limits) -> Judgement {
+    let Some(record) = record else {
+        return judgement(false, "Creating", "the table is not there yet");
+    };
+    if observed.uncovered.is_some() {
+        return judgement(false, "PartitionsUnknown", "Partition resources are missing");
+    }
+    let before = observed
+        .table
+        .status
+        .as_ref()
+        .and_then(|status| status.table_size_bytes);
+    let bytes = sizes(mirrors).map(|(_, bytes)| bytes).or(before);
+    let capacity = capacity::of(record, bytes.and_then(|bytes| u64::try_from(bytes).ok()), limits);
+    judgement(capacity.satisfied, capacity.reason, capacity.message)
 }
 
 fn condition(
@@ -511,6 +567,15 @@ fn news(before: &TableStatus, after: &TableStatus, plan: &Plan, note: Option<&No
     let quorum = (find(before, "QuorumLost"), find(after, "QuorumLost"));
     if let Some(now) = quorum.1.as_ref().filter(|_| holds(&quorum.1) && !holds(&quorum.0)) {
         tell(true, "QuorumLost", &now.message);
+    }
+    let capacity = (find(before, "CapacitySatisfied"), find(after, "CapacitySatisfied"));
+    let bound = |condition: &Option<Condition>| condition.as_ref().is_some_and(|c| c.reason == "PartitionsAtMost");
+    if let Some(now) = capacity
+        .1
+        .as_ref()
+        .filter(|_| bound(&capacity.1) && !bound(&capacity.0))
+    {
+        tell(true, &now.reason, &now.message);
     }
     let reason = |condition: &Option<Condition>| condition.as_ref().map(|c| c.reason.clone());
     if let Some(now) = stalled.1.as_ref().filter(|_| holds(&stalled.1))

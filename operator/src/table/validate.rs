@@ -2,10 +2,12 @@
 //!
 //! Shapes and bounds were checked by the API server. What is left are DynamoDB's rules, and what is not possible yet.
 
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use partita_crds::table::DeletionPolicy;
 use partita_crds::{Table, convert, names};
 use partita_model::table::TableSpec;
 use partita_model::table::record::{Declared, Owner, Record};
+use partita_planning::quantity;
 
 use super::children::growth::is_less;
 use super::plan::Problem;
@@ -39,6 +41,12 @@ pub fn validate(table: &Table, record: Option<&Record>) -> Result<Valid, Problem
         let problem = format!("spec.replicas: {} is not 1, 3 or 5", spec.replicas);
         return Err(Problem::stalled("InvalidSpec", problem));
     }
+    for (field, amount) in amounts(table) {
+        if quantity::nanos(amount).is_none_or(|nanos| nanos <= 0) {
+            let problem = format!("spec.{field}: {:?} is no amount: it is like 30Gi, 500m or 2", amount.0);
+            return Err(Problem::stalled("InvalidSpec", problem));
+        }
+    }
     if let Some((size, most)) = spec
         .storage
         .as_ref()
@@ -56,6 +64,24 @@ pub fn validate(table: &Table, record: Option<&Record>) -> Result<Valid, Problem
         }),
         Err(error) => Err(Problem::stalled("InvalidSpec", format!("spec.{error}"))),
     }
+}
+
+/// Every amount of a specification, by its field.
+fn amounts(table: &Table) -> impl Iterator<Item = (&'static str, &Quantity)> {
+    let (storage, scheduling) = (table.spec.storage.as_ref(), table.spec.scheduling.as_ref());
+    let all = [
+        ("storage.size", storage.and_then(|storage| storage.size.as_ref())),
+        ("storage.maxSize", storage.and_then(|storage| storage.max_size.as_ref())),
+        (
+            "scheduling.cpu",
+            scheduling.and_then(|scheduling| scheduling.cpu.as_ref()),
+        ),
+        (
+            "scheduling.memory",
+            scheduling.and_then(|scheduling| scheduling.memory.as_ref()),
+        ),
+    ];
+    all.into_iter().filter_map(|(field, amount)| Some((field, amount?)))
 }
 
 /// Whether a table was made through the API.

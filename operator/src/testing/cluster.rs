@@ -256,12 +256,16 @@ impl Cluster {
         inner.requests.push(format!("{method} {path}"));
         match (method.as_str(), at.plural.as_str()) {
             ("PATCH", "persistentvolumeclaims") if !at.status => inner.grow(&at, &body),
+            ("GET", plural) if at.name.is_none() && inner.forbids(&format!("list {plural}")).is_some() => {
+                inner.forbids(&format!("list {plural}")).unwrap_or_default()
+            }
             ("GET", "persistentvolumeclaims" | "pods") if at.name.is_none() => (StatusCode::OK, inner.list(&at, query)),
             ("GET", "nodes") => (StatusCode::OK, inner.list(&at, "labelSelector=kubernetes.io/hostname")),
             ("GET", "persistentvolumeclaims" | "persistentvolumes") => match inner.objects.get(&at.key()) {
                 Some(object) => (StatusCode::OK, object.clone()),
                 None => problem(StatusCode::NOT_FOUND, "not found"),
             },
+            ("GET", "secrets") if at.name.is_none() => (StatusCode::OK, inner.list_everywhere(&at, query)),
             ("GET", "secrets" | "validatingwebhookconfigurations") => match inner.objects.get(&at.key()) {
                 Some(secret) => (StatusCode::OK, secret.clone()),
                 None => problem(StatusCode::NOT_FOUND, "not found"),
@@ -337,6 +341,17 @@ fn merge(object: &mut Value, other: Value) {
     }
 }
 
+/// Leaves out what a pod's fields leave out when they are empty.
+fn drop_empty(pod: &mut Value) {
+    let empty = |value: &Value| value.as_str().is_some_and(str::is_empty);
+    if empty(&pod["priorityClassName"]) {
+        pod.as_object_mut().unwrap().remove("priorityClassName");
+    }
+    for toleration in pod["tolerations"].as_array_mut().into_iter().flatten() {
+        toleration.as_object_mut().unwrap().retain(|_, value| !empty(value));
+    }
+}
+
 impl Inner {
     fn store(&mut self, key: Key, mut object: Value) {
         self.version += 1;
@@ -352,6 +367,11 @@ impl Inner {
             }),
         );
         self.objects.insert(key, object);
+    }
+
+    fn forbids(&self, what: &str) -> Option<(StatusCode, Value)> {
+        let (refused, message) = self.refusal.as_ref()?;
+        (refused == what).then(|| problem(StatusCode::FORBIDDEN, message))
     }
 
     fn list(&self, at: &Path, query: &str) -> Value {
@@ -371,6 +391,27 @@ impl Inner {
             .filter(|(key, object)| here(key) && selected(object));
         let items: Vec<Value> = items
             .map(|(_, object)| json!({"metadata": object["metadata"], "spec": object["spec"], "status": object["status"]}))
+            .collect();
+        json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": items})
+    }
+
+    /// Those of one name and one label in all namespaces: rights are by name.
+    fn list_everywhere(&self, at: &Path, query: &str) -> Value {
+        let query = query.replace("%2F", "/").replace("%3D", "=");
+        let asked = |key: &str| {
+            query
+                .split('&')
+                .find_map(|part| part.strip_prefix(key))
+                .unwrap()
+                .to_owned()
+        };
+        let (name, label) = (asked("fieldSelector=metadata.name="), asked("labelSelector="));
+        let (label, value) = label.split_once('=').unwrap();
+        let found = self.objects.iter().filter(|((kind, _, named), object)| {
+            *kind == at.plural && *named == name && object["metadata"]["labels"][label] == value
+        });
+        let items: Vec<Value> = found
+            .map(|(_, object)| json!({"metadata": object["metadata"]}))
             .collect();
         json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": items})
     }
@@ -420,6 +461,7 @@ impl Inner {
             return problem(StatusCode::FORBIDDEN, message);
         }
         let mut object = desired;
+        drop_empty(&mut object["spec"]["template"]["spec"]);
         if let Some(before) = self.objects.get(&at.key()) {
             let templates = |set: &Value| set["spec"]["volumeClaimTemplates"].clone();
             if at.plural == "statefulsets" && templates(before) != templates(&object) {

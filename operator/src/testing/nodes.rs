@@ -166,7 +166,13 @@ impl FakeNodes {
     pub fn recover(&self, group: GroupId, pod: &str) {
         let mut inner = self.0.lock();
         let store = inner.store_in(pod).unwrap().uuid.clone();
-        inner.groups.get_mut(&group).unwrap().recover(&store);
+        let Inner { stores, groups, .. } = &mut *inner;
+        let known = groups.get_mut(&group).unwrap();
+        // The others keep what they knew.
+        for state in states(stores, group) {
+            known.show(state, false);
+        }
+        known.recover(&store);
     }
 
     /// Lets another pod's replica lead.

@@ -1,7 +1,7 @@
 //! An operator between an API server and storage nodes, all in memory. It makes one pass at a time, with caches that are up to
 //! date, and can be killed at any write.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -33,6 +33,8 @@ use crate::table::{self, Context, Error, Known};
 
 /// Passes that settle anything that can be settled.
 const PASSES_MAX: usize = 200;
+/// Between two looks at a table that is waited for.
+const LOOK_MS: u64 = 2000;
 /// Turns of the runtime within which a pass ends, if it ends.
 const TURNS_MAX: usize = 2000;
 /// Waits that are part of a pass.
@@ -46,7 +48,7 @@ pub struct World {
     pub nodes: FakeNodes,
     clock_ms: Arc<AtomicU64>,
     measured: HashMap<String, u64>,
-    doubts: HashSet<String>,
+    doubts: HashMap<String, u64>,
     uses: HashMap<String, Uses>,
     growths: HashMap<String, Growth>,
     patience: Arc<Patience>,
@@ -133,7 +135,7 @@ impl World {
             cluster,
             clock_ms: Arc::new(AtomicU64::new(NOW_MS)),
             measured: HashMap::new(),
-            doubts: HashSet::new(),
+            doubts: HashMap::new(),
             uses: HashMap::new(),
             growths: HashMap::new(),
             patience: patience(),
@@ -273,7 +275,11 @@ impl World {
             }
             let wrote = self.cluster.version() != before;
             let told = self.nodes.take_calls().iter().any(|call| !call.starts_with("ask"));
-            quiet = if wrote || told { 0 } else { quiet + 1 };
+            let in_doubt = !self.doubts.is_empty();
+            if in_doubt {
+                self.later(LOOK_MS);
+            }
+            quiet = if wrote || told || in_doubt { 0 } else { quiet + 1 };
             if quiet == 2 {
                 self.cluster.take_requests();
                 return;

@@ -1,7 +1,8 @@
 //! Whether a resource is as it should be: whatever is applied is compared first, for an operator at rest writes nothing.
 //!
 //! A resource is applied when what it should be has changed since it was last applied (a hash of that is kept in an
-//! annotation), or when somebody changed a field that we set. Fields of others and defaults are none of our business.
+//! annotation), or when somebody changed a field that we set. Fields of others and defaults are none of our business. What is empty is as good
+//! as absent: most of such fields the API server leaves out.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Resource;
@@ -42,7 +43,7 @@ fn holds(whole: &Value, part: &Value, amounts: bool) -> bool {
         (Value::Object(whole), Value::Object(part)) => part.iter().all(|(key, part)| {
             let amounts = amounts || matches!(key.as_str(), "requests" | "limits");
             whole.get(key).is_some_and(|whole| holds(whole, part, amounts))
-                || matches!(part, Value::Object(part) if part.is_empty())
+                || whole.get(key).is_none() && is_empty(part)
         }),
         (Value::Array(whole), Value::Array(part)) => part
             .iter()
@@ -51,6 +52,16 @@ fn holds(whole: &Value, part: &Value, amounts: bool) -> bool {
             quantity::same(&Quantity(whole.clone()), &Quantity(part.clone()))
         }
         (whole, part) => whole == part,
+    }
+}
+
+fn is_empty(part: &Value) -> bool {
+    match part {
+        Value::Object(members) => members.is_empty(),
+        Value::Array(elements) => elements.is_empty(),
+        Value::String(text) => text.is_empty(),
+        Value::Null => true,
+        Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -106,6 +117,23 @@ mod tests {
         let mut less = service(json!({"metadata": {"name": "a"}, "spec": {"clusterIP": "None"}}));
         less = marked(less);
         assert!(differs(&less, Some(&desired())));
+    }
+
+    #[test]
+    fn what_is_empty_may_be_left_out() {
+        let toleration = |value: Value| json!({"tolerations": [value]});
+        let kept = toleration(json!({"key": "a", "operator": "Exists"}));
+        let wanted = toleration(json!({"key": "a", "operator": "Exists", "value": "", "effect": ""}));
+        assert!(holds(&kept, &wanted, false));
+        assert!(!holds(
+            &kept,
+            &toleration(json!({"key": "", "operator": "Exists"})),
+            false
+        ));
+        assert!(
+            !holds(&json!({}), &json!({"automount": false}), false),
+            "that is not what is meant by nothing"
+        );
     }
 
     #[test]

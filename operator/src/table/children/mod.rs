@@ -143,8 +143,13 @@ fn metadata(table: &Table, id: TableId, name: &str, place: &str) -> ObjectMeta {
     }
 }
 
+/// Nothing waits for the children's end: while it did, a deletion in the foreground of a Table that is held (see `plan::deletion`) would take them
+/// away again and again.
 fn owner(table: &Table) -> Option<OwnerReference> {
-    table.controller_owner_ref(&())
+    Some(OwnerReference {
+        block_owner_deletion: Some(false),
+        ..table.controller_owner_ref(&())?
+    })
 }
 
 /// Whether a resource belongs to this Table, and not to one that was deleted and is about to take it along.

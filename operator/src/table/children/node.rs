@@ -215,7 +215,7 @@ impl StorageNode<'_> {
             affinity: Some(self.apart(scheduling.topology)),
             node_selector: Some(scheduling.node_selector.clone()).filter(|selector| !selector.is_empty()),
             tolerations: some_if_any(scheduling.tolerations.clone()),
-            priority_class_name: scheduling.priority_class_name.clone(),
+            priority_class_name: scheduling.priority_class_name.clone().filter(|name| !name.is_empty()),
             containers: vec![self.container(settings, &scheduling)],
             volumes: settings.peer_tls.then(|| vec![certificate_volume()]),
             ..PodSpec::default()
@@ -341,6 +341,8 @@ impl StorageNode<'_> {
             liveness_probe: Some(probe("/healthz", PROBE_EVERY_SECONDS, Some(LIVENESS_FAILURES))),
             readiness_probe: Some(probe("/readyz/replicas", READINESS_EVERY_SECONDS, None)),
             volume_mounts: Some(mounts),
+            // Why it ended is then in the pod's status, and from there in the Table's.
+            termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
             security_context: Some(SecurityContext {
                 allow_privilege_escalation: Some(false),
                 read_only_root_filesystem: Some(true),

@@ -22,6 +22,9 @@ use crate::table::replicas::{Leader, Replicas, Seat};
 const NAMED_MAX: usize = 3;
 /// What a Partition's message may have, as its definition has it.
 const MESSAGE_CHARS_MAX: usize = 1024;
+/// So long a partition has to be seen without replicas of which Kubernetes says that they are ready: longer than a readiness probe takes to notice
+/// that they are not.
+const DOUBT_MS: u64 = 10_000;
 /// The membership epoch of a group whose members are those that it was made with.
 const FIRST_EPOCH: u64 = 1;
 
@@ -115,11 +118,12 @@ pub fn known(observed: &Observed, record: &Record) -> Vec<Mirror> {
 }
 
 /// Whether a partition at rest is seen to have lost replicas for the first time, and Kubernetes knows of nothing. Nodes do not
-/// answer at one moment, and a follower that was not given the processor for a second has no leader for another: what is true
-/// is still true at the next look.
+/// answer at one moment, and a follower that was not given the processor for a second has no leader for another, which lasts on a machine that
+/// is busy: what is true is still true after a while.
 fn is_doubtful(observed: &Observed, piece: &Piece, found: &PartitionStatus) -> bool {
     let lost = found.phase == PartitionPhase::Lost;
-    !observed.asked.again && !lost && observe::is_well(observed, piece) && !is_whole(found)
+    let for_ms = observed.asked.in_doubt_for_ms.unwrap_or(0);
+    for_ms < DOUBT_MS && !lost && observe::is_well(observed, piece) && !is_whole(found)
 }
 
 fn mirror(piece: &Piece, known: Option<&Partition>, status: PartitionStatus) -> Mirror {

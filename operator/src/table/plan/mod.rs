@@ -23,6 +23,7 @@ mod growth;
 mod lost;
 mod members;
 mod mirror;
+mod moves;
 mod nodes;
 mod recover;
 pub mod repartition;
@@ -36,6 +37,7 @@ pub use mirror::two_digits;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -45,6 +47,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use partita_crds::names::FINALIZER;
 use partita_crds::{Partition, PartitionPhase, PartitionStatus};
 use partita_model::partition::GroupId;
+use partita_model::table::Status;
 use partita_model::table::record::{Circumstances, Record};
 
 use partita_planning::autoscale::MINUTE_MS;
@@ -91,14 +94,14 @@ pub enum Action {
     MirrorPartition(Mirror),
     /// Remove a resource.
     DeletePartition(String),
-    /// Likewise.
-    DeleteStatefulSet(String),
+    /// Remove the StatefulSet of this name and uid, and its pods.
+    DeleteStatefulSet(String, String),
     /// Likewise.
     DeleteService(String),
     /// Likewise.
     DeleteDisruptionBudget(String),
-    /// Remove a claim, and with it its data.
-    DeleteClaim(String),
+    /// Remove the claim of this name and uid, and with it its data.
+    DeleteClaim(String, String),
     /// Remove the claim of a storage node, if it is the one of this uid: its volume is gone.
     GiveUpClaim(NodeName, String),
     /// Ask for a larger volume.
@@ -267,6 +270,12 @@ impl Plan {
         self.mirrors.iter().any(|mirror| mirror.doubtful)
     }
 
+    /// Partitions that should serve and do not.
+    pub fn partitions_away(&self) -> usize {
+        let away = |mirror: &&Mirror| mirror.needed && !mirror.is_ready();
+        self.mirrors.iter().filter(away).count()
+    }
+
     fn only(action: Action) -> Self {
         Self {
             actions: vec![action],
@@ -349,19 +358,43 @@ fn otherwise(
     growth: &Growth,
     now_ms: u64,
 ) -> Plan {
+    if !has_finalizer(observed) {
+        return match observed.table.metadata.deletion_timestamp {
+            None => Plan::only(Action::AddFinalizer),
+            // It goes, and none can be added any more.
+            Some(_) => Plan {
+                quiet: true,
+                ..Plan::default()
+            },
+        };
+    }
+    if observed.deleting() {
+        return deletion::plan(observed);
+    }
+    let held = deletion::held(observed);
+    if observed.table.spec.paused {
+        return paused(observed, growth, held);
+    }
+    let going_on = going_on(observed, valid, settings, growth, now_ms, held.as_ref());
+    Plan {
+        problem: going_on.problem.or(held),
+        ..going_on
+    }
+}
+
+/// A Table that is to be there.
+fn going_on(
+    observed: &Observed,
+    valid: &Result<Valid, Problem>,
+    settings: &Settings,
+    growth: &Growth,
+    now_ms: u64,
+    held: Option<&Problem>,
+) -> Plan {
     let at = Circumstances {
         now_ms,
         partitions: settings.planning.limits.partitions(),
     };
-    if observed.deleting() {
-        return deletion::plan(observed);
-    }
-    if !has_finalizer(observed) {
-        return Plan::only(Action::AddFinalizer);
-    }
-    if observed.table.spec.paused {
-        return paused(observed);
-    }
     if let Some(rival) = &observed.rival {
         let message = format!(
             "spec.tableName: the Table {rival} of this namespace has the name {} already; delete one of the two",
@@ -380,6 +413,8 @@ fn otherwise(
             ),
         ),
         Kept::Nothing => match valid {
+            // It was deleted before it began.
+            _ if held.is_some() => Plan::default(),
             Ok(valid) => begin::plan(observed, valid, settings, at),
             Err(problem) => Plan::problem(None, problem.clone()),
         },
@@ -420,7 +455,10 @@ fn keep(
             ..adopted
         };
     }
-    let nodes = nodes::plan(observed, record, settings);
+    let mut standstills = growth.standstills.clone();
+    standstills.note(observed, &observed.pieces(record), at.now_ms);
+    let halted = |group| standstills.are_over(group, at.now_ms);
+    let nodes = nodes::plan(observed, record, settings, &halted);
     let seen = mirror::plan(observed, record, &nodes.changed(), growth.heats());
     problem = problem.or(seen.lost);
     let steps = steps::plan(observed, record, &seen.missing);
@@ -433,6 +471,8 @@ fn keep(
     let retirement = retire::plan(observed, record);
     let still = nodes.actions.is_empty() && nodes.waiting.is_none() && seen.missing.is_empty() && steps.is_done();
     let repartition = repartition::plan(observed, record, settings, growth, at.now_ms, still);
+    let mut remembered = repartition.growth;
+    remembered.standstills = standstills;
     let mut actions = volumes.actions;
     actions.extend(nodes.actions);
     actions.extend(seen.actions);
@@ -465,7 +505,7 @@ fn keep(
         beside,
         news: lost.news.or(news(&repartition.decisions)),
         decisions: repartition.decisions,
-        growth: Some(repartition.growth),
+        growth: Some(remembered),
         follows: scale::follows(&observed.table),
         ..Plan::default()
     }
@@ -478,14 +518,29 @@ fn news(decisions: &[(&'static str, String)]) -> Option<(&'static str, String)> 
     Some((reason, words.join("; ")))
 }
 
-fn paused(observed: &Observed) -> Plan {
+/// Nothing is changed, and what is true of the partitions is told all the same.
+fn paused(observed: &Observed, growth: &Growth, held: Option<Problem>) -> Plan {
     let message = "spec.paused: nothing is changed while it is true";
+    let paused = Plan::problem(
+        observed.record().cloned(),
+        held.unwrap_or_else(|| Problem::held("Paused", message)),
+    );
+    let Some(record) = observed.record() else {
+        return paused;
+    };
+    if observed.uncovered.is_some() || record.status == Status::Creating {
+        return Plan {
+            mirrors: mirror::known(observed, record),
+            ..paused
+        };
+    }
+    let seen = mirror::plan(observed, record, &BTreeSet::new(), growth.heats());
+    let told = |action: &Action| matches!(action, Action::MirrorPartition(_));
     Plan {
-        mirrors: observed
-            .record()
-            .map(|record| mirror::known(observed, record))
-            .unwrap_or_default(),
-        ..Plan::problem(observed.record().cloned(), Problem::held("Paused", message))
+        actions: seen.actions.into_iter().filter(told).collect(),
+        mirrors: seen.mirrors,
+        problem: seen.lost.or(paused.problem),
+        ..paused
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use partita_crds::{Table, names};
+use partita_model::partition::GroupId;
 use partita_model::table::Throughput;
 use partita_model::table::record::{IndexRecord, Record};
 use partita_planning::repartition::Limits;
@@ -38,11 +39,12 @@ impl Nodes {
 }
 
 /// Of a table whose partitions are known.
-pub fn plan(observed: &Observed, record: &Record, settings: &Settings) -> Nodes {
+/// Where the move of a group is `halted`, disruption budgets are as usual.
+pub fn plan(observed: &Observed, record: &Record, settings: &Settings, halted: &dyn Fn(GroupId) -> bool) -> Nodes {
     let all = observed.pieces(record);
     let prefix = prefix(record);
     let places: Vec<usize> = hosts(&all).iter().filter_map(|host| number(&prefix, host)).collect();
-    let mut nodes = storage(observed, record, &places, settings);
+    let mut nodes = storage(observed, record, &places, settings, halted);
     // What was absorbed holds nothing: an operator was killed before it took it away.
     let absorbed = observed.partitions.iter().filter(|(name, partition)| {
         partition.spec.merging_into.is_some() && all.iter().all(|piece| piece.name != **name)
@@ -70,15 +72,28 @@ pub fn plan(observed: &Observed, record: &Record, settings: &Settings) -> Nodes 
 }
 
 /// StatefulSets, Services and disruption budgets of these of a table's storage nodes.
-pub fn storage(observed: &Observed, record: &Record, places: &[usize], settings: &Settings) -> Nodes {
+pub fn storage(
+    observed: &Observed,
+    record: &Record,
+    places: &[usize],
+    settings: &Settings,
+    halted: &dyn Fn(GroupId) -> bool,
+) -> Nodes {
     let mut nodes = Nodes::default();
     for place in places {
-        node(&mut nodes, observed, record, *place, settings);
+        node(&mut nodes, observed, record, *place, settings, halted);
     }
     nodes
 }
 
-fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, settings: &Settings) {
+fn node(
+    nodes: &mut Nodes,
+    observed: &Observed,
+    record: &Record,
+    place: usize,
+    settings: &Settings,
+    halted: &dyn Fn(GroupId) -> bool,
+) {
     let host = names::partition(&prefix(record), place);
     let here: Vec<Piece> = observed
         .pieces(record)
@@ -95,7 +110,9 @@ fn node(nodes: &mut Nodes, observed: &Observed, record: &Record, place: usize, s
         seed: record.seed,
         place,
         replicas: observed.replicas(),
-        closed: here.iter().any(|piece| is_on_its_way(observed, piece)),
+        closed: here
+            .iter()
+            .any(|piece| is_on_its_way(observed, piece) && !halted(piece.group())),
         requests: settings.planning.formula.requests(units(
             record,
             &observed.table,

@@ -1,14 +1,14 @@
 //! Data that is there without the resources that tell of it: retained data that is adopted, or Partitions that somebody
 //! deleted. The stores know what they hold.
 //!
-//! 1. Storage nodes are made (again) for the claims that are there;
-//! 2. when all of them have answered, [`Record::recover`] finds ranges and schema;
+//! 1. Storage nodes are made (again) for the claims that are there; claims of pods that are not to be any more do not count;
+//! 2. when all of them have answered, [`Record::recover`] finds ranges and schema (of a table that is there, most nodes of each partition will do);
 //! 3. what follows from it is written; from then on it is a table like any other.
 
 use std::collections::BTreeMap;
 
 use partita_crds::names;
-use partita_model::admin::GroupState;
+use partita_model::admin::{GroupState, StoreState};
 use partita_model::key::KeyBytes;
 use partita_model::partition::{GroupId, PartitionDescriptor};
 use partita_model::schema::TableId;
@@ -28,7 +28,7 @@ use crate::table::validate::Valid;
 pub fn record(observed: &Observed, valid: &Valid, id: TableId, settings: &Settings, at: Circumstances) -> Plan {
     let account = names::account(&observed.namespace);
     let mut sketch = Record::create(&account, valid.spec.clone(), valid.owner.clone(), id, at);
-    let known = match known(observed, &mut sketch, settings) {
+    let known = match known(observed, &mut sketch, settings, silent) {
         Ok(known) => known,
         Err(not_yet) => return *not_yet,
     };
@@ -59,7 +59,9 @@ pub fn record(observed: &Observed, valid: &Valid, id: TableId, settings: &Settin
 /// The Partitions of a table that is there but for (some of) them.
 pub fn partitions(observed: &Observed, record: &Record, settings: &Settings, at: Circumstances) -> Plan {
     let mut sketch = record.clone();
-    let known = match known(observed, &mut sketch, settings) {
+    let known = match known(observed, &mut sketch, settings, |nodes, observed| {
+        silent(nodes, observed).filter(|_| !most_will_do(nodes, observed))
+    }) {
         Ok(known) => known,
         Err(not_yet) => return *not_yet,
     };
@@ -93,6 +95,14 @@ pub fn partitions(observed: &Observed, record: &Record, settings: &Settings, at:
                 ..Plan::default()
             }
         }
+        // They may be where nobody answers.
+        Err(reason) if !observed.all_answered() => Plan {
+            record: Some(record.clone()),
+            waiting: Some(format!(
+                "waiting for all storage nodes: Partition resources are missing, and those that answer do not have them ({reason})"
+            )),
+            ..Plan::default()
+        },
         Err(reason) => {
             let message =
                 format!("Partition resources are missing, and the storage nodes do not have them either: {reason}");
@@ -101,9 +111,14 @@ pub fn partitions(observed: &Observed, record: &Record, settings: &Settings, at:
     }
 }
 
-/// What all storage nodes of a table know, or the plan of a pass that makes (or waits for) them. `sketch` gets as many
-/// partitions as there are StatefulSets: units are shared among them.
-fn known(observed: &Observed, sketch: &mut Record, settings: &Settings) -> Result<Vec<PartitionDescriptor>, Box<Plan>> {
+/// What the storage nodes of a table know, or the plan of a pass that makes (or waits for) them; `missing` names one of those with data that is
+/// waited for. `sketch` gets as many partitions as there are StatefulSets: units are shared among them.
+fn known(
+    observed: &Observed,
+    sketch: &mut Record,
+    settings: &Settings,
+    missing: impl Fn(&[NodeName], &Observed) -> Option<NodeName>,
+) -> Result<Vec<PartitionDescriptor>, Box<Plan>> {
     let claims: Vec<&Claim> = observed
         .claims
         .iter()
@@ -120,15 +135,29 @@ fn known(observed: &Observed, sketch: &mut Record, settings: &Settings) -> Resul
     if let Some(seed) = claims.iter().find_map(|claim| claim.seed) {
         sketch.seed = seed;
     }
-    let Nodes { actions, waiting } = nodes::storage(observed, sketch, &places, settings);
+    let Nodes { actions, waiting } = nodes::storage(observed, sketch, &places, settings, &|_| false);
     let prefix = names::prefix(&sketch.spec.name, sketch.id);
-    let mut with_data = claims.iter().filter_map(|claim| {
+    let with_data = claims.iter().filter_map(|claim| {
         let host = names::partition(&prefix, claim.place?);
         Some(NodeName::new(&host, claim.ordinal?))
     });
-    let silent = with_data.find(|name| !matches!(observed.nodes.get(name), Some(Node::Store(_))));
-    let waiting =
-        waiting.or_else(|| silent.map(|name| format!("waiting for the storage node {name}, to see what it holds")));
+    // A pod that was one too many is not coming back, whatever its volume has.
+    let to_be = |node: &NodeName| match observed.stateful_sets.contains_key(&node.host) {
+        true => node.ordinal < observed.pods_of(&node.host),
+        false => true,
+    };
+    let with_data: Vec<NodeName> = with_data.filter(to_be).collect();
+    let waiting = waiting.or_else(|| {
+        let name = missing(&with_data, observed)?;
+        let why = observed
+            .trouble(&name)
+            .map(|why| format!(" ({why})"))
+            .unwrap_or_default();
+        Some(format!(
+            "waiting for the storage node {name}, to see what it holds{why}. If its volume is gone for good, delete its claim {} and its pod",
+            name.claim()
+        ))
+    });
     if waiting.is_some() || !actions.is_empty() {
         return Err(Box::new(Plan {
             actions,
@@ -140,14 +169,42 @@ fn known(observed: &Observed, sketch: &mut Record, settings: &Settings) -> Resul
     Ok(groups(observed))
 }
 
-/// Every group once, as the replica describes it that knows its latest range (of these, the leader).
-fn groups(observed: &Observed) -> Vec<PartitionDescriptor> {
-    let stores = observed.nodes.values().filter_map(|node| match node {
+/// A storage node that does not answer.
+fn silent(nodes: &[NodeName], observed: &Observed) -> Option<NodeName> {
+    let silent = nodes.iter().find(|name| !answers(name, observed));
+    silent.cloned()
+}
+
+fn answers(node: &NodeName, observed: &Observed) -> bool {
+    matches!(observed.nodes.get(node), Some(Node::Store(_)))
+}
+
+/// Whether those that answer know of everything that the others know: most nodes of each StatefulSet, and of each group its leader.
+fn most_will_do(nodes: &[NodeName], observed: &Observed) -> bool {
+    let mut hosts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for node in nodes {
+        let (answering, all) = hosts.entry(&node.host).or_default();
+        *answering += usize::from(answers(node, observed));
+        *all += 1;
+    }
+    let mut led: BTreeMap<GroupId, bool> = BTreeMap::new();
+    for group in stores(observed).flat_map(|store| &store.groups) {
+        *led.entry(group.descriptor.group).or_default() |= group.leader;
+    }
+    hosts.values().all(|(answering, all)| 2 * answering > *all) && led.values().all(|led| *led)
+}
+
+fn stores(observed: &Observed) -> impl Iterator<Item = &StoreState> {
+    observed.nodes.values().filter_map(|node| match node {
         Node::Store(store) => Some(store),
         Node::Silent => None,
-    });
+    })
+}
+
+/// Every group once, as the replica describes it that knows its latest range (of these, the leader).
+fn groups(observed: &Observed) -> Vec<PartitionDescriptor> {
     let mut known: BTreeMap<GroupId, &GroupState> = BTreeMap::new();
-    for group in stores.flat_map(|store| &store.groups) {
+    for group in stores(observed).flat_map(|store| &store.groups) {
         let rank = |group: &GroupState| {
             let descriptor = &group.descriptor;
             (descriptor.range_epoch, group.leader, group.term, group.schema_version())

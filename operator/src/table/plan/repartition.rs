@@ -22,6 +22,7 @@ use partita_model::table::{BillingMode, Throughput};
 use partita_planning::quantity;
 use partita_planning::repartition::{self, Change, Decision, Limits, Measured, Memory, Partition, Why};
 
+use super::moves::Standstills;
 use super::{Action, MergeOrder, cut};
 use crate::nodes::{self, Call, NodeName};
 use crate::settings::Settings;
@@ -61,6 +62,8 @@ pub struct Growth {
     cannot_grow: Option<String>,
     /// Since when groups have been seen to stand still for a merge.
     frozen: BTreeMap<GroupId, u64>,
+    /// Moves that do not go on.
+    pub standstills: Standstills,
     /// When all nodes are to be asked again.
     due_ms: Option<u64>,
 }

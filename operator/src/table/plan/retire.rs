@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use kube::ResourceExt;
 use partita_model::table::record::Record;
 
 use super::Action;
@@ -52,7 +53,7 @@ pub fn plan(observed: &Observed, record: &Record) -> Retirement {
 }
 
 fn step(observed: &Observed, record: &Record, host: &str, actions: &mut Vec<Action>) -> Result<(), String> {
-    if observed.stateful_sets.contains_key(host) {
+    if let Some(set) = observed.stateful_sets.get(host) {
         for ordinal in 0..observed.pods_of(host) {
             let node = NodeName::new(host, ordinal);
             match observed.nodes.get(&node) {
@@ -61,7 +62,10 @@ fn step(observed: &Observed, record: &Record, host: &str, actions: &mut Vec<Acti
                 Some(Node::Silent) | None => return Err(format!("{node} must say that it holds nothing")),
             }
         }
-        actions.push(Action::DeleteStatefulSet(host.to_owned()));
+        actions.push(Action::DeleteStatefulSet(
+            host.to_owned(),
+            set.uid().unwrap_or_default(),
+        ));
         return Ok(());
     }
     let place = number(&prefix(record), host);
@@ -75,7 +79,7 @@ fn step(observed: &Observed, record: &Record, host: &str, actions: &mut Vec<Acti
         .claims
         .iter()
         .filter(|claim| claim.table == record.id && claim.place == place);
-    actions.extend(claims.map(|claim| Action::DeleteClaim(claim.name.clone())));
+    actions.extend(claims.map(|claim| Action::DeleteClaim(claim.name.clone(), claim.uid.clone())));
     actions.push(Action::DeleteDisruptionBudget(host.to_owned()));
     actions.push(Action::DeleteService(host.to_owned()));
     Ok(())

@@ -1,7 +1,8 @@
 //! Pods that were made from an older template are restarted, so many groups at a time ([`crate::rolling`]), and one replica of a
 //! group after the other: followers before leaders, each once all of the group's replicas have caught up. A leader that is
 //! stopped hands over. A pod that does not serve has nothing to lose: it is replaced at once, also one that
-//! found no place when the next one asks for less.
+//! found no place when the next one asks for less. One that Kubernetes takes for not ready and that answers all the same may be needed: it waits for
+//! its turn, and until the others can do without it.
 //!
 //! Where mutual TLS was turned on or off, all are replaced at once: the old and the new ones do not understand each other, nor
 //! does the operator understand the old ones, so that none would ever have caught up.
@@ -15,7 +16,7 @@ use crate::nodes::NodeName;
 use crate::table::children::growth::is_less;
 use crate::table::children::node::made_from;
 use crate::table::children::{Piece, is_ours};
-use crate::table::observe::Observed;
+use crate::table::observe::{Node, Observed};
 use crate::table::pods::{StoragePod, peer_tls, requests};
 use crate::table::replicas::Replicas;
 
@@ -72,9 +73,27 @@ fn of_set(rolling: &mut Rolling, observed: &Observed, host: &str, set: &Stateful
         rolling.waiting.get_or_insert(words.to_owned());
         return;
     }
-    let away = outdated.iter().filter(|(_, pod)| !pod.ready && !pod.leaving);
-    rolling.actions.extend(away.map(|(node, pod)| restart(node, pod)));
+    let answers = |node: &NodeName| matches!(observed.nodes.get(node), Some(Node::Store(_)));
+    let (limping, away): (Vec<_>, Vec<_>) = outdated
+        .iter()
+        .filter(|(_, pod)| !pod.ready && !pod.leaving)
+        .partition(|(node, _)| answers(node));
+    rolling
+        .actions
+        .extend(away.iter().map(|(node, pod)| restart(node, pod)));
+    let dispensable = limping
+        .iter()
+        .find(|(node, _)| others_suffice(observed, host, node, here));
     let words = match is_whole(observed, host, here) {
+        Err(_) if away.is_empty() && dispensable.is_some() => {
+            let taken = dispensable.map(|(node, pod)| Action::RestartPod {
+                node: (*node).clone(),
+                uid: pod.uid.clone(),
+                serves: true,
+            });
+            rolling.actions.extend(taken);
+            "restarting storage nodes that run with an older image or settings, and are not ready".to_owned()
+        }
         Ok(()) => {
             let next = outdated.iter().filter(|(_, pod)| pod.ready);
             let next = next.min_by_key(|(node, _)| leads(observed, node, here));
@@ -119,6 +138,20 @@ fn is_whole(observed: &Observed, host: &str, here: &[&Piece]) -> Result<(), Stri
         }
     }
     Ok(())
+}
+
+/// Whether all other pods answer, and each group either has no leader, so that it loses nothing, or all of its replicas but this node's
+/// have caught up and are a quorum.
+fn others_suffice(observed: &Observed, host: &str, node: &NodeName, here: &[&Piece]) -> bool {
+    let others = (0..observed.pods_of(host)).map(|ordinal| NodeName::new(host, ordinal));
+    let mut others = others.filter(|other| other != node);
+    others.all(|other| matches!(observed.nodes.get(&other), Some(Node::Store(_))))
+        && here.iter().all(|piece| {
+            Replicas::of(observed, piece).is_some_and(|replicas| match replicas.leader() {
+                Some(leader) => replicas.can_do_without(&leader, node),
+                None => true,
+            })
+        })
 }
 
 /// How many groups a node leads.

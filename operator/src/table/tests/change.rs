@@ -170,7 +170,7 @@ async fn units_of_one_partition_change_its_pod() {
 #[tokio::test]
 async fn what_cannot_be_is_told_and_the_table_stays() {
     type Change = fn(&mut Value);
-    let wrong: [(Change, &str, &str); 5] = [
+    let wrong: [(Change, &str, &str); 7] = [
         (
             |spec| spec["replicas"] = json!(2),
             "InvalidSpec",
@@ -190,6 +190,16 @@ async fn what_cannot_be_is_told_and_the_table_stays() {
             |spec| spec["storage"] = json!({"size": "40Gi", "maxSize": "39Gi"}),
             "InvalidSpec",
             "spec.storage.maxSize: 39Gi is less than the size, 40Gi",
+        ),
+        (
+            |spec| spec["storage"] = json!({"size": "60GB"}),
+            "InvalidSpec",
+            "spec.storage.size: \"60GB\" is no amount",
+        ),
+        (
+            |spec| spec["scheduling"] = json!({"cpu": -1}),
+            "InvalidSpec",
+            "spec.scheduling.cpu: \"-1\" is no amount",
         ),
         (
             |spec| spec["autoscaling"] = json!({"write": {"min": 1, "max": 2}}),
@@ -267,6 +277,54 @@ async fn a_paused_table_is_left_as_it_is() {
     world.settle().await;
     assert_eq!(state(&world)["global"].as_array().unwrap().len(), 2);
     assert!(!world.condition("Stalled").0);
+}
+
+#[tokio::test]
+async fn what_becomes_of_a_paused_table_is_told() {
+    let mut world = ready().await;
+    edit(&world, |spec| spec["paused"] = json!(true));
+    world.settle().await;
+    assert!(world.condition("Ready").0);
+    let pods = world.cluster.names("pods");
+    world
+        .nodes
+        .silence(&pods.iter().map(String::as_str).collect::<Vec<_>>());
+    world.later(6 * 60 * 1000);
+    world.settle().await;
+    let (is_ready, reason, _) = world.condition("Ready");
+    assert!(!is_ready && reason == "PartitionsUnavailable", "{reason}");
+    assert_eq!(world.condition("Stalled").1, "Paused");
+    world.nodes.silence(&[]);
+    world.later(6 * 60 * 1000);
+    world.settle().await;
+    assert!(world.condition("Ready").0);
+}
+
+#[tokio::test]
+async fn empty_words_are_none() {
+    let mut new = table(1000, 1000);
+    new["spec"]["scheduling"] = json!({
+        "priorityClassName": "",
+        "tolerations": [{"key": "dedicated", "operator": "Exists", "value": "", "effect": ""}],
+    });
+    let mut world = World::with(new);
+    world.settle().await;
+    assert!(world.condition("Ready").0);
+    let set = world.cluster.all("statefulsets")[0].clone();
+    let pod = &set["spec"]["template"]["spec"];
+    assert!(
+        pod["priorityClassName"].is_null() && pod["tolerations"][0]["effect"].is_null(),
+        "{pod}"
+    );
+    // More units: what waits for the StatefulSets to be as they should be is not held up.
+    edit(&world, |spec| {
+        spec["provisionedThroughput"]["writeCapacityUnits"] = json!(2000)
+    });
+    for _ in 0..20 {
+        world.settle().await;
+        world.later(60 * 1000);
+    }
+    assert_eq!(world.cluster.names("statefulsets").len(), 2);
 }
 
 #[tokio::test]

@@ -245,6 +245,41 @@ async fn a_protected_or_paused_table_is_not_deleted() {
 }
 
 #[tokio::test]
+async fn a_protected_table_goes_on_though_it_was_deleted_in_the_foreground() {
+    let mut world = ready().await;
+    world.cluster.edit("tables", NAMESPACE, "orders", |table| {
+        table["spec"]["deletionProtectionEnabled"] = json!(true)
+    });
+    world.settle().await;
+    let (groups, sets) = (groups(&world), world.cluster.names("statefulsets"));
+    for kind in ["statefulsets", "services", "partitions", "poddisruptionbudgets"] {
+        for child in world.cluster.all(kind) {
+            let owner = &child["metadata"]["ownerReferences"][0];
+            assert_eq!(owner["blockOwnerDeletion"], json!(false), "{kind}");
+        }
+    }
+    world.cluster.delete("tables", NAMESPACE, "orders");
+    // The garbage collector does not ask what else holds the Table.
+    for kind in ["statefulsets", "services", "partitions", "poddisruptionbudgets"] {
+        for name in world.cluster.names(kind) {
+            world.cluster.delete(kind, NAMESPACE, &name);
+        }
+    }
+    world.settle().await;
+    assert!(world.condition("Ready").0, "{:?}", world.condition("Ready"));
+    assert_eq!(
+        (self::groups(&world), world.cluster.names("statefulsets")),
+        (groups, sets)
+    );
+    let (stalled, reason, message) = world.condition("Stalled");
+    assert!(
+        stalled && reason == "DeletionProtected" && message.contains("bootstrap.adopt"),
+        "{message}"
+    );
+    assert_eq!(world.table()["status"]["tableStatus"], "ACTIVE");
+}
+
+#[tokio::test]
 async fn a_replaced_store_is_a_loss_and_nothing_is_made_in_it() {
     let mut world = ready().await;
     let node = world.cluster.names("statefulsets")[3].clone();

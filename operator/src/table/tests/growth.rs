@@ -306,6 +306,36 @@ async fn both_budgets_are_closed_while_a_partition_moves() {
 }
 
 #[tokio::test]
+async fn budgets_open_again_when_a_move_stands_still() {
+    let mut world = ready(1000, 3).await;
+    set_units(&world, 2000);
+    let budgets = |world: &World| -> Vec<Value> {
+        let all = world.cluster.all("poddisruptionbudgets");
+        all.iter()
+            .map(|budget| budget["spec"]["maxUnavailable"].clone())
+            .collect()
+    };
+    while budgets(&world) != [json!(0), json!(0)] {
+        world.pass_of("orders").await.unwrap();
+    }
+    let moving = of_table(&world).pop().unwrap();
+    let lost = format!("{}-2", text(&moving["spec"]["movingTo"]));
+    world.nodes.silence(&[&lost]);
+    for _ in 0..3 {
+        world.later(9 * 60 * 1000);
+        world.pass_of("orders").await.unwrap();
+        world.pass_of("orders").await.unwrap();
+    }
+    assert_eq!(budgets(&world), [json!(0), json!(0)]);
+    world.later(13 * 60 * 1000);
+    world.settle().await;
+    assert_eq!(budgets(&world), [json!(1), json!(1)], "a drain goes on");
+    world.nodes.silence(&[]);
+    world.settle().await;
+    check(&world, 2, 3);
+}
+
+#[tokio::test]
 async fn a_move_begins_when_all_storage_nodes_that_it_goes_to_are_there() {
     let mut world = ready(1000, 3).await;
     set_units(&world, 2000);
@@ -346,6 +376,35 @@ async fn fewer_units_make_fewer_partitions_after_a_while() {
     set_units(&world, 2000);
     world.settle().await;
     check(&world, 2, 3);
+}
+
+#[tokio::test]
+async fn no_pod_goes_while_nobody_knows_whose_replicas_are_in_it() {
+    let mut world = ready(3000, 3).await;
+    set_units(&world, 2000);
+    for _ in 0..3 {
+        world.settle().await;
+        world.later(COOL_DOWN_MS);
+    }
+    world.settle().await;
+    check(&world, 2, 3);
+    let sets = world.cluster.names("statefulsets");
+    assert!(!sets[1].ends_with("-1"), "numbers have gaps after a merge: {sets:?}");
+    for partition in world.cluster.names("partitions") {
+        world.cluster.delete("partitions", NAMESPACE, &partition);
+    }
+    world.cluster.edit("tables", NAMESPACE, "orders", |table| {
+        table["spec"]["replicas"] = json!(1);
+    });
+    world.pass_of("orders").await.unwrap();
+    for set in world.cluster.all("statefulsets") {
+        assert_eq!(set["spec"]["replicas"], 3);
+    }
+    world.settle().await;
+    assert!(world.condition("Ready").0 && !world.condition("Reconciling").0);
+    for set in world.cluster.all("statefulsets") {
+        assert_eq!(set["spec"]["replicas"], 1);
+    }
 }
 
 #[tokio::test]

@@ -205,6 +205,58 @@ async fn what_the_cluster_refuses_is_told() {
 }
 
 #[tokio::test]
+async fn a_right_that_is_missing_is_told() {
+    let mut world = ready().await;
+    let node = world.cluster.names("statefulsets")[0].clone();
+    world.nodes.silence(&[&format!("{node}-0")]);
+    world.cluster.edit("statefulsets", NAMESPACE, &node, |_| {});
+    world.later(6 * 60 * 1000);
+    world
+        .cluster
+        .refuse("list pods", "pods is forbidden: cannot list resource \"pods\"");
+    for _ in 0..2 {
+        assert!(world.pass_of("orders").await.is_err());
+    }
+    let (stalled, reason, message) = world.condition("Stalled");
+    assert!(
+        stalled && reason == "Forbidden" && message.contains("cannot list resource"),
+        "{message}"
+    );
+    let version = world.cluster.version();
+    assert!(world.pass_of("orders").await.is_err());
+    assert_eq!(world.cluster.version(), version, "it is said once");
+    world.cluster.refuse("", "");
+    world.nodes.silence(&[]);
+    world.settle().await;
+    check(&world);
+}
+
+#[tokio::test]
+async fn a_follower_that_is_starved_for_a_moment_is_not_written_about() {
+    let mut world = ready().await;
+    let node = world.cluster.names("statefulsets")[0].clone();
+    let version = world.cluster.version();
+    world.later(6 * 60 * 1000);
+    world.nodes.silence(&[&format!("{node}-0")]);
+    for _ in 0..4 {
+        world.pass_of("orders").await.unwrap();
+        world.later(2000);
+    }
+    assert_eq!(world.cluster.version(), version);
+    world.nodes.silence(&[]);
+    world.settle().await;
+    assert_eq!(world.cluster.version(), version);
+    // Ten seconds of it are no moment.
+    world.later(6 * 60 * 1000);
+    world.nodes.silence(&[&format!("{node}-0")]);
+    for _ in 0..7 {
+        world.pass_of("orders").await.unwrap();
+        world.later(2000);
+    }
+    assert!(!world.condition("Ready").0);
+}
+
+#[tokio::test]
 async fn a_decision_on_old_knowledge_is_refused() {
     let mut world = orders();
     world.pass_of("orders").await.unwrap();

@@ -95,17 +95,113 @@ async fn a_new_image_reaches_one_pod_after_the_other() {
 #[tokio::test]
 async fn a_pod_that_does_not_serve_is_replaced_at_once() {
     let mut world = ready().await;
-    for host in world.cluster.names("statefulsets") {
-        world.cluster.set_pod(
-            NAMESPACE,
-            &format!("{host}-0"),
-            json!({"conditions": [{"type": "Ready", "status": NOT_READY}]}),
-        );
+    let pods = world.cluster.names("pods");
+    for pod in &pods {
+        let status = json!({"conditions": [{"type": "Ready", "status": NOT_READY}]});
+        world.cluster.set_pod(NAMESPACE, pod, status);
     }
+    world
+        .nodes
+        .silence(&pods.iter().map(String::as_str).collect::<Vec<_>>());
     world.image = "partita:next".into();
     world.pass_of("orders").await.unwrap();
     world.pass_of("orders").await.unwrap();
     assert_eq!(images(&world), ["partita:next"; 4]);
+}
+
+#[tokio::test]
+async fn pods_that_answer_take_their_turn_whatever_kubernetes_takes_them_for() {
+    let mut three = table(1000, 1000);
+    three["spec"]["replicas"] = json!(3);
+    let mut world = World::with(three);
+    world.settle().await;
+    for pod in world.cluster.names("pods") {
+        let status = json!({"conditions": [{"type": "Ready", "status": NOT_READY}]});
+        world.cluster.set_pod(NAMESPACE, &pod, status);
+    }
+    let old = uids(&world, "pods");
+    let replaced = |world: &World| uids(world, "pods").iter().filter(|uid| !old.contains(uid)).count();
+    world.image = "partita:next".into();
+    world.pass_of("orders").await.unwrap();
+    world.pass_of("orders").await.unwrap();
+    assert_eq!(replaced(&world), 1, "the other two are the quorum");
+    // The new one starts, and the others wait for it.
+    let new = world.cluster.all("pods");
+    let new = new
+        .iter()
+        .find(|pod| !old.contains(&pod["metadata"]["uid"].as_str().unwrap().to_owned()));
+    let new = new.unwrap()["metadata"]["name"].as_str().unwrap().to_owned();
+    world.nodes.silence(&[&new]);
+    for _ in 0..3 {
+        world.pass_of("orders").await.unwrap();
+    }
+    assert_eq!(replaced(&world), 1);
+    world.nodes.silence(&[]);
+    world.settle().await;
+    assert_eq!(images(&world), ["partita:next"; 3]);
+}
+
+#[tokio::test]
+async fn a_table_that_is_paused_half_way_holds_up_no_other() {
+    let mut world = World::with(table(4000, 1000));
+    let mut other = table(1000, 1000);
+    other["metadata"]["name"] = json!("another");
+    other["spec"]["tableName"] = json!("Another");
+    other["spec"]["replicas"] = json!(3);
+    other["spec"].as_object_mut().unwrap().remove("globalSecondaryIndexes");
+    other["spec"]["attributeDefinitions"]
+        .as_array_mut()
+        .unwrap()
+        .truncate(1);
+    world.cluster.put("tables", other);
+    world.settle().await;
+    world.settle_of("another").await;
+    world.image = "partita:next".into();
+    let new = |world: &World| images(world).iter().filter(|image| *image == "partita:next").count();
+    world.pass_of("another").await.unwrap();
+    world.pass_of("another").await.unwrap();
+    assert_eq!(new(&world), 1);
+    world.cluster.edit("tables", NAMESPACE, "another", |table| {
+        table["spec"]["paused"] = json!(true)
+    });
+    world.settle_of("another").await;
+    world.settle().await;
+    assert_eq!(new(&world), 5, "all of the other table's");
+}
+
+#[tokio::test]
+async fn a_pod_of_a_paused_table_that_does_not_serve_is_waited_for_by_name() {
+    let mut world = World::with(table(1000, 1000));
+    let mut other = table(1000, 1000);
+    other["metadata"]["name"] = json!("another");
+    other["spec"]["tableName"] = json!("Another");
+    world.cluster.put("tables", other);
+    world.settle().await;
+    world.settle_of("another").await;
+    world.image = "partita:next".into();
+    world.pass_of("another").await.unwrap();
+    world.pass_of("another").await.unwrap();
+    // It may be what the new version does.
+    let pods = world.cluster.names("pods");
+    let new = pods.iter().find(|pod| pod.starts_with("t-another")).unwrap().clone();
+    let status = json!({"conditions": [{"type": "Ready", "status": NOT_READY}]});
+    world.cluster.set_pod(NAMESPACE, &new, status);
+    world.cluster.edit("tables", NAMESPACE, "another", |table| {
+        table["spec"]["paused"] = json!(true)
+    });
+    world.pass_of("another").await.unwrap();
+    for _ in 0..3 {
+        world.pass_of("orders").await.unwrap();
+    }
+    let words = world.condition("Reconciling").2;
+    assert!(
+        words.ends_with("to be ready again (its Table another is Stalled: Paused)"),
+        "{words}"
+    );
+    assert_eq!(
+        images(&world).iter().filter(|image| *image == "partita:next").count(),
+        1
+    );
 }
 
 fn speak_tls(world: &World) -> Vec<bool> {
