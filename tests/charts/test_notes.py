@@ -64,12 +64,12 @@ esac
     assert (table["kind"], table["metadata"]) == ("Table", {"name": "music", "namespace": namespace})
 
 
-def storage_node(name, image, manager="partita-operator", secured=True):
+def storage_node(name, image, manager="partita-operator", secured=True, replicas=1):
     """A StatefulSet, as far as the notes look at it."""
     arguments = ["replica"] + ["--peer-tls=/etc/partita/tls"] * secured
     return {"apiVersion": "apps/v1", "kind": "StatefulSet",
             "metadata": {"name": name, "namespace": "shop", "labels": {"app.kubernetes.io/managed-by": manager}},
-            "spec": {"template": {"spec": {"containers": [{"name": "replica", "image": image, "args": arguments}]}}}}
+            "spec": {"replicas": replicas, "template": {"spec": {"containers": [{"name": "replica", "image": image, "args": arguments}]}}}}
 
 
 def test_restarts_are_announced(notes, tmp_path):
@@ -81,8 +81,8 @@ def test_restarts_are_announced(notes, tmp_path):
 
     current, former = storage_node("a", "localhost/partita:2"), storage_node("b", "localhost/partita:1")
     assert said() == said(current, storage_node("c", "other:1", manager="somebody")) == []
-    announced, = said(current, former, storage_node("d", "localhost/partita:1"))
-    assert announced.startswith("2 storage nodes run another image and restart now, 1 at a time")
+    announced, = said(current, former, storage_node("d", "localhost/partita:1", replicas=3))
+    assert announced.startswith("4 storage nodes run another image and restart now, 1 at a time")
 
 
 @pytest.mark.parametrize("enabled, word", [("true", "on"), ("false", "off")])

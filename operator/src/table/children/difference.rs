@@ -43,7 +43,7 @@ fn holds(whole: &Value, part: &Value, amounts: bool) -> bool {
         (Value::Object(whole), Value::Object(part)) => part.iter().all(|(key, part)| {
             let amounts = amounts || matches!(key.as_str(), "requests" | "limits");
             whole.get(key).is_some_and(|whole| holds(whole, part, amounts))
-                || whole.get(key).is_none() && is_empty(part)
+                || !whole.contains_key(key) && is_empty(part)
         }),
         (Value::Array(whole), Value::Array(part)) => part
             .iter()

@@ -110,6 +110,60 @@ async fn a_pod_that_does_not_serve_is_replaced_at_once() {
 }
 
 #[tokio::test]
+async fn a_version_that_cannot_read_what_is_there_is_met_by_one_pod_and_said() {
+    let mut three = table(1000, 1000);
+    three["spec"]["replicas"] = json!(3);
+    let mut world = World::with(three);
+    world.settle().await;
+    let old = uids(&world, "pods");
+    world.image = "partita:former".into();
+    world.pass_of("orders").await.unwrap();
+    world.pass_of("orders").await.unwrap();
+    let new = world.cluster.all("pods");
+    let is_new = |pod: &&Value| !old.contains(&pod["metadata"]["uid"].as_str().unwrap().to_owned());
+    let new = new.iter().find(is_new).unwrap()["metadata"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let refusal = "log: entry of group 7 has format 9, which is newer than this software";
+    world.cluster.set_pod(
+        NAMESPACE,
+        &new,
+        json!({
+            "conditions": [{"type": "Ready", "status": NOT_READY}],
+            "containerStatuses": [{
+                "name": "replica", "image": "i", "imageID": "", "ready": false, "restartCount": 3,
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"exitCode": 1, "message": refusal}},
+            }],
+        }),
+    );
+    world.nodes.silence(&[&new]);
+    world.settle().await;
+    world.later(601_000);
+    world.settle().await;
+    let replaced = uids(&world, "pods").iter().filter(|uid| !old.contains(uid)).count();
+    assert_eq!(replaced, 1);
+    assert!(world.condition("Ready").0, "the other two serve");
+    for kind in ["Reconciling", "Stalled"] {
+        let (_, reason, message) = world.condition(kind);
+        assert!(
+            message.contains(refusal) || reason == "Held",
+            "{kind}: {reason}: {message}"
+        );
+    }
+    assert_eq!(world.condition("Stalled").1, "ProgressDeadlineExceeded");
+    // Forward again: that pod has nothing to lose.
+    world.image = "partita:test".into();
+    world.pass_of("orders").await.unwrap();
+    world.pass_of("orders").await.unwrap();
+    world.nodes.silence(&[]);
+    world.settle().await;
+    assert_eq!(images(&world), ["partita:test"; 3]);
+    assert!(!world.condition("Stalled").0);
+}
+
+#[tokio::test]
 async fn pods_that_answer_take_their_turn_whatever_kubernetes_takes_them_for() {
     let mut three = table(1000, 1000);
     three["spec"]["replicas"] = json!(3);
