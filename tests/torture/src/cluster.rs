@@ -235,7 +235,9 @@ impl Cluster {
     /// Waits until every group has a leader, and all have applied what that had applied then: clients go on meanwhile.
     pub fn healed(&self) -> Result<()> {
         let mut goals = BTreeMap::new();
-        self.until("it does not heal", |cluster| cluster.is_healed(&mut goals).then_some(()))
+        self.until("it does not heal", |cluster| {
+            cluster.is_healed(&mut goals).then_some(())
+        })
     }
 
     fn is_healed(&self, goals: &mut BTreeMap<String, u64>) -> bool {
@@ -302,11 +304,7 @@ impl Cluster {
                 return Ok(());
             }
             let said = String::from_utf8_lossy(&done.stderr).into_owned();
-            ensure!(
-                began.elapsed() < HEAL_LIMIT,
-                "{order:?}: {said}{}",
-                self.shown_groups()
-            );
+            ensure!(began.elapsed() < HEAL_LIMIT, "{order:?}: {said}{}", self.shown_groups());
             std::thread::sleep(POLL);
         }
     }
@@ -314,7 +312,9 @@ impl Cluster {
     /// The store there is a new one: its replicas come in the places of those that were on the old one.
     pub fn replace(&self, place: usize) -> Result<()> {
         let admin = self.replicas[place].admin;
-        let store = self.until("it does not start", |_| ask(admin).ok()?["uuid"].as_str().map(str::to_owned))?;
+        let store = self.until("it does not start", |_| {
+            ask(admin).ok()?["uuid"].as_str().map(str::to_owned)
+        })?;
         let stores: Vec<String> = (0..REPLICAS)
             .filter_map(|place| Some(ask(self.replicas[place].admin).ok()?["uuid"].as_str()?.to_owned()))
             .collect();
