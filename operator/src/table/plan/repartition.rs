@@ -125,7 +125,7 @@ impl Growth {
         for (name, node) in &observed.nodes {
             let Node::Store(store) = node else { continue };
             if let Some(volume) = &store.volume {
-                self.volumes.insert(name.clone(), volume.clone());
+                self.volumes.insert(name.clone(), *volume);
             }
         }
         &self.volumes

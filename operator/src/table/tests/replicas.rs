@@ -288,7 +288,7 @@ async fn what_comes_back_after_a_recovery_is_left_to_a_person() {
     world.later(6 * 60 * 1000);
     world.settle().await;
     assert_eq!(world.nodes.groups().len(), 6, "nothing was removed");
-    assert_eq!(world.nodes.voters(group).0, [left.clone()]);
+    assert_eq!(world.nodes.voters(group).0, std::slice::from_ref(&left));
     let (_, _, message) = world.condition("Reconciling");
     assert!(message.contains("is back with what replica "), "{message}");
     // The person lets both go.
