@@ -29,7 +29,8 @@ fn put_base(router: &Router) {
     for number in 0..BASE {
         router.put(&base(number), ["red", "green"][number as usize % 2]);
     }
-    // The index comes after its table, and its replicas after their leader: each of them is asked in turn.
+    // The index comes after its table, and its replicas after their leader: each of them is asked in turn. One that is behind may
+    // answer for a second, and readers do not wait for it.
     until("the index to have caught up everywhere", || {
         let caught_up = (0..2 * NAMES.len()).all(|_| indexed(router, "red").len() == BASE as usize / 2);
         caught_up.then_some(())
@@ -236,7 +237,6 @@ async fn nobody_notices_a_split() {
     let router = Router::start(&trio.cluster, &[]);
     serves(&router);
     put_base(&router);
-    // Each of its replicas: one that is behind may answer for a second, and readers do not wait for it.
     let (writers, readers) = (
         Writers::start(&router.endpoint(), 3),
         Readers::start(&router.endpoint()),
