@@ -254,6 +254,7 @@ fn answer(backend: &Arc<Memory>, operation: Operation, body: &[u8]) {
             backend,
             account: &account,
             region: "us-east-1",
+            host: None,
             metrics,
         };
         match now(dispatch(&call, operation, body)) {
