@@ -223,6 +223,14 @@ impl Pool {
         }
     }
 
+    /// Whether what is granted here fills up, or pays a debt back.
+    pub fn fills(&mut self, now_ms: u64) -> bool {
+        match &mut self.role {
+            Role::Granting(granting) => !granting.capacity.is_full(now_ms),
+            Role::Holding { .. } => false,
+        }
+    }
+
     /// Whether there will be more to tell although nothing is used: what was used is being filled up, or a debt paid back.
     pub fn is_filling(&self) -> bool {
         match &self.role {

@@ -231,6 +231,19 @@ fn what_comes_in_while_nothing_is_used_is_not_lost_with_the_leader() {
 }
 
 #[test]
+fn what_is_full_again_fills_no_more_whatever_load_it_has_seen() {
+    let declared = Declared::OnDemand {
+        ready: HalfUnits(2 * 100),
+        most: None,
+    };
+    let standing = World::new(100, 1).standing(0, 1);
+    let mut pool = Pool::new(declared, LIMITS, standing, Levels::default(), 0);
+    pool.charge(HalfUnits(2 * 6000), 0);
+    assert!(pool.fills(1000));
+    assert!(!pool.fills(2 * BURST_S * 1000));
+}
+
+#[test]
 fn a_debt_is_paid_back_by_whoever_does_not_grant_too() {
     let mut world = World::new(10, 3);
     world.spend_burst();

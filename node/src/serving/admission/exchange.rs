@@ -57,6 +57,14 @@ impl Admission {
         units.any(|(_, units)| units.with(|pool| pool.is_filling()).unwrap_or(false))
     }
 
+    /// Whether any bucket here is not full.
+    pub fn fills(&self) -> bool {
+        let now_ms = (self.now_ms)();
+        let tables = self.tables();
+        let mut units = tables.iter().flat_map(|table| table.units());
+        units.any(|(_, units)| units.with(|pool| pool.fills(now_ms)).unwrap_or(false))
+    }
+
     /// What there is to report of tables whose units others grant.
     pub fn reports(&self) -> Vec<Reports> {
         let now_ms = (self.now_ms)();

@@ -145,11 +145,6 @@ impl LevelsFile {
 }
 
 impl Admission {
-    /// Whether any bucket is not as a new table's.
-    fn is_filling_here(&self) -> bool {
-        !self.levels().is_empty()
-    }
-
     /// Writes the levels for the last time, before the store ends; durable on return.
     pub fn close(&self) {
         self.save(true);
@@ -171,7 +166,7 @@ impl Admission {
 /// Writes the levels whenever they have changed, until the process stops.
 pub async fn keep(admission: Arc<Admission>) {
     loop {
-        if admission.is_filling_here() {
+        if admission.fills() {
             // What has come in since must not be forgotten either; nor may a debt be paid back twice.
             let _ = tokio::time::timeout(KEEP_FILLING_EVERY, admission.kept.wake.notified()).await;
         } else {
