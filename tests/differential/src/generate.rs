@@ -339,7 +339,15 @@ impl Generator {
             }
         }
         body["UpdateExpression"] = json!(sections.join(" "));
-        if self.one_in(5) {
+        let conditional = self.one_in(5);
+        if sections
+            .iter()
+            .all(|section| section.starts_with("REMOVE") || section.starts_with("DELETE"))
+        {
+            // dynoxide makes an item of an update that only takes away; DynamoDB does not (scylladb/scylladb#5862 and
+            // #28544). The two tables would differ from then on, so such updates are of items that are there.
+            body["ConditionExpression"] = json!("attribute_exists(pk)");
+        } else if conditional {
             body["ConditionExpression"] = json!(self.condition(&mut references, 1));
         }
         references.put_into(&mut body);

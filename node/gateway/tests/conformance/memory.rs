@@ -146,7 +146,8 @@ impl Table {
             Action::Update { key, update } => {
                 let new = update.apply(old_ref, key.as_ref())?;
                 self.schema.check_updated(old_ref, new.as_ref())?;
-                (Some(new), Some(update))
+                let makes_item = old.is_some() || !update.makes_no_item();
+                (makes_item.then_some(new), Some(update))
             }
         };
         let cost = self.cost(old_ref, new.as_ref().map(Item::as_ref));

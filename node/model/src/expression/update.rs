@@ -129,11 +129,12 @@ impl Update {
         touched(new, &self.actions)
     }
 
-    /// Whether there is still no item after the update of one that is not there: `AttributeUpdates` that only delete
-    /// make none.
+    /// Whether there is still no item after the update of one that is not there: one that only takes away makes none.
+    /// (As measured against DynamoDB in scylladb/scylladb#5862 and #28544; an update without actions makes the item,
+    /// ExtendDB/extenddb#118.)
     pub fn makes_no_item(&self) -> bool {
-        let deletes = |action: &Action| matches!(action.change, Change::Remove | Change::Delete(_));
-        self.legacy && !self.actions.is_empty() && self.actions.iter().all(deletes)
+        let takes_away = |action: &Action| matches!(action.change, Change::Remove | Change::Delete(_));
+        !self.actions.is_empty() && self.actions.iter().all(takes_away)
     }
 }
 

@@ -70,8 +70,9 @@ impl<S: Storage> Evaluator<S> {
         let new = match &request.action {
             Action::Put(item) => Some(item.as_ref()),
             Action::Delete { .. } => None,
-            Action::Update { update, .. } if old.is_none() && update.makes_no_item() => None,
             Action::Update { key, update } => match updated_item(schema, old, key, update) {
+                // Refused for what it names all the same.
+                Ok(_) if old.is_none() && update.makes_no_item() => None,
                 Ok(item) => {
                     updated = item;
                     Some(updated.as_ref())
