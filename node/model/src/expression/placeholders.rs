@@ -82,15 +82,20 @@ struct Placeholder<'a, T> {
 
 impl<'a> Placeholders<'a> {
     /// Checks and holds the names (`#n` → name) and the values (`:v` → value, or what is wrong with it, as the message
-    /// without "ExpressionAttributeValues contains invalid value: "). `None` where the request has none.
+    /// without "ExpressionAttributeValues contains invalid value: "). `None` where the request has none. All keys of a
+    /// kind are checked before what they stand for (ExtendDB/extenddb#201).
     pub fn new<N, V>(names: Option<N>, values: Option<V>) -> Result<Self, ApiError>
     where
-        N: IntoIterator<Item = (&'a str, &'a str)>,
-        V: IntoIterator<Item = (&'a str, Result<ValueRef<'a>, &'a str>)>,
+        N: IntoIterator<Item = (&'a str, &'a str), IntoIter: Clone>,
+        V: IntoIterator<Item = (&'a str, Result<ValueRef<'a>, &'a str>), IntoIter: Clone>,
     {
         let mut placeholders = Self::default();
         let mut bytes = 0;
         if let Some(names) = names {
+            let names = names.into_iter();
+            for (key, _) in names.clone() {
+                check_key("ExpressionAttributeNames", b'#', key)?;
+            }
             for (key, name) in names {
                 bytes += key.len() + name.len();
                 placeholders.add_name(key, name)?;
@@ -100,6 +105,10 @@ impl<'a> Placeholders<'a> {
             }
         }
         if let Some(values) = values {
+            let values = values.into_iter();
+            for (key, _) in values.clone() {
+                check_key("ExpressionAttributeValues", b':', key)?;
+            }
             for (key, value) in values {
                 bytes += key.len() + value.map_or(0, |value| value.bytes().len());
                 placeholders.add_value(key, value)?;
@@ -115,7 +124,6 @@ impl<'a> Placeholders<'a> {
     }
 
     fn add_name(&mut self, key: &'a str, name: &'a str) -> Result<(), ApiError> {
-        check_key("ExpressionAttributeNames", b'#', key)?;
         let wrong = match name.len() {
             0 => Some(crate::message::ATTRIBUTE_NAME_EMPTY),
             1..=NAME_BYTES_MAX => None,
@@ -133,7 +141,6 @@ impl<'a> Placeholders<'a> {
     }
 
     fn add_value(&mut self, key: &'a str, value: Result<ValueRef<'a>, &'a str>) -> Result<(), ApiError> {
-        check_key("ExpressionAttributeValues", b':', key)?;
         let value = value.map_err(|wrong| {
             // That a value is too deep is said of items and of expressions' values alike.
             ApiError::validation(match wrong {

@@ -197,6 +197,15 @@ fn unused_and_misplaced_placeholders_are_reported() {
         message(None, Some(vec![("v", Err("?"))])),
         "ExpressionAttributeValues contains invalid key: Syntax error; key: \"v\""
     );
+    // All keys before what the first stands for.
+    assert_eq!(
+        message(Some(vec![("#a", ""), ("foo", "a")]), None),
+        "ExpressionAttributeNames contains invalid key: Syntax error; key: \"foo\""
+    );
+    assert_eq!(
+        message(None, Some(vec![(":v", Err("?")), ("w", Err("?"))])),
+        "ExpressionAttributeValues contains invalid key: Syntax error; key: \"w\""
+    );
     assert_eq!(
         message(
             None,
