@@ -182,6 +182,35 @@ def test_warm_throughput_only_grows(api, make_table):
     assert warm() == (13_000, 5_000)
 
 
+@pytest.mark.parametrize("changes, member, of", [
+    (dict(WarmThroughput={"ReadUnitsPerSecond": 11_999, "WriteUnitsPerSecond": 4_000}), "ReadUnitsPerSecond", "table"),
+    (dict(WarmThroughput={"WriteUnitsPerSecond": 3_999}), "WriteUnitsPerSecond", "table"),
+    (dict(BillingMode=None, ProvisionedThroughput=UNITS, WarmThroughput={"ReadUnitsPerSecond": 4}), "ReadUnitsPerSecond", "table"),
+    (dict(AttributeDefinitions=attributes("pk", "a"),
+          GlobalSecondaryIndexes=[{**index("ggg", "a"), "WarmThroughput": {"WriteUnitsPerSecond": 1}}]), "WriteUnitsPerSecond", "index"),
+])
+def test_new_tables_are_as_warm_as_they_are_anyway(api, changes, member, of):
+    """The least is the mode's, or the units'. What AWS says of it is not known."""
+    name, message = api.error("CreateTable", spec(**changes))
+    assert name == "ValidationException" and (AWS or f"Requested {member} for WarmThroughput for {of} is lower" in message), message
+
+
+def test_provisioned_tables_may_be_a_little_warm(api):
+    body = spec(BillingMode=None, ProvisionedThroughput=UNITS, WarmThroughput={"ReadUnitsPerSecond": 6, "WriteUnitsPerSecond": 5})
+    api.ok("CreateTable", body)
+    warm = api.wait(body["TableName"])["WarmThroughput"]
+    api.ok("DeleteTable", {"TableName": body["TableName"]})
+    assert (warm["ReadUnitsPerSecond"], warm["WriteUnitsPerSecond"]) == (6, 5)
+
+
+@pytest.mark.skipif(AWS, reason="what is not supported here")
+@pytest.mark.parametrize("member, value", [
+    ("GlobalTableSourceArn", "arn:aws:dynamodb:us-east-1:000000000000:table/x"), ("GlobalTableSettingsReplicationMode", "ENABLED"),
+    ("ResourcePolicy", "{}"), ("VectorIndexes", [])])
+def test_what_new_tables_cannot_have(api, member, value):
+    api.refuses("CreateTable", spec(**{member: value}), f"{member} is not supported")
+
+
 def test_streams_switch(api, make_table):
     table = make_table({"pk": "S"}, StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"})
     described = api.wait(table)
@@ -264,9 +293,8 @@ def test_tags(api, make_table):
                 "ResourceNotFoundException")
     other_account = arn.replace(arn.split(":")[4], "999999999999")
     assert api.error("ListTagsOfResource", {"ResourceArn": other_account})[0] == "AccessDeniedException"
-    other_service = arn.replace(":dynamodb:", ":sqs:")
-    api.refuses("ListTagsOfResource", {"ResourceArn": other_service},
-                "Invalid TableArn: Invalid ResourceArn provided as input " + other_service)
+    for other in (arn.replace(":dynamodb:", ":sqs:"), arn.replace("arn:aws:", "arn:aws-cn:")):
+        api.refuses("ListTagsOfResource", {"ResourceArn": other}, "Invalid TableArn: Invalid ResourceArn provided as input " + other)
     assert api.error("ListTagsOfResource", {"ResourceArn": arn.replace(":table/", ":thing/")})[0] == "ValidationException"
     api.refuses("TagResource", {"ResourceArn": arn, "Tags": []}, "Atleast one Tag needs to be provided as Input.")
     api.refuses("UntagResource", {"ResourceArn": arn, "TagKeys": []}, "Atleast one Tag Key needs to be provided as Input.")

@@ -40,6 +40,7 @@ struct CreateTableInput {
     resource_policy: Option<Text>,
     on_demand_throughput: Option<Structure<OnDemand>>,
     global_table_source_arn: Option<Text>,
+    global_table_settings_replication_mode: Option<IgnoredAny>,
     vector_indexes: Option<IgnoredAny>,
 }
 
@@ -55,6 +56,10 @@ fn parse(input: CreateTableInput) -> Result<TableSpec, ApiError> {
     let unsupported = [
         ("ResourcePolicy", input.resource_policy.is_some()),
         ("GlobalTableSourceArn", input.global_table_source_arn.is_some()),
+        (
+            "GlobalTableSettingsReplicationMode",
+            input.global_table_settings_replication_mode.is_some(),
+        ),
         ("VectorIndexes", input.vector_indexes.is_some()),
     ];
     resource::check_named(&input.table_name)?;
@@ -100,6 +105,7 @@ fn parse(input: CreateTableInput) -> Result<TableSpec, ApiError> {
         tags,
     };
     let mut spec = declaration.resolve()?;
+    spec.check_not_cool()?;
     spec.name = name;
     Ok(spec)
 }

@@ -66,20 +66,21 @@ impl TableDescription {
             )?;
         }
         for change in &update.global {
-            let GlobalIndexUpdate::Update {
-                name,
-                warm: Some(asked),
-                ..
-            } = change
-            else {
-                continue;
-            };
-            if let Some(index) = spec.global.iter().find(|index| &index.name == name) {
-                check_warm(
-                    "index",
-                    *asked,
-                    Throughput::warm(index.warm, spec.billing, index.throughput),
-                )?;
+            match change {
+                GlobalIndexUpdate::Create(index) => {
+                    check_not_cool("index", index.warm, spec.billing, index.throughput)?
+                }
+                GlobalIndexUpdate::Update {
+                    name,
+                    warm: Some(asked),
+                    ..
+                } => {
+                    if let Some(index) = spec.global.iter().find(|index| &index.name == name) {
+                        let now = Throughput::warm(index.warm, spec.billing, index.throughput);
+                        check_warm("index", *asked, now)?;
+                    }
+                }
+                GlobalIndexUpdate::Update { warm: None, .. } | GlobalIndexUpdate::Delete(_) => {}
             }
         }
         Ok(())
@@ -293,6 +294,17 @@ fn warmer(current: Option<Throughput>, update: Throughput) -> Throughput {
     }
 }
 
+/// A new table or index is asked to be as warm at least as its mode and units make it anyway.
+fn check_not_cool(
+    of: &str,
+    asked: Option<Throughput>,
+    billing: BillingMode,
+    units: Throughput,
+) -> Result<(), SpecError> {
+    let anyway = Throughput::warm(None, billing, units);
+    check_warm(of, asked.unwrap_or_default(), anyway)
+}
+
 /// A member that is not given, which is zero, asks for nothing.
 fn check_warm(of: &str, asked: Throughput, now: Throughput) -> Result<(), SpecError> {
     for (member, asked, now) in [
@@ -350,6 +362,16 @@ fn keep_used_definitions(spec: &mut TableSpec, update: &TableUpdate) -> Result<(
 }
 
 impl TableSpec {
+    /// AWS does not make a table or an index less warm than it is anyway when asked by a call
+    /// (hashicorp/terraform-provider-aws#49895: the least depends on mode and units); a manifest may say so.
+    pub fn check_not_cool(&self) -> Result<(), SpecError> {
+        check_not_cool("table", self.warm, self.billing, self.throughput)?;
+        for index in &self.global {
+            check_not_cool("index", index.warm, self.billing, index.throughput)?;
+        }
+        Ok(())
+    }
+
     /// Takes a global index out, and the definitions that only it used.
     pub fn remove_global_index(&mut self, name: &str) {
         self.global.retain(|index| index.name != name);

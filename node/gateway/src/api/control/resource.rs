@@ -106,7 +106,7 @@ pub fn table_of_arn<'a, B>(call: &Call<'_, B>, arn: &'a str) -> Result<&'a str, 
     let fields = [(); 6].map(|()| parts.next());
     let [
         Some("arn"),
-        Some(_),
+        Some("aws"),
         Some("dynamodb"),
         Some(region),
         Some(account),
