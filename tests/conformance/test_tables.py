@@ -347,6 +347,20 @@ def test_continuous_backups_are_off(api, simple):
                 "TableNotFoundException")
 
 
+def test_point_in_time_recovery_can_be_switched_off(api, simple):
+    """Which it is: what Terraform asks for when a table's block says so."""
+    off = {"PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": False}}
+    assert api.ok("UpdateContinuousBackups", {"TableName": simple, **off}) == api.ok("DescribeContinuousBackups", {"TableName": simple})
+    api.refuses("UpdateContinuousBackups", {"TableName": "conformance-nowhere", **off}, "Table not found: conformance-nowhere",
+                "TableNotFoundException")
+    missing = "Value null at 'pointInTimeRecoverySpecification' failed to satisfy constraint: Member must not be null"
+    assert missing in api.error("UpdateContinuousBackups", {"TableName": simple})[1]
+    if not AWS:
+        on = {"PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True}}
+        api.refuses("UpdateContinuousBackups", {"TableName": simple, **on}, "Partita does not have point-in-time recovery yet",
+                    "UnknownOperationException")
+
+
 def test_what_infrastructure_tools_ask(api, make_table):
     """What is off, or empty, on a table that was just made."""
     table = make_table({"pk": "S", "g": "S"}, GlobalSecondaryIndexes=[index("ggg", "g")])

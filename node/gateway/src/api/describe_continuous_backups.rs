@@ -24,7 +24,12 @@ pub async fn handle<B: Backend>(call: &Call<'_, B>, body: &[u8]) -> Answer {
     let mut constraints = Constraints::new();
     let name = resource::table_name(&mut constraints, input.table_name);
     let name = constraints.finish_with(name)?;
-    let name = resource::named_table(call, &name)?;
+    describe(call, &name).await
+}
+
+/// What is said of the backups of a table, which must be there.
+pub async fn describe<B: Backend>(call: &Call<'_, B>, name: &str) -> Answer {
+    let name = resource::named_table(call, name)?;
     let described = call.backend.describe_table(call.account, name).await;
     described.map_err(|error| match error.code {
         ErrorCode::ResourceNotFound => {

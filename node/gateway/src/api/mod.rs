@@ -35,6 +35,7 @@ mod query;
 mod scan;
 mod tag_resource;
 mod untag_resource;
+mod update_continuous_backups;
 mod update_item;
 mod update_table;
 mod update_time_to_live;
@@ -176,6 +177,7 @@ operations! {
     ListTagsOfResource => list_tags_of_resource::handle, Data;
     TagResource => tag_resource::handle, Tables;
     UntagResource => untag_resource::handle, Tables;
+    UpdateContinuousBackups => update_continuous_backups::handle, Tables;
     UpdateTable => update_table::handle, Tables;
     UpdateTimeToLive => update_time_to_live::handle, Tables;
 }
@@ -213,7 +215,6 @@ const NOT_HERE: &[(&str, &[&str])] = &[
             "StartBulkPutItems",
             "TransactGetItems",
             "TransactWriteItems",
-            "UpdateContinuousBackups",
             "UpdateContributorInsights",
             "UpdateGlobalTable",
             "UpdateGlobalTableSettings",

@@ -515,4 +515,26 @@ async fn the_rest_answers() {
         backups["ContinuousBackupsDescription"]["ContinuousBackupsStatus"],
         "ENABLED"
     );
+    let recovery = |enabled: bool, days: u32| {
+        let specification = json!({"PointInTimeRecoveryEnabled": enabled, "RecoveryPeriodInDays": days});
+        json!({"TableName": "pets", "PointInTimeRecoverySpecification": specification})
+    };
+    assert_eq!(
+        server.done("UpdateContinuousBackups", &recovery(false, 35)).await,
+        backups
+    );
+    assert_eq!(
+        server.failed("UpdateContinuousBackups", &recovery(false, 36)).await,
+        validation(
+            "1 validation error detected: Value '36' at 'pointInTimeRecoverySpecification.recoveryPeriodInDays' failed to \
+             satisfy constraint: Member must have value less than or equal to 35"
+        )
+    );
+    assert_eq!(
+        server.failed("UpdateContinuousBackups", &recovery(true, 35)).await,
+        (
+            "UnknownOperationException".into(),
+            "Partita does not have point-in-time recovery yet".into()
+        )
+    );
 }
