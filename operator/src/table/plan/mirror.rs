@@ -314,7 +314,8 @@ fn leaderless(
     }
 }
 
-fn silence(observed: &Observed, node: &NodeName) -> String {
+/// That a storage node does not answer, and why, as far as its pod tells.
+pub fn silence(observed: &Observed, node: &NodeName) -> String {
     let why = observed.trouble(node).map(|why| format!(": {why}")).unwrap_or_default();
     format!("the storage node {node} does not answer{why}")
 }

@@ -8,7 +8,7 @@
 //! 6. [`mirror`]: each partition's state, and its group where it is still to be made;
 //! 7. [`lost`]: volumes that are gone; [`members`]: groups that should have other replicas; [`growth`]: volumes that are to be larger; [`rolling`]: pods that are
 //!    to be made anew;
-//! 8. [`steps`]: the next step from what the record intends to what is there;
+//! 8. [`steps`]: the next step from what the record intends to what is there; [`leftovers`]: what is left of indexes that are gone;
 //! 9. [`repartition`]: more or fewer partitions, where nothing else is under way; [`cut`]: where they are cut;
 //! 10. [`frozen`]: merges that were begun come to their end before anything else.
 //!
@@ -20,6 +20,7 @@ mod cut;
 mod deletion;
 mod frozen;
 mod growth;
+mod leftovers;
 mod lost;
 mod members;
 mod mirror;
@@ -478,6 +479,7 @@ fn keep(
     actions.extend(seen.actions);
     actions.extend(lost.actions);
     actions.extend(members.actions);
+    actions.extend(leftovers::plan(observed, record));
     actions.extend(rolling.actions);
     actions.extend(repartition.actions);
     actions.extend(retirement.actions);

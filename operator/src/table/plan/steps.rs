@@ -4,15 +4,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use partita_model::partition::PartitionKind;
 use partita_model::schema::TableSchema;
 use partita_model::table::TimeToLiveStatus;
 use partita_model::table::record::{IndexRecord, Record, Step};
 
-use super::{Action, Note};
+use super::{Action, Note, leftovers, mirror};
 use crate::nodes::{Call, NodeName};
 use crate::table::children::Piece;
-use crate::table::observe::{Node, Observed};
+use crate::table::observe::Observed;
 use crate::table::replicas::Replicas;
 
 /// What is to be done for a step.
@@ -65,10 +64,7 @@ pub fn plan(observed: &Observed, record: &Record, missing: &BTreeSet<String>) ->
         Step::Create => done(Vec::new(), Note::Created),
         Step::Apply => done(Vec::new(), Note::Applied),
         Step::RemoveIndex(name) => match record.index(&name) {
-            Some(index) => match removal(observed, record, index) {
-                Ok(actions) => done(actions, Note::IndexRemoved(name)),
-                Err(reason) => Steps::wait(reason),
-            },
+            Some(index) => done(removal(observed, record, index), Note::IndexRemoved(name)),
             None => Steps::default(),
         },
         Step::BuildIndex(name) => match record.index(&name) {
@@ -111,12 +107,11 @@ fn leader(observed: &Observed, piece: &Piece) -> Result<NodeName, String> {
     let leader = replicas
         .as_ref()
         .and_then(|replicas| Some(replicas.leader()?.name.clone()));
-    leader.ok_or_else(
-        || match replicas.as_ref().and_then(|replicas| replicas.silent().next()) {
-            Some(silent) => format!("waiting for the storage node {silent}"),
-            None => format!("waiting for {} to have a leader", piece.name),
-        },
-    )
+    leader.ok_or_else(|| {
+        let silent = replicas.as_ref().and_then(|replicas| replicas.silent().next());
+        let why = silent.map(|node| format!(" ({})", mirror::silence(observed, node)));
+        format!("waiting for {} to have a leader{}", piece.name, why.unwrap_or_default())
+    })
 }
 
 fn of_table(observed: &Observed, record: &Record) -> impl Iterator<Item = Piece> {
@@ -148,23 +143,10 @@ fn schema_known(observed: &Observed, record: &Record) -> Result<Vec<Action>, Str
     Ok(actions)
 }
 
-/// Removes an index's groups, wherever they are, then its Partitions.
-fn removal(observed: &Observed, record: &Record, index: &IndexRecord) -> Result<Vec<Action>, String> {
-    let of_index = |kind: &PartitionKind| match kind {
-        PartitionKind::Index { base, index: held, .. } => *base == record.id && held.id == index.id,
-        PartitionKind::Table(_) => false,
-    };
-    let mut actions = Vec::new();
-    for (name, node) in &observed.nodes {
-        let Node::Store(store) = node else {
-            return Err(format!("waiting for the storage node {name}"));
-        };
-        let groups = store.groups.iter().filter(|group| of_index(&group.descriptor.kind));
-        actions.extend(groups.map(|group| {
-            let call = Call::Remove(group.descriptor.group, group.replication.replica);
-            Action::Tell(name.clone(), call)
-        }));
-    }
+/// Removes an index's groups from all stores that answer, then its Partitions. Nobody waits for the others: nothing is written to it any
+/// more, and what is left of it there is removed when they are back ([`leftovers`]).
+fn removal(observed: &Observed, record: &Record, index: &IndexRecord) -> Vec<Action> {
+    let mut actions = leftovers::removed_from_stores(observed, |base, id| base == record.id && id == index.id);
     let number = Some(i32::from(index.id.0));
     let resources = observed
         .partitions
@@ -172,5 +154,5 @@ fn removal(observed: &Observed, record: &Record, index: &IndexRecord) -> Result<
         .filter(|partition| partition.spec.index_id == number);
     let names = resources.filter_map(|partition| partition.metadata.name.clone());
     actions.extend(names.map(Action::DeletePartition));
-    Ok(actions)
+    actions
 }

@@ -4,6 +4,7 @@ mod change;
 mod data;
 mod growth;
 mod heat;
+mod indexes;
 mod life;
 mod many;
 mod merges;
