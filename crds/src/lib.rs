@@ -2,7 +2,8 @@
 //!
 //! 1. [`table`]: the Table's specification: CreateTable's parameters in camelCase, plus how it is deployed;
 //! 2. [`status`]: what the operator writes back;
-//! 3. [`partition`]: the Partition, which the operator makes;
+//! 3. [`partition`]: the Partition, which the operator makes; [`ranges`]: the keys of a table's Partitions, also while they are being
+//!    written;
 //! 4. [`names`]: names and labels of what belongs to a table; [`convert`]: to and from the model's specification;
 //! 5. [`yaml`]: the CustomResourceDefinitions as they stand in `crds/yaml/`, which `cargo run -p partita-crds --bin
 //!    crds` writes and a test compares.
@@ -16,6 +17,7 @@
 pub mod convert;
 pub mod names;
 pub mod partition;
+pub mod ranges;
 pub mod status;
 pub mod table;
 pub mod yaml;

@@ -22,7 +22,6 @@ pub mod observe;
 pub mod patience;
 pub mod plan;
 pub mod pods;
-pub mod ranges;
 pub mod replicas;
 pub mod scale;
 pub mod status;

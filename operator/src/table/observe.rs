@@ -19,7 +19,7 @@ use kube::api::ListParams;
 use kube::runtime::reflector::Store;
 use kube::{Api, Resource, ResourceExt};
 use partita_crds::table::DeletionPolicy;
-use partita_crds::{Partition, PartitionPhase, Table, names};
+use partita_crds::{Partition, PartitionPhase, Table, names, ranges};
 use partita_model::admin::{StoreState, VolumeState};
 use partita_model::hexadecimal::parse_id;
 use partita_model::partition::GroupId;
@@ -34,7 +34,6 @@ use super::claims::{self, Claim};
 use super::lost::{self, Gone};
 use super::plan::{repartition, retire};
 use super::pods::{self, StoragePod};
-use super::ranges;
 use crate::nodes::NodeName;
 
 /// Everything that a plan is made from.
@@ -308,8 +307,9 @@ fn fill(record: &mut Record, known: &BTreeMap<String, Arc<Partition>>, limits: P
     let mut laid_out = record.clone();
     laid_out.lay_out(limits);
     let creating = record.status == Status::Creating;
+    let known = || known.values().map(AsRef::as_ref);
     let mut missing = None;
-    match cover(ranges::of(known, None)) {
+    match cover(ranges::of(known(), None)) {
         Ok(partitions) => record.partitions = partitions,
         Err(_) if creating => record.partitions = laid_out.partitions,
         Err(gap) => missing = Some(gap.to_string()),
@@ -318,7 +318,7 @@ fn fill(record: &mut Record, known: &BTreeMap<String, Arc<Partition>>, limits: P
         if index.phase == IndexPhase::Removing {
             continue;
         }
-        match cover(ranges::of(known, Some(index.id))) {
+        match cover(ranges::of(known(), Some(index.id))) {
             Ok(partitions) => index.partitions = partitions,
             Err(_) if creating || index.phase == IndexPhase::Building => index.partitions = laid_out.partitions,
             Err(gap) => missing = Some(format!("of the index {}: {gap}", index.name)),

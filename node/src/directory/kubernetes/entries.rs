@@ -2,20 +2,19 @@
 //!
 //! 1. A Table has an entry once the operator has noted its record; of two that name the same table, one has it ([`rank`]).
 //! 2. The partitions of the table and of each global index are the Partitions that say so, in key order, if together
-//!    they hold every key.
-//! 3. If they do not (one is being replaced, say), those that were known before stay.
+//!    they hold every key. Of a split or a merge that is half written they say what it will be ([`ranges`]).
+//! 3. If they do not hold every key (somebody has deleted one, say), those that were known before stay.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use kube::ResourceExt;
-use partita_crds::{Partition, Table, names};
+use partita_crds::{Partition, Table, names, ranges};
 use partita_model::hexadecimal;
-use partita_model::key::KeyBytes;
 use partita_model::partition::GroupId;
 use partita_model::schema::{IndexId, TableId};
 use partita_model::table::Status;
-use partita_model::table::record::{FORMAT, PartitionRecord, Record};
+use partita_model::table::record::{FORMAT, PartitionRecord, Record, cover};
 
 use super::super::{Entry, Listing};
 use super::resources::Objects;
@@ -107,7 +106,7 @@ fn entry(namespace: &str, mut record: Record, partitions: &[&Partition], before:
         }
     }
     let mut place = |index: Option<IndexId>, known: Option<&Vec<PartitionRecord>>| {
-        if let Some(whole) = partition_records(&own, index) {
+        if let Ok(whole) = cover(ranges::of(own.iter().copied(), index)) {
             return whole;
         }
         let (Some(known), Some(before)) = (known, before) else {
@@ -163,33 +162,6 @@ fn leader(partition: &Partition, addresses: &[String]) -> String {
     led.or(addresses.first()).cloned().unwrap_or_default()
 }
 
-/// A table's partitions (or those of one of its global indexes) in key order; `None` unless they hold every key.
-fn partition_records(partitions: &[&Partition], index: Option<IndexId>) -> Option<Vec<PartitionRecord>> {
-    let number = index.map(|index| i32::from(index.0));
-    let mut own = Vec::new();
-    for partition in partitions.iter().filter(|partition| partition.spec.index_id == number) {
-        let start = key(partition.spec.start.as_deref())?;
-        let end = partition.spec.end.as_deref().map(|end| key(Some(end)));
-        let end = match end {
-            Some(end) => Some(end?),
-            None => None,
-        };
-        own.push((start, end, group(partition)?));
-    }
-    own.sort();
-    let first = own.first().is_some_and(|(start, _, _)| start.0.is_empty());
-    let last = own.last().is_some_and(|(_, end, _)| end.is_none());
-    let joined = own.windows(2).all(|pair| pair[0].1.as_ref() == Some(&pair[1].0));
-    let records = own
-        .into_iter()
-        .map(|(start, _, group)| PartitionRecord { group, start });
-    (first && last && joined).then(|| records.collect())
-}
-
-fn key(hexadecimal: Option<&str>) -> Option<KeyBytes> {
-    hex::decode(hexadecimal.unwrap_or_default()).ok().map(KeyBytes)
-}
-
 fn group(partition: &Partition) -> Option<GroupId> {
     hexadecimal::parse_id(&partition.spec.group).map(GroupId)
 }
@@ -198,6 +170,7 @@ fn group(partition: &Partition) -> Option<GroupId> {
 pub mod tests {
     use partita_crds::convert::{Deployment, from_model};
     use partita_crds::{PartitionSpec, PartitionStatus, TableStatus};
+    use partita_model::key::KeyBytes;
     use partita_model::table::record::{Circumstances, Owner, PartitionLimits};
 
     use super::super::super::entry::tests::spec;
@@ -342,6 +315,48 @@ pub mod tests {
         let kept = entries(&tables, &few, &whole);
         assert!(kept[0].served());
         assert_eq!(kept, whole.tables);
+    }
+
+    fn starts(found: &[Arc<Entry>]) -> Vec<(u64, String)> {
+        let partitions = found[0].record.partitions.iter();
+        partitions
+            .map(|partition| (partition.group.0, hex::encode(&partition.start.0)))
+            .collect()
+    }
+
+    #[test]
+    fn a_split_whose_parent_is_not_written_yet_is_one() {
+        let (orders, mut partitions) = ready(table("shop", "orders", "orders"));
+        let tables = objects([orders]);
+        let before = Listing::of(entries(&tables, &objects(partitions.clone()), &Listing::default()));
+        let mut child = partitions[1].clone();
+        child.metadata.name = Some("the-child".to_owned());
+        child.spec.group = format!("{:016x}", 77);
+        child.spec.start = Some("c000000000000000".to_owned());
+        child.spec.parent = partitions[1].metadata.name.clone();
+        partitions.push(child);
+        for before in [Listing::default(), before] {
+            let found = entries(&tables, &objects(partitions.clone()), &before);
+            assert!(found[0].served());
+            let starts = starts(&found);
+            assert_eq!(starts[2], (77, "c000000000000000".to_owned()));
+            assert_eq!(starts[1].1, "8000000000000000");
+        }
+    }
+
+    #[test]
+    fn what_is_absorbed_and_has_not_gone_yet_holds_no_keys() {
+        let (orders, mut partitions) = ready(table("shop", "orders", "orders"));
+        let tables = objects([orders]);
+        let before = Listing::of(entries(&tables, &objects(partitions.clone()), &Listing::default()));
+        let absorber = before.tables[0].record.partitions[0].group;
+        partitions[1].spec.merging_into = partitions[0].metadata.name.clone();
+        partitions[0].spec.end = None;
+        for before in [Listing::default(), before] {
+            let found = entries(&tables, &objects(partitions.clone()), &before);
+            assert!(found[0].served());
+            assert_eq!(starts(&found), [(absorber.0, String::new())]);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! 2. Only if every key then has exactly one partition, anything follows: one who leads no more, and does not know it, tells of
 //!    keys that somebody else has.
 //! 3. A group without a resource gets one, on the storage nodes that it was found on; children before their parents, and an
-//!    absorber before what it has absorbed goes, so that an operator that is killed in between goes on (`ranges`).
+//!    absorber before what it has absorbed goes, so that an operator that is killed in between goes on, and a router that looks in between finds them (`partita_crds::ranges`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
