@@ -11,10 +11,10 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use partita_model::table::Throughput;
 use partita_model::table::record::PartitionLimits;
-use partita_planning::STORAGE_SIZE;
 use partita_planning::prices::Price;
 use partita_planning::repartition::{Limits, PARTITION_BYTES};
 use partita_planning::requests::{self, Rates};
+use partita_planning::{PARTITIONS_MAX, STORAGE_SIZE};
 use partita_transport::protocol::{ADDRESS_BYTES_MAX, CLUSTER_BYTES_MAX};
 use tracing_subscriber::EnvFilter;
 
@@ -117,6 +117,11 @@ pub struct Plan {
     #[arg(long, value_name = "BYTES", env = "PARTITA_PARTITION_BYTES", default_value_t = PARTITION_BYTES,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub partition_bytes: u64,
+
+    /// The most partitions that a table or an index may have, as the operator has it
+    #[arg(long, value_name = "N", env = "PARTITA_PARTITIONS_MAX", default_value_t = PARTITIONS_MAX,
+          value_parser = clap::value_parser!(u64).range(1..=PartitionLimits::COUNT_MAX))]
+    pub partitions_max: u64,
 }
 
 impl Plan {
@@ -128,6 +133,7 @@ impl Plan {
                 write: self.partition_write_units,
             },
             bytes: self.partition_bytes,
+            partitions_max: self.partitions_max,
             ..Limits::default()
         }
     }

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use clap::{Parser, ValueEnum};
 use partita_model::table::record::PartitionLimits;
-use partita_planning::STORAGE_SIZE;
 use partita_planning::repartition::PARTITION_BYTES;
 use partita_planning::requests::{self, Rates};
+use partita_planning::{PARTITIONS_MAX, STORAGE_SIZE};
 use tracing_subscriber::EnvFilter;
 
 /// Makes storage nodes and partitions from Table resources.
@@ -89,6 +89,10 @@ pub struct Options {
     /// Bytes of items that a partition may hold (at most 40 % of its volume): it is split at more
     #[arg(long, value_name = "BYTES", env = "PARTITA_PARTITION_BYTES", default_value_t = PARTITION_BYTES, value_parser = clap::value_parser!(u64).range(1..))]
     pub partition_bytes: u64,
+
+    /// The most partitions that a table or an index may have, whatever asks for more
+    #[arg(long, value_name = "N", env = "PARTITA_PARTITIONS_MAX", default_value_t = PARTITIONS_MAX, value_parser = clap::value_parser!(u64).range(1..=PartitionLimits::COUNT_MAX))]
+    pub partitions_max: u64,
 
     /// From which part of what one partition serves on it is hot, in percent; two that together serve at most half of that are
     /// cold
@@ -245,5 +249,28 @@ mod tests {
         assert_eq!(options.image_pull_secrets, ["a", "b"]);
         assert_eq!(options.storage_size, "30Gi");
         assert!(!options.peer_tls);
+        assert_eq!(options.partitions_max, 256);
+    }
+
+    #[test]
+    fn partitions_are_bounded_by_what_the_rest_can_bear() {
+        let with = |max: &str| {
+            let flag = format!("--partitions-max={max}");
+            let others = [
+                "partita-operator",
+                "--image=i",
+                "--namespace=n",
+                "--router-directory=http://r:8001",
+            ];
+            Options::try_parse_from(others.into_iter().chain([flag.as_str()]))
+        };
+        assert_eq!(with("1024").unwrap().partitions_max, 1024);
+        assert!(
+            with("1025")
+                .unwrap_err()
+                .to_string()
+                .contains("1025 is not in 1..=1024")
+        );
+        assert!(with("0").is_err());
     }
 }

@@ -63,6 +63,7 @@ impl From<&Options> for Settings {
                         write: options.partition_write_units,
                     },
                     bytes: options.partition_bytes,
+                    partitions_max: options.partitions_max,
                     hot: f64::from(options.hot_percent) / 100.0,
                     hot_for_ms: options.split_hot_after_seconds.saturating_mul(1000),
                     // What is merged must not be hot at once.

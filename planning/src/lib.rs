@@ -26,8 +26,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use repartition::Limits;
 use requests::Formula;
 
-/// Most partitions of a table or an index, as in standalone: the same manifest gives the same table.
-pub const PARTITIONS_MAX: u64 = 64;
+/// Most partitions of a table or an index on Kubernetes where no setting says it: 256,000 writes in each second, or 2.5 TB. One that
+/// asks for more is a surprise to whoever pays for the nodes.
+pub const PARTITIONS_MAX: u64 = 256;
 /// The size of a storage node's volume where nobody names one: three times a partition's size limit of 10 GB.
 pub const STORAGE_SIZE: &str = "30Gi";
 

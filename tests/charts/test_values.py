@@ -127,6 +127,7 @@ def test_every_value_does_something(path, tmp_path):
     ("crds.install", "yes"),
     ("tables.replicas", 2),
     ("tables.storage.size", "ten"),
+    ("tables.partitions.maxCount", 1025),
     ("tables.storage.storageClassName", "-a"),
     ("peerTls.enabled", "yes"),
     ("peerTls.settleSeconds", 1),

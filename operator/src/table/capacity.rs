@@ -57,9 +57,11 @@ pub fn of(record: &Record, bytes: Option<u64>, limits: &Limits) -> Capacity {
             return Capacity::lacking(
                 "PartitionsAtMost",
                 format!(
-                    "{what} asks for {asked} partitions ({} RCU, {} WCU and its bytes), and has at most {most}: what is beyond is throttled, or \
-                     fills its volumes. Let a partition do more (tables.partitions of the chart), or use several tables",
-                    units.read, units.write
+                    "{what} asks for {asked} partitions ({} RCU, {} WCU and its bytes), and has at most {most} (tables.partitions.maxCount of the \
+                     chart, --partitions-max of the operator): what is beyond is throttled, or fills its volumes. {}",
+                    units.read,
+                    units.write,
+                    way_out(most)
                 ),
             );
         }
@@ -78,6 +80,15 @@ pub fn of(record: &Record, bytes: Option<u64>, limits: &Limits) -> Capacity {
         reason: "PartitionsSuffice",
         message: "there are as many partitions as the units ask for".to_owned(),
     })
+}
+
+/// What can be done about too few partitions.
+fn way_out(most: u64) -> String {
+    let more = match most < PartitionLimits::COUNT_MAX {
+        true => format!("Allow more (up to {}), let", PartitionLimits::COUNT_MAX),
+        false => "Let".to_owned(),
+    };
+    format!("{more} a partition do more (readUnits, writeUnits and bytes of tables.partitions), or use several tables")
 }
 
 /// The table, and every index that is complete.
@@ -134,11 +145,14 @@ mod tests {
 
     #[test]
     fn what_is_beyond_all_partitions_is_said() {
-        let units = judged(65_000, 1000, 64, 0);
+        let units = judged(257_000, 1000, 256, 0);
         assert_eq!(units.reason, "PartitionsAtMost");
-        assert!(units.message.contains("asks for 65 partitions"), "{}", units.message);
-        let bytes = judged(1000, 1000, 64, 641_000_000_000);
+        assert!(units.message.contains("asks for 257 partitions"), "{}", units.message);
+        let setting = "has at most 256 (tables.partitions.maxCount of the chart, --partitions-max of the operator)";
+        assert!(units.message.contains(setting), "{}", units.message);
+        assert!(units.message.contains("Allow more (up to 1024)"), "{}", units.message);
+        let bytes = judged(1000, 1000, 256, 2_561_000_000_000);
         assert_eq!(bytes.reason, "PartitionsAtMost");
-        assert!(judged(1000, 1000, 64, 639_000_000_000).satisfied);
+        assert!(judged(1000, 1000, 256, 2_559_000_000_000).satisfied);
     }
 }

@@ -4,7 +4,6 @@
 //! their UUIDs: a pod is only where a store is at the moment.
 
 use partita_model::admin::{GroupState, MemberRole, MemberState, StoreState};
-use partita_model::table::record::Record;
 
 use super::children::Piece;
 use super::observe::{Node, Observed};
@@ -204,13 +203,8 @@ impl<'a> Replicas<'a> {
     }
 }
 
-/// How many pods a StatefulSet is to have: as many as there should be replicas, or as many as still hold some.
-pub fn pods(observed: &Observed, record: &Record, host: &str) -> usize {
-    let here: Vec<Piece> = observed
-        .pieces(record)
-        .into_iter()
-        .filter(|piece| piece.is_on(host))
-        .collect();
+/// How many pods a StatefulSet with these partitions is to have: as many as there should be replicas, or as many as still hold some.
+pub fn pods(observed: &Observed, here: &[&Piece], host: &str) -> usize {
     let wanted = observed.replicas();
     if !observed.stateful_sets.contains_key(host) {
         let voters = here.iter().filter(|piece| piece.host == host).map(|piece| {

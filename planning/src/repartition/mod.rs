@@ -41,7 +41,7 @@ pub struct Limits {
     pub units: Throughput,
     /// The bytes that a partition may hold.
     pub bytes: u64,
-    /// Most partitions of a table.
+    /// Most partitions of a table or an index.
     pub partitions_max: u64,
     /// From which part of what it can serve on a partition is hot.
     pub hot: f64,

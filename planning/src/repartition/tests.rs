@@ -63,8 +63,8 @@ fn the_target_follows_units_and_bytes_as_a_new_table_does() {
         (1, 9000, 0, 9),
         (1, 1, 10_000_000_000, 1),
         (1, 1, 10_000_000_001, 2),
-        (0, 0, u64::MAX, 64),
-        (u64::MAX, u64::MAX, 0, 64),
+        (0, 0, u64::MAX, 256),
+        (u64::MAX, u64::MAX, 0, 256),
     ] {
         assert_eq!(
             target(Throughput { read, write }, bytes, &limits),

@@ -13,14 +13,12 @@ use partita_model::table::{Status, TableSpec};
 
 use crate::directory::kubernetes::{deleting, recorded};
 
-/// The most partitions that the operator gives a table or an index.
-const PARTITIONS_MAX: u64 = 64;
-
-/// When and where tables are decided about.
+/// When and where tables are decided about. How many partitions a table may have is the operator's setting: nothing is bounded here that
+/// it would allow.
 pub fn circumstances(now_ms: u64) -> Circumstances {
     Circumstances {
         now_ms,
-        partitions: PartitionLimits::at_most(PARTITIONS_MAX),
+        partitions: PartitionLimits::at_most(PartitionLimits::COUNT_MAX),
     }
 }
 
@@ -150,6 +148,18 @@ mod tests {
         assert_eq!((record.status, record.dates.created_ms), (Status::Creating, 12_000));
         assert_eq!(record.id, names::table_id("uid of shop/orders-1"));
         assert_eq!(record.account, names::account("shop"));
+    }
+
+    #[test]
+    fn partitions_are_bounded_by_the_operator_and_not_here() {
+        let with = |write_units| {
+            let mut table = orders();
+            let units = table.spec.provisioned_throughput.as_mut().unwrap();
+            units.write_capacity_units = Some(write_units);
+            view(&table, NOW_MS).unwrap().partitions.len()
+        };
+        assert_eq!(with(200_000), 200);
+        assert_eq!(with(40_000_000), 1024, "no setting of the operator allows more");
     }
 
     #[test]

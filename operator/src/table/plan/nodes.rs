@@ -80,26 +80,25 @@ pub fn storage(
     halted: &dyn Fn(GroupId) -> bool,
 ) -> Nodes {
     let mut nodes = Nodes::default();
+    let all = observed.pieces(record);
     for place in places {
-        node(&mut nodes, observed, record, *place, settings, halted);
+        let host = names::partition(&prefix(record), *place);
+        let here: Vec<&Piece> = all.iter().filter(|piece| piece.is_on(&host)).collect();
+        node(&mut nodes, observed, record, (*place, &here), settings, halted);
     }
     nodes
 }
 
+/// One of them, and the partitions that are on it.
 fn node(
     nodes: &mut Nodes,
     observed: &Observed,
     record: &Record,
-    place: usize,
+    (place, here): (usize, &[&Piece]),
     settings: &Settings,
     halted: &dyn Fn(GroupId) -> bool,
 ) {
     let host = names::partition(&prefix(record), place);
-    let here: Vec<Piece> = observed
-        .pieces(record)
-        .into_iter()
-        .filter(|piece| piece.is_on(&host))
-        .collect();
     let wanted = observed.table.spec.storage.clone();
     let size = wanted.as_ref().and_then(|storage| storage.size.clone());
     let size = size.unwrap_or_else(|| settings.planning.storage_size.clone());
@@ -116,7 +115,7 @@ fn node(
         requests: settings.planning.formula.requests(units(
             record,
             &observed.table,
-            &here,
+            here,
             &host,
             &settings.planning.limits,
         )),
@@ -145,7 +144,7 @@ fn node(
         .max();
     node.replicas = match (set, retained) {
         (None, Some(retained)) => retained.max(node.replicas),
-        _ => replicas::pods(observed, record, &name),
+        _ => replicas::pods(observed, here, &name),
     };
     if let Some((size, class)) = set.and_then(volume) {
         // A template of claims cannot be changed: see plan::growth.
@@ -166,11 +165,11 @@ fn node(
 }
 
 /// What the partitions that are to be on a StatefulSet have to serve. One that nobody is known to be on yet is as good as any.
-fn units(record: &Record, table: &Table, here: &[Piece], host: &str, limits: &Limits) -> Throughput {
-    let stays = |piece: &&Piece| piece.target() == host;
+fn units(record: &Record, table: &Table, here: &[&Piece], host: &str, limits: &Limits) -> Throughput {
+    let stays = |piece: &&&Piece| piece.target() == host;
     let of_table = here.iter().filter(stays).filter(|piece| piece.index.is_none()).count();
     let of_index = |index: &IndexRecord| {
-        let ours = |piece: &&Piece| piece.index.as_ref().is_some_and(|(_, id)| *id == index.id);
+        let ours = |piece: &&&Piece| piece.index.as_ref().is_some_and(|(_, id)| *id == index.id);
         here.iter().filter(stays).filter(ours).count()
     };
     let of_table = if here.is_empty() { 1 } else { of_table };

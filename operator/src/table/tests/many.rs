@@ -1,4 +1,5 @@
-//! A hundred tables at once: all become ready, and what that costs the API server is bounded for each of them.
+//! A hundred tables at once: all become ready, and what that costs the API server is bounded for each of them. And
+//! one table that wants more partitions than the operator's setting allows.
 
 use std::collections::BTreeSet;
 
@@ -112,4 +113,26 @@ async fn a_hundred_tables_at_once_are_ready_and_cost_little() {
         Vec::<String>::new(),
         "at rest nothing is written"
     );
+}
+
+#[tokio::test]
+async fn a_table_has_as_many_partitions_as_the_setting_allows() {
+    let mut world = World::with(table(12_000, 100));
+    world.limits.partitions_max = 9;
+    world.settle().await;
+    assert_eq!(world.condition("Ready").2, "10 of 10 partitions are ready");
+    let (satisfied, reason, message) = world.condition("CapacitySatisfied");
+    assert!(!satisfied && reason == "PartitionsAtMost", "{message}");
+    assert!(
+        message.starts_with(
+            "the table asks for 12 partitions (100 RCU, 12000 WCU and its bytes), and has at most 9 (tables.partitions.maxCount of the chart"
+        ),
+        "{message}"
+    );
+    world.restart();
+    world.limits.partitions_max = 12;
+    world.later(300_000);
+    world.settle().await;
+    assert_eq!(world.condition("Ready").2, "13 of 13 partitions are ready");
+    assert!(world.condition("CapacitySatisfied").0);
 }

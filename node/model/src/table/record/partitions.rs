@@ -29,6 +29,10 @@ impl PartitionLimits {
         write: 1000,
     };
 
+    /// No setting allows more of a table or an index. On Kubernetes each of a table's is three pods with volumes, and three thousand of
+    /// one table are much for any cluster; whoever looks after them compares each with each of their storage nodes.
+    pub const COUNT_MAX: u64 = 1024;
+
     /// At most so many, which serve what DynamoDB's do.
     pub const fn at_most(count_max: u64) -> Self {
         Self {
