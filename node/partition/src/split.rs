@@ -49,16 +49,17 @@ pub enum SplitAt {
     Middle,
 }
 
-/// Why a partition cannot be cut there. Nothing has changed.
+/// Why a partition cannot be cut there. Nothing has changed. In words it has no keys: these are users' data, and the words come to be
+/// read in a Table's status.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SplitFault {
     /// Not behind the first key and before the end.
-    #[error("the key {key} is not inside the partition's range, which goes from {start} to {end}", key = hex(.0), start = hex(.1),
-        end = .2.as_ref().map_or_else(|| "its end".to_owned(), hex))]
+    #[error("the key is not inside the partition's range: it has to be behind the first key and in front of the end")]
     Outside(KeyBytes, KeyBytes, Option<KeyBytes>),
     /// The table has local indexes, whose rows stand apart from the items.
-    #[error("the key {key} is inside an item collection, and the table has local secondary indexes: cut at {start}, where the collection begins",
-        key = hex(.0), start = hex(.1))]
+    #[error(
+        "the key is inside an item collection, and the table has local secondary indexes: cut where a collection begins, at a key without its sort key"
+    )]
     InsideCollection(KeyBytes, KeyBytes),
     /// There is nothing to cut.
     #[error(
@@ -76,13 +77,6 @@ pub enum SplitFault {
     /// The view cannot be read.
     #[error(transparent)]
     Partition(#[from] PartitionError),
-}
-
-fn hex(key: &KeyBytes) -> String {
-    if key.0.is_empty() {
-        return "its beginning".to_owned();
-    }
-    key.0.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What is behind a cut.

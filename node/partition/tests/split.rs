@@ -181,6 +181,9 @@ fn a_split_key_is_checked() {
     let begins = KeyBytes(collection.to_vec());
     assert_eq!(inside, SplitFault::InsideCollection(item.clone(), begins.clone()));
     assert!(inside.to_string().contains("inside an item collection"), "{inside}");
+    let hex = |key: &KeyBytes| key.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let keys = [&item, &begins].map(hex);
+    assert!(keys.iter().all(|key| !inside.to_string().contains(key)), "{inside}");
     assert!(split::count(&*storage, &described, &SplitAt::Key(begins)).is_ok());
     // Without local indexes a cut may fall inside a collection.
     let plain = common::descriptor(common::schema());

@@ -277,14 +277,15 @@ async fn pass(table: Arc<Table>, context: &Context) -> Result<Next, Error> {
     if let Some(growth) = &mut plan.growth {
         for (group, why) in &outcome.left_alone {
             growth.refused(*group, now_ms);
-            plan.decisions
-                .push(("Refused", format!("group {:016x} is {why}", group.0)));
+            let partition = observed.partition_of(*group);
+            plan.decisions.push(("Refused", format!("{partition} is {why}")));
         }
         for (group, why) in &outcome.put_off {
             // Told once: the words of the next time differ only in an amount.
             if growth.put_off(*group, now_ms) {
+                let partition = observed.partition_of(*group);
                 plan.decisions
-                    .push(("NotYet", format!("group {:016x} is not split yet: {why}", group.0)));
+                    .push(("NotYet", format!("{partition} is not split yet: {why}")));
             }
         }
     }

@@ -146,6 +146,14 @@ impl Observed {
         children::pieces(record, &self.places)
     }
 
+    /// What a group is called in words: its Partition, if it has one.
+    pub fn partition_of(&self, group: GroupId) -> String {
+        match self.places.get(group) {
+            Some(place) => place.name.clone(),
+            None => format!("the group {:016x}", group.0),
+        }
+    }
+
     /// How many replicas each partition should have; a number that is refused changes nothing.
     pub fn replicas(&self) -> usize {
         match usize::try_from(self.table.spec.replicas) {

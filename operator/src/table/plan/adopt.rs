@@ -206,11 +206,7 @@ fn name(
 /// A split in words, and whether somebody else than the operator asked for it.
 fn split(piece: &Piece, leaders: &Leaders<'_>) -> (String, bool) {
     let parent = piece.parent.clone().unwrap_or_default();
-    let words = format!(
-        "{parent} was split: {} has its keys from {} on",
-        piece.name,
-        hex::encode(&piece.descriptor.start.0)
-    );
+    let words = format!("{parent} was split: {} has its upper keys", piece.name);
     let lineage = leaders.get(&piece.group()).map(|(_, state)| &state.lineage);
     let ours = lineage
         .and_then(|lineage| lineage.ancestors.last())

@@ -58,15 +58,11 @@ fn is_meant(observed: &Observed, source: GroupId) -> bool {
 }
 
 fn told(observed: &Observed, source: GroupId, frozen: &Frozen) -> String {
-    let name = |group: GroupId| match observed.places.get(group) {
-        Some(place) => place.name.clone(),
-        None => format!("the group {:016x}", group.0),
-    };
     format!(
         "{} stands still for the merge {} into {}, which comes to its end first",
-        name(source),
+        observed.partition_of(source),
         frozen.id,
-        name(frozen.absorber)
+        observed.partition_of(frozen.absorber)
     )
 }
 

@@ -158,7 +158,7 @@ fn judge(observed: &Observed, piece: &Piece, before: &PartitionStatus) -> Found 
     };
     let status = match &leader {
         Some(leader) => match &leader.group.lineage.frozen {
-            Some(frozen) => still(before, frozen),
+            Some(frozen) => still(observed, before, frozen),
             None => serving(observed, piece, before, &replicas, leader),
         },
         None => leaderless(observed, piece, before, &replicas),
@@ -268,10 +268,11 @@ fn serving(
 }
 
 /// What is true of a partition that stands still for a merge: it serves nobody.
-fn still(before: &PartitionStatus, frozen: &Frozen) -> PartitionStatus {
+fn still(observed: &Observed, before: &PartitionStatus, frozen: &Frozen) -> PartitionStatus {
     let words = format!(
-        "it stands still for the merge {} into the group {:016x}, which is not at its end",
-        frozen.id, frozen.absorber.0
+        "it stands still for the merge {} into {}, which is not at its end",
+        frozen.id,
+        observed.partition_of(frozen.absorber)
     );
     with(before, PartitionPhase::Unavailable, Some(words))
 }

@@ -11,3 +11,4 @@ mod merges;
 mod nodes;
 mod replicas;
 mod scale;
+mod words;

@@ -1,6 +1,5 @@
 //! How many partitions a table or index starts with, where they begin, and what each is told of itself.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::{IndexRecord, PartitionRecord, Record, derived};
@@ -114,26 +113,25 @@ impl Piece {
     }
 }
 
-/// Keys that no partition has, or that more than one has.
+/// Keys that no partition has, or that two have. It names the groups there, and no key: keys are users' data, and this is read in
+/// events, conditions and logs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} the keys {keys}", keys = Keys(.from, .to))]
-pub struct Gap {
-    what: &'static str,
-    from: KeyBytes,
-    to: Option<KeyBytes>,
+pub enum Gap {
+    /// Keys that nobody has: behind one group and in front of another, where there are any.
+    #[error("no partition has the keys {}", between(.0, .1))]
+    Nobody(Option<GroupId>, Option<GroupId>),
+    /// Keys that two groups have.
+    #[error("the groups {:016x} and {:016x} have the same keys", .0.0, .1.0)]
+    Both(GroupId, GroupId),
 }
 
-struct Keys<'a>(&'a KeyBytes, &'a Option<KeyBytes>);
-
-impl fmt::Display for Keys<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let from = hex::encode(&self.0.0);
-        let to = self.1.as_ref().map(|to| hex::encode(&to.0));
-        match (from.as_str(), to) {
-            ("", None) => f.write_str("at all"),
-            ("", Some(to)) => write!(f, "up to {to}"),
-            (from, None) => write!(f, "from {from} on"),
-            (from, Some(to)) => write!(f, "from {from} to {to}"),
+fn between(before: &Option<GroupId>, behind: &Option<GroupId>) -> String {
+    match (before, behind) {
+        (None, None) => "at all".to_owned(),
+        (Some(before), None) => format!("behind those of the group {:016x}", before.0),
+        (None, Some(behind)) => format!("in front of those of the group {:016x}", behind.0),
+        (Some(before), Some(behind)) => {
+            format!("between those of the groups {:016x} and {:016x}", before.0, behind.0)
         }
     }
 }
@@ -141,30 +139,20 @@ impl fmt::Display for Keys<'_> {
 /// Partitions in key order, if every key has exactly one.
 pub fn cover(mut pieces: Vec<Piece>) -> Result<Vec<PartitionRecord>, Gap> {
     pieces.sort_by(|one, other| one.start.cmp(&other.start));
-    let nobody = |from: &KeyBytes, to: Option<&KeyBytes>| {
-        Err(Gap {
-            what: "no partition has",
-            from: from.clone(),
-            to: to.cloned(),
-        })
-    };
-    // Where the next piece has to begin; `None` behind the last key.
+    // The last piece, and where the next one has to begin: nowhere behind the last key.
+    let mut last: Option<GroupId> = None;
     let mut next = Some(KeyBytes::default());
     for piece in &pieces {
-        match &next {
-            Some(expected) if piece.start > *expected => return nobody(expected, Some(&piece.start)),
-            Some(expected) if piece.start == *expected => next = piece.end.clone(),
-            Some(_) | None => {
-                return Err(Gap {
-                    what: "more than one partition has",
-                    from: piece.start.clone(),
-                    to: next,
-                });
-            }
+        match (&next, last) {
+            (Some(expected), _) if piece.start > *expected => return Err(Gap::Nobody(last, Some(piece.group))),
+            (Some(expected), Some(last)) if piece.start < *expected => return Err(Gap::Both(last, piece.group)),
+            (None, Some(last)) => return Err(Gap::Both(last, piece.group)),
+            _ => {}
         }
+        (last, next) = (Some(piece.group), piece.end.clone());
     }
-    match &next {
-        Some(from) => nobody(from, None),
+    match next {
+        Some(_) => Err(Gap::Nobody(last, None)),
         None => Ok(pieces.into_iter().map(Piece::into_record).collect()),
     }
 }
@@ -301,12 +289,13 @@ mod tests {
         ];
         assert_eq!(
             cover(pieces).unwrap_err().to_string(),
-            "more than one partition has the keys from 40 to 80"
+            "the groups 0000000000000001 and 0000000000000002 have the same keys"
         );
-        let twice = vec![piece(1, KeyBytes::default(), None), piece(1, KeyBytes::default(), None)];
+        let twice = vec![piece(1, KeyBytes::default(), None), piece(2, KeyBytes::default(), None)];
+        assert_eq!(cover(twice), Err(Gap::Both(GroupId(1), GroupId(2))));
         assert_eq!(
-            cover(twice).unwrap_err().to_string(),
-            "more than one partition has the keys at all"
+            cover(vec![]).unwrap_err().to_string(),
+            "no partition has the keys at all"
         );
         let pieces = vec![
             piece(2, key(0x80), None),

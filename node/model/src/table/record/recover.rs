@@ -180,7 +180,7 @@ fn last_index(schema: &TableSchema, known: &[PartitionDescriptor]) -> u16 {
 mod tests {
     use super::*;
     use crate::schema::{IndexProjection, KeyAttribute};
-    use crate::table::record::PartitionLimits;
+    use crate::table::record::{PartitionLimits, PartitionRecord};
     use crate::table::{BillingMode, Declaration, DeclaredGlobalIndex, DeclaredProjection, KeyElement, KeyKind};
     use crate::table::{ProjectionKind, Throughput};
 
@@ -247,21 +247,28 @@ mod tests {
     }
 
     #[test]
-    fn missing_keys_are_named() {
+    fn whose_keys_are_missing_is_said() {
         let (_, known) = made();
         let without = |group| known.iter().filter(|d| d.group != group).cloned().collect::<Vec<_>>();
         let (record, _) = made();
+        let of = |partition: &PartitionRecord| format!("{:016x}", partition.group.0);
         let error = recover(wanted(), &without(record.partitions[1].group)).unwrap_err();
+        let (first, last) = (of(&record.partitions[0]), of(&record.partitions[2]));
         assert_eq!(
             error.to_string(),
-            "no partition has the keys from 5555555555555555 to aaaaaaaaaaaaaaaa"
+            format!("no partition has the keys between those of the groups {first} and {last}")
         );
         let error = recover(wanted(), &without(record.partitions[2].group)).unwrap_err();
-        assert_eq!(error.to_string(), "no partition has the keys from aaaaaaaaaaaaaaaa on");
-        let error = recover(wanted(), &without(record.global[0].partitions[0].group)).unwrap_err();
+        let second = of(&record.partitions[1]);
         assert_eq!(
             error.to_string(),
-            "of the index byStatus: no partition has the keys up to 5555555555555555"
+            format!("no partition has the keys behind those of the group {second}")
+        );
+        let error = recover(wanted(), &without(record.global[0].partitions[0].group)).unwrap_err();
+        let second = of(&record.global[0].partitions[1]);
+        assert_eq!(
+            error.to_string(),
+            format!("of the index byStatus: no partition has the keys in front of those of the group {second}")
         );
         assert_eq!(recover(wanted(), &[]), Err(RecoverError::Nothing));
     }
