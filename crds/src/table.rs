@@ -539,7 +539,7 @@ fn replace_lost_after_default() -> String {
     "10m".to_owned()
 }
 
-/// Where the storage nodes run.
+/// Where the storage nodes run. What is not given is as the operator is told (`tables.pods` of the chart).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Scheduling {
@@ -552,10 +552,9 @@ pub struct Scheduling {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub tolerations: Vec<Toleration>,
-    /// Whether replicas of a partition may share a host: `Preferred` keeps them apart as far as there are hosts and zones,
-    /// `Required` lets a pod wait for a host of its own, and spreads them evenly over the zones.
-    #[serde(default)]
-    pub topology: Topology,
+    /// How strictly replicas of a partition are kept apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<Topology>,
     /// The priority class of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -570,7 +569,9 @@ pub struct Scheduling {
     pub memory: Option<Quantity>,
 }
 
-/// How strictly replicas of a partition are kept apart.
+/// Whether replicas of a partition may share a host: `Preferred` keeps them apart as far as there are hosts and zones,
+/// `Required` lets a pod wait for a host of its own, and spreads them evenly over the zones. As the operator is told
+/// (`tables.pods.topology` of the chart) unless given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum Topology {
     /// As far as there are hosts and zones: a cluster of one node will do.

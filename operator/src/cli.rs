@@ -10,6 +10,8 @@ use partita_planning::requests::{self, Rates};
 use partita_planning::{PARTITIONS_MAX, STORAGE_SIZE};
 use tracing_subscriber::EnvFilter;
 
+use crate::settings::StoragePods;
+
 /// Makes storage nodes and partitions from Table resources.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "partita-operator", version, about, after_help = EXAMPLES)]
@@ -77,6 +79,13 @@ pub struct Options {
     /// Memory that a storage node requests: for itself, for each RCU and for each WCU that it serves, rounded up to 16Mi
     #[arg(long, value_name = "BASE,RCU,WCU", env = "PARTITA_POD_MEMORY", default_value = requests::MEMORY, value_parser = Rates::memory)]
     pub pod_memory: Rates,
+
+    /// What the pods of all storage nodes have, as a JSON object: nodeSelector, tolerations, topology (Preferred or Required) and
+    /// priorityClassName, where a Table's spec.scheduling does not name its own; and affinity, labels and annotations
+    ///
+    /// A change restarts all storage nodes, one replica after the other.
+    #[arg(long, value_name = "JSON", env = "PARTITA_STORAGE_PODS", default_value = "{}", value_parser = StoragePods::parse)]
+    pub storage_pods: StoragePods,
 
     /// RCU that one partition serves: a table is split while its units ask for more partitions than there are
     #[arg(long, value_name = "RCU", env = "PARTITA_PARTITION_READ_UNITS", default_value_t = PartitionLimits::UNITS.read, value_parser = clap::value_parser!(u64).range(1..))]

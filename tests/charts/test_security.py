@@ -127,6 +127,24 @@ def test_everything_namespaced_is_where_it_was_said(case, manifests):
             assert manifest["metadata"]["namespace"] in elsewhere and manifest["kind"] in ("Role", "RoleBinding", "NetworkPolicy")
 
 
+def test_who_views_or_edits_a_namespace_does_so_with_its_tables(case, manifests):
+    label = "rbac.authorization.k8s.io/aggregate-to-"
+    granted = {}
+    for role in of_kind(manifests, "ClusterRole"):
+        for to in (name.removeprefix(label) for name in role["metadata"]["labels"] if name.startswith(label)):
+            for rule in role["rules"]:
+                for resource in rule["resources"]:
+                    granted.setdefault(to, {}).setdefault(resource, set()).update(rule["verbs"])
+    _, values = values_of(case)
+    if not values.get("rbac", {}).get("aggregate", True):
+        assert granted == {}
+        return
+    read, write = {"get", "list", "watch"}, {"create", "update", "patch", "delete"}
+    viewed = {"tables": read, "tables/status": read, "partitions": read, "partitions/status": read}
+    edited = {**viewed, "tables": read | write}
+    assert granted == {"view": viewed, "edit": edited, "admin": edited}
+
+
 def test_storage_nodes_are_reached_by_our_own_pods_alone(manifests):
     """Whoever reaches their transport reads and writes everything."""
     for policy in of_kind(manifests, "NetworkPolicy"):

@@ -1,8 +1,10 @@
 """Names that must meet: selectors and pods, ports and Services, the operator's address of the routers, PodMonitors and pods."""
 
+import json
+
 import pytest
 
-from conftest import documents, helm_template, named, of_kind, rendered
+from conftest import documents, helm_template, named, of_kind, rendered, values_of
 
 
 def selected(manifests, selector):
@@ -77,6 +79,23 @@ def test_storage_nodes_run_the_same_image(manifests):
     for deployment in of_kind(manifests, "Deployment"):
         image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
         assert image == flags(component(manifests, "operator"))["--image"]
+
+
+def test_storage_pods_are_what_the_values_say(case, manifests):
+    _, values = values_of(case)
+    given = json.loads(flags(component(manifests, "operator"))["--storage-pods"])
+    wanted = values.get("tables", {}).get("pods", {})
+    assert given == {"nodeSelector": {}, "tolerations": [], "affinity": {}, "priorityClassName": "", "labels": {}, "annotations": {},
+                     **wanted, "topology": wanted.get("topology", "preferred").title()}
+
+
+def test_a_required_topology_lets_pods_wait_for_a_host(case, manifests):
+    _, values = values_of(case)
+    for name, key in ("operator", "operator"), ("router", "routers"):
+        constraints = component(manifests, name)["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        strict = values.get(key, {}).get("topology") == "required"
+        assert {one["topologyKey"]: one["whenUnsatisfiable"] for one in constraints} == {
+            "kubernetes.io/hostname": "DoNotSchedule" if strict else "ScheduleAnyway", "topology.kubernetes.io/zone": "ScheduleAnyway"}
 
 
 def test_the_lease_may_be_held(manifests):
@@ -176,7 +195,8 @@ def test_podmonitors_are_there_when_the_cluster_knows_them(enabled, known, count
 def test_names(release, values, beginning):
     manifests = documents(rendered("--set", "crds.install=false", "--set", "routers.service.type=NodePort", *values, release=release))
     names = {manifest["metadata"]["name"] for manifest in manifests}
-    assert names == {f"{beginning}-{suffix}" for suffix in ("operator", "operator-webhook", "routers", "routers-headless", "routers-external", "tables")}
+    assert names == {f"{beginning}-{suffix}" for suffix in ("operator", "operator-webhook", "routers", "routers-headless", "routers-external", "tables",
+                                                          "tables-view", "tables-edit")}
     assert max(map(len, names)) <= 63
 
 

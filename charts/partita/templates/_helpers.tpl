@@ -71,7 +71,8 @@ topologySpreadConstraints:
   {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
   - maxSkew: 1
     topologyKey: {{ . }}
-    whenUnsatisfiable: ScheduleAnyway
+    {{- $strictly := and (eq $.values.topology "required") (eq . "kubernetes.io/hostname") }}
+    whenUnsatisfiable: {{ ternary "DoNotSchedule" "ScheduleAnyway" $strictly }}
     labelSelector:
       matchLabels:
         {{- include "partita.selector" $ | nindent 8 }}

@@ -24,7 +24,7 @@ use super::{NAMESPACE, NOW_MS};
 use crate::certificates::Certificates;
 use crate::metrics::Metrics;
 use crate::rolling::Turns;
-use crate::settings::Settings;
+use crate::settings::{Settings, StoragePods};
 use crate::table::lost::Absences;
 use crate::table::patience::Patience;
 use crate::table::plan::repartition::Growth;
@@ -63,6 +63,8 @@ pub struct World {
     pub certificates: Option<Arc<Certificates>>,
     /// What a partition can, by the operator's settings.
     pub limits: Limits,
+    /// What the pods of storage nodes have, by the operator's settings.
+    pub storage_pods: StoragePods,
 }
 
 /// How a pass ended.
@@ -87,6 +89,7 @@ pub fn settings() -> Settings {
         rolling_groups_max: 1,
         progress_deadline: Duration::from_secs(600),
         measure_every: Duration::from_secs(300),
+        storage_pods: StoragePods::default(),
         planning: partita_planning::Settings::default(),
         admission: "enforce".into(),
         burst_seconds: 300,
@@ -145,6 +148,7 @@ impl World {
             peer_tls: settings().peer_tls,
             certificates: None,
             limits: settings().planning.limits,
+            storage_pods: settings().storage_pods,
         }
     }
 
@@ -182,6 +186,7 @@ impl World {
             settings: Settings {
                 image: self.image.clone(),
                 peer_tls: self.peer_tls,
+                storage_pods: self.storage_pods.clone(),
                 planning: partita_planning::Settings {
                     limits: self.limits.clone(),
                     ..settings().planning

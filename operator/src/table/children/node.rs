@@ -22,7 +22,7 @@ use partita_model::schema::TableId;
 use partita_planning::requests::Requests;
 
 use super::{difference, labels, metadata, selected};
-use crate::settings::Settings;
+use crate::settings::{Settings, StoragePods};
 use crate::table::pods::{MADE_FROM, PEER_TLS};
 
 /// The user and group of the image.
@@ -151,16 +151,25 @@ impl StorageNode<'_> {
                     ..StatefulSetUpdateStrategy::default()
                 }),
                 template: made_from_itself(PodTemplateSpec {
-                    metadata: Some(ObjectMeta {
-                        labels: Some(labels(self.table, self.id, &place)),
-                        ..ObjectMeta::default()
-                    }),
+                    metadata: Some(self.pod_metadata(settings, &place)),
                     spec: Some(self.pod(settings)),
                 }),
                 volume_claim_templates: Some(vec![self.claim(&place)]),
                 ..StatefulSetSpec::default()
             }),
             status: None,
+        }
+    }
+
+    /// The labels that somebody else wants do not replace those by which pods are found.
+    fn pod_metadata(&self, settings: &Settings, place: &str) -> ObjectMeta {
+        let mut all = settings.storage_pods.labels.clone();
+        all.extend(labels(self.table, self.id, place));
+        let annotations = settings.storage_pods.annotations.clone();
+        ObjectMeta {
+            labels: Some(all),
+            annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
+            ..ObjectMeta::default()
         }
     }
 
@@ -189,7 +198,8 @@ impl StorageNode<'_> {
     }
 
     fn pod(&self, settings: &Settings) -> PodSpec {
-        let scheduling = self.table.spec.scheduling.clone().unwrap_or_default();
+        let scheduling = scheduling(self.table, &settings.storage_pods);
+        let topology = scheduling.topology.unwrap_or_default();
         let secrets = settings.image_pull_secrets.iter();
         let secrets: Vec<LocalObjectReference> = secrets
             .map(|name| LocalObjectReference { name: name.clone() })
@@ -211,8 +221,8 @@ impl StorageNode<'_> {
                 }),
                 ..PodSecurityContext::default()
             }),
-            topology_spread_constraints: Some(self.spread(scheduling.topology)),
-            affinity: Some(self.apart(scheduling.topology)),
+            topology_spread_constraints: Some(self.spread(topology)),
+            affinity: Some(self.apart(topology, &settings.storage_pods.affinity)),
             node_selector: Some(scheduling.node_selector.clone()).filter(|selector| !selector.is_empty()),
             tolerations: some_if_any(scheduling.tolerations.clone()),
             priority_class_name: scheduling.priority_class_name.clone().filter(|name| !name.is_empty()),
@@ -247,8 +257,9 @@ impl StorageNode<'_> {
         all
     }
 
-    /// The replicas of a partition do not share a host, or a zone: a loss of one is to be the loss of one.
-    fn apart(&self, topology: Topology) -> Affinity {
+    /// The replicas of a partition do not share a host, or a zone: a loss of one is to be the loss of one. Beside that, what is wanted of
+    /// all storage nodes.
+    fn apart(&self, topology: Topology, further: &Affinity) -> Affinity {
         let term = |key: &str| PodAffinityTerm {
             topology_key: key.to_owned(),
             label_selector: Some(LabelSelector {
@@ -261,13 +272,24 @@ impl StorageNode<'_> {
             weight: APART_WEIGHT,
             pod_affinity_term: term(key),
         });
+        let required = (topology == Topology::Required).then(|| term(HOST));
+        let also = further.pod_anti_affinity.clone().unwrap_or_default();
+        let preferred = preferred.into_iter().chain(
+            also.preferred_during_scheduling_ignored_during_execution
+                .into_iter()
+                .flatten(),
+        );
+        let required = required.into_iter().chain(
+            also.required_during_scheduling_ignored_during_execution
+                .into_iter()
+                .flatten(),
+        );
         Affinity {
             pod_anti_affinity: Some(PodAntiAffinity {
-                preferred_during_scheduling_ignored_during_execution: Some(preferred.to_vec()),
-                required_during_scheduling_ignored_during_execution: (topology == Topology::Required)
-                    .then(|| vec![term(HOST)]),
+                preferred_during_scheduling_ignored_during_execution: Some(preferred.collect()),
+                required_during_scheduling_ignored_during_execution: some_if_any(required.collect()),
             }),
-            ..Affinity::default()
+            ..further.clone()
         }
     }
 
@@ -354,6 +376,26 @@ impl StorageNode<'_> {
             }),
             ..Container::default()
         }
+    }
+}
+
+/// Where a Table's pods run: what it does not say is as it is for all.
+fn scheduling(table: &Table, all: &StoragePods) -> Scheduling {
+    let own = table.spec.scheduling.clone().unwrap_or_default();
+    let class = own.priority_class_name.filter(|name| !name.is_empty());
+    Scheduling {
+        node_selector: match own.node_selector.is_empty() {
+            true => all.node_selector.clone(),
+            false => own.node_selector,
+        },
+        tolerations: match own.tolerations.is_empty() {
+            true => all.tolerations.clone(),
+            false => own.tolerations,
+        },
+        topology: own.topology.or(Some(all.topology)),
+        priority_class_name: class.or_else(|| Some(all.priority_class_name.clone())),
+        cpu: own.cpu,
+        memory: own.memory,
     }
 }
 

@@ -9,6 +9,7 @@ mod life;
 mod many;
 mod merges;
 mod nodes;
+mod pods;
 mod replicas;
 mod scale;
 mod words;
