@@ -250,7 +250,8 @@ impl Cluster {
         inner.store(key, object);
     }
 
-    fn answer(&self, method: &Method, path: &str, query: &str, body: Value) -> (StatusCode, Value) {
+    /// Answers a request.
+    pub fn answer(&self, method: &Method, path: &str, query: &str, body: Value) -> (StatusCode, Value) {
         let at = Path::parse(path);
         let mut inner = self.0.lock();
         inner.requests.push(format!("{method} {path}"));

@@ -1,9 +1,10 @@
-//! What tests have in common: a table to begin with, an API server ([`cluster`]) and storage nodes ([`nodes`], [`groups`]) in memory, and
+//! What tests have in common: a table to begin with, an API server ([`cluster`], over HTTP [`serve`]) and storage nodes ([`nodes`], [`groups`]) in memory, and
 //! an operator between them ([`world`]).
 
 pub mod cluster;
 pub mod groups;
 pub mod nodes;
+pub mod serve;
 pub mod world;
 
 use partita_crds::{Table, convert};

@@ -7,6 +7,7 @@ mod heat;
 mod indexes;
 mod life;
 mod many;
+mod memory;
 mod merges;
 mod nodes;
 mod pods;
