@@ -152,21 +152,33 @@ impl Faults {
 
     /// A partition is about to be cut: see [`crate::plots`].
     pub fn plot_split(&self, world: &mut World, group: GroupId, request: &SplitRequest) {
-        // A learner that has no room yet is rare: if there is one, that is made use of.
-        self.plot(world, Kind::OldRange, (group, request.child), request.id);
-        let kinds = [Kind::LateCut, Kind::UnbornChild, Kind::LostSplit];
+        let kinds = [Kind::LateCut, Kind::OldRange, Kind::UnbornChild, Kind::LostSplit];
         let kind = kinds[world.random.random_range(0..kinds.len())];
-        self.plot(world, kind, (group, request.child), request.id);
+        self.plot(world, kind, (group, request.child), request.id, None);
     }
 
     /// A merge's source is about to be frozen.
     pub fn plot_freeze(&self, world: &mut World, request: &MergeRequest) {
-        self.plot(world, Kind::LateFreeze, (request.source, request.absorber), request.id);
+        self.plot(
+            world,
+            Kind::LateFreeze,
+            (request.source, request.absorber),
+            request.id,
+            None,
+        );
     }
 
-    fn plot(&self, world: &mut World, kind: Kind, groups: (GroupId, GroupId), id: Uuid) {
+    /// A voter's place is about to be taken by another one.
+    pub fn plot_change(&self, world: &mut World, group: GroupId, goes: Option<usize>) {
+        // There are many of them.
+        if world.random.random_ratio(1, 3) {
+            self.plot(world, Kind::OvertakenChange, (group, group), Uuid::nil(), goes);
+        }
+    }
+
+    fn plot(&self, world: &mut World, kind: Kind, groups: (GroupId, GroupId), id: Uuid, goes: Option<usize>) {
         if !world.healing && world.plot.is_none() && world.random.random_ratio(self.plotting, 10) {
-            world.plot = Plot::lay(world, kind, groups, id);
+            world.plot = Plot::lay(world, kind, groups, id, goes);
         }
     }
 

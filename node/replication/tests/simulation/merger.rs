@@ -90,6 +90,11 @@ impl Merger {
         destroy_leftovers(world);
         if let Some((machine, running)) = &mut self.running {
             let machine = *machine;
+            if let Some(request) = self.request
+                && world.plot.as_ref().is_some_and(|plot| plot.crowds(request.source))
+            {
+                world.crowd();
+            }
             let mut context = Context::from_waker(Waker::noop());
             if let Poll::Ready(answer) = running.as_mut().poll(&mut context) {
                 self.running = None;
@@ -117,6 +122,9 @@ impl Merger {
                 // Whoever looks finds what is being merged.
                 world.merger.request = self.request;
                 world.with_faults(|faults, world| faults.plot_freeze(world, &request));
+                if world.plot.as_ref().is_some_and(|plot| plot.delays(request.source)) {
+                    return;
+                }
             }
             if matches!(step, Step::Freeze | Step::Merge) {
                 world.with_faults(|faults, world| faults.at_border(world, leader));

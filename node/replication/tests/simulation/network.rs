@@ -14,6 +14,8 @@ pub struct Network {
     pub lost: u32,
     pub repeated: u32,
     pub late: u32,
+    /// None of that happens meanwhile.
+    pub calm: bool,
 }
 
 impl Network {
@@ -23,17 +25,19 @@ impl Network {
             lost: 0,
             repeated: 0,
             late: 0,
+            calm: false,
         }
     }
 
     /// When a batch of frames arrives: never, once, or several times.
     pub fn deliveries(&self, from: usize, to: usize, random: &mut SmallRng) -> Vec<u64> {
-        if self.cut.contains(&(from, to)) || random.random_ratio(self.lost, 1000) {
+        let mut happens = |parts: u32| !self.calm && random.random_ratio(parts, 1000);
+        if self.cut.contains(&(from, to)) || happens(self.lost) {
             return Vec::new();
         }
-        let times = if random.random_ratio(self.repeated, 1000) { 2 } else { 1 };
+        let times = if happens(self.repeated) { 2 } else { 1 };
         (0..times)
-            .map(|_| match random.random_ratio(self.late, 1000) {
+            .map(|_| match !self.calm && random.random_ratio(self.late, 1000) {
                 true => random.random_range(10 * MS..1500 * MS),
                 false => random.random_range(MS / 5..2 * MS),
             })

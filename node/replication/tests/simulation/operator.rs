@@ -110,11 +110,19 @@ impl Operator {
         let Some(group) = world.machines[leader].group(self.group) else {
             return;
         };
-        if !world.healing && world.random.random_ratio(self.handing_over, 100) {
+        let still = world.plot.as_ref().is_some_and(|plot| plot.keeps_still(self.group));
+        if !world.healing && !still && world.random.random_ratio(self.handing_over, 100) {
             transfer(world, self.group);
         }
-        if self.change.is_none() && !world.is_ending() {
+        if self.change.is_none() && !still && !world.is_ending() {
             self.change = self.plan(world, &group);
+            if let Some((_, MemberChange::Replace { remove, .. })) = self.change {
+                let goes = group
+                    .members()
+                    .member(remove)
+                    .and_then(|member| world.place(member.store));
+                world.with_faults(|faults, world| faults.plot_change(world, self.group, goes));
+            }
         }
         if let Some((id, wanted)) = self.change {
             self.running = Some((leader, Box::pin(change(group, id, wanted))));
@@ -185,6 +193,7 @@ impl Operator {
         let voters = members.voting()[0].clone();
         let learner = members.members.iter().find(|member| member.role == Role::Learner);
         let victim = voters[world.random.random_range(0..voters.len())];
+        let wants_learner = world.plot.as_ref().is_some_and(|plot| plot.wants_learner(self.group));
         let change = match learner {
             Some(learner) => match world.random.random_range(0..10) {
                 0 => MemberChange::Remove {
@@ -200,7 +209,7 @@ impl Operator {
             },
             None if voters.len() > self.voters => MemberChange::Remove { replica: victim },
             None if world.healing => return None,
-            None if world.random.random_ratio(1, 4) => {
+            None if wants_learner || world.random.random_ratio(1, 4) => {
                 let free = (0..world.machines.len()).map(uuid_of);
                 let store = free.into_iter().find(|store| members.on_store(*store).is_none())?;
                 MemberChange::AddLearner { store }

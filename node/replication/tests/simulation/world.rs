@@ -29,7 +29,7 @@ use crate::machine::{Habits, Machine, Sent, Turn};
 use crate::merger::Merger;
 use crate::network::Network;
 use crate::operator::Operator;
-use crate::plots::Plot;
+use crate::plots::{Kind, Plot};
 use crate::table::{FIRST_GROUPS, descriptor};
 
 pub const MS: u64 = 1_000_000;
@@ -65,6 +65,8 @@ pub struct World {
     faults: Faults,
     /// What is being plotted.
     pub plot: Option<Plot>,
+    /// How far plots have come.
+    pub plotted: BTreeMap<(Kind, u32), u64>,
     pub habits: Habits,
     pub invariants: Invariants,
     pub healing: bool,
@@ -98,6 +100,8 @@ pub struct Summary {
     pub refused_merges: u64,
     pub delivered: u64,
     pub deposed: u64,
+    /// Plots, by the stage at which they ended.
+    pub plots: BTreeMap<(Kind, u32), u64>,
 }
 
 impl World {
@@ -127,6 +131,7 @@ impl World {
             invariants: Invariants::new(faults.clocks_lie),
             faults,
             plot: None,
+            plotted: BTreeMap::new(),
             habits,
             healing: false,
             wandering: random.random_range(0..8),
@@ -322,7 +327,8 @@ impl World {
             machine.turn = Turn::Gathered(gathered);
             let (machine, incarnation) = (number, machine.incarnation);
             let after = self.random.random_range(MS / 10..self.disk_ns);
-            self.at(after, Event::Disk { machine, incarnation });
+            let hangs = self.plot.as_mut().map_or(0, |plot| plot.hangs(&self.machines[number]));
+            self.at(after + hangs, Event::Disk { machine, incarnation });
         }
         self.send();
         self.check_alive(number);
@@ -473,6 +479,16 @@ impl World {
     }
 
     fn client(&mut self, number: usize) {
+        let after = match self.let_ask(number) {
+            // What was sent there waits, and is the first that it finds.
+            Some(stopped) => stopped - self.now,
+            None => self.random.random_range(MS..40 * MS),
+        };
+        self.at(after, Event::Client { client: number });
+    }
+
+    /// A client asks for something, unless it waits for an answer. Until when the machine is stopped, if it is.
+    fn let_ask(&mut self, number: usize) -> Option<u64> {
         let mut client = std::mem::replace(&mut self.asking[number], Client::new());
         if client.running.is_some() && self.now - client.started > self.patience_ns {
             client.give_up();
@@ -489,10 +505,8 @@ impl World {
             }
             let stopped = self.machines[machine].stopped_until;
             if stopped > self.now {
-                // What was sent there waits, and is the first that it finds.
                 self.asking[number] = client;
-                self.at(stopped - self.now, Event::Client { client: number });
-                return;
+                return Some(stopped);
             }
             match self.machines[machine].group(group) {
                 Some(group) => {
@@ -511,8 +525,14 @@ impl World {
             self.after(machine);
         }
         self.asking[number] = client;
-        let after = self.random.random_range(MS..40 * MS);
-        self.at(after, Event::Client { client: number });
+        None
+    }
+
+    /// All clients ask for something at once.
+    pub fn crowd(&mut self) {
+        for number in 0..CLIENTS {
+            self.let_ask(number);
+        }
     }
 
     fn look(&mut self, client: &mut Client) {
@@ -568,6 +588,11 @@ impl World {
             stats.leader.then_some((stats.term, machine.number))
         };
         self.machines.iter().filter_map(leading).max().map(|best| best.1)
+    }
+
+    /// Which machine has a store.
+    pub fn place(&self, store: Uuid) -> Option<usize> {
+        self.machines.iter().position(|machine| machine.uuid == store)
     }
 
     /// Where a group's voters are, as its leader has it.
@@ -649,6 +674,7 @@ impl World {
             refused_merges: self.merger.refused,
             delivered: self.deliverer.batches().0,
             deposed: self.deliverer.batches().1,
+            plots: std::mem::take(&mut self.plotted),
         })
     }
 
@@ -678,6 +704,9 @@ impl Summary {
         self.refused_merges += other.refused_merges;
         self.delivered += other.delivered;
         self.deposed += other.deposed;
+        for (plot, times) in &other.plots {
+            *self.plots.entry(*plot).or_default() += times;
+        }
     }
 }
 
