@@ -213,6 +213,28 @@ fn a_snapshot_that_has_come_is_not_mixed_with_the_next_one() {
 }
 
 #[test]
+fn a_snapshot_that_is_not_complete_ends_with_its_term() {
+    let mut trio = Trio::with_snapshots_at(16 << 10);
+    left_behind(&mut trio, 0..400);
+    rows_coming(&mut trio);
+    while !trio.group(2).is_receiving() {
+        assert!(trio.step());
+    }
+    let before = trio.group(2).stats();
+    // The next one to lead has all of the log: no other snapshot comes.
+    trio.group(0).transfer_leadership(trio.replica(1)).unwrap();
+    while trio.group(2).stats().term == before.term {
+        assert!(trio.group(2).is_receiving() && trio.step());
+    }
+    assert_eq!(trio.group(2).stats().committed, before.committed);
+    assert!(!trio.group(2).is_receiving());
+    trio.pass(4 * ELECTION_NS);
+    assert_eq!(trio.group(2).stats().applied, trio.group(1).stats().applied);
+    let stored = trio.disks[2].1.groups().unwrap();
+    assert!(stored.iter().all(|stored| !stored.staged));
+}
+
+#[test]
 fn a_vote_asked_for_while_a_snapshot_takes_the_logs_place_is_durable_before_it_is_answered() {
     let mut trio = Trio::start();
     left_behind(&mut trio, 0..400);

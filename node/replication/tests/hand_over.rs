@@ -8,6 +8,7 @@ use std::sync::Arc;
 use common::trio::{Asked, GROUP, Trio, writing};
 use common::{put, read, write};
 use partita_model::request::Refusal;
+use partita_replication::MemberChange;
 use partita_replication::time::{ELECTION_NS, HOLD_NS, TICK_NS};
 
 #[test]
@@ -143,4 +144,29 @@ fn a_hand_over_that_is_called_off_releases_those_who_waited() {
     before.answer().unwrap().unwrap();
     held.answer().unwrap().unwrap();
     assert!(group.is_serving());
+}
+
+#[test]
+fn an_idle_group_leaves_a_joint_configuration_once_a_hand_over_has_failed() {
+    let mut trio = Trio::start();
+    trio.begin_alone();
+    let remove = trio.add(1);
+    trio.change(MemberChange::Promote { replica: remove });
+    let add = trio.add(2);
+    let mut replacing = trio.changing(MemberChange::Replace { add, remove });
+    assert!(replacing.answer().is_none());
+    // It waits for what is in flight: the other one is asked when the configuration is joint, and does not hear of it.
+    let group = trio.alone(0);
+    group.transfer_leadership(remove).unwrap();
+    while !group.members().is_joint() {
+        assert!(trio.step());
+    }
+    trio.deaf = Some(1);
+    while trio.step() {}
+    trio.deaf = None;
+    assert!(group.members().is_joint());
+    trio.pass(4 * ELECTION_NS);
+    assert!(group.is_serving(), "nobody else was elected");
+    assert!(!group.members().is_joint());
+    assert!(replacing.answer().is_some());
 }

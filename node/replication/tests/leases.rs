@@ -4,7 +4,8 @@
 mod common;
 
 use common::trio::{Trio, writing};
-use partita_replication::time::TICK_NS;
+use partita_replication::MemberChange;
+use partita_replication::time::{LEASE_NS, TICK_NS};
 
 /// A write, so that nobody rests.
 fn write(trio: &mut Trio) {
@@ -40,5 +41,34 @@ fn ticks_that_are_counted_late_elect_nobody_while_the_leader_has_its_lease() {
         assert!(trio.group(0).is_serving(), "it reads under its lease");
         let others = [1, 2].map(|place| trio.group(place).stats().leader);
         assert_eq!(others, [false; 2], "{late} ticks late");
+    }
+}
+
+#[test]
+fn who_was_alone_when_its_state_was_flushed_votes_for_nobody_right_after_a_restart() {
+    // So many that somebody asks for votes while the lease lasts: the timeouts are drawn.
+    for late in 10..=30 {
+        let mut trio = Trio::start();
+        trio.begin_alone();
+        for place in [1, 2] {
+            let replica = trio.add(place);
+            trio.change(MemberChange::Promote { replica });
+        }
+        let leads = trio.alone(1).stats().replica;
+        trio.alone(0).transfer_leadership(leads).unwrap();
+        while trio.step() {}
+        assert!(trio.alone(1).is_serving());
+        // The third one hears nobody, and wants to lead; the first one has promised the second one not to vote.
+        trio.deaf = Some(2);
+        trio.pass(late * TICK_NS);
+        assert!(trio.alone(1).is_serving());
+        // The second one says nothing more, and the first one forgets.
+        trio.busy = Some(1);
+        trio.restart(0);
+        trio.deaf = None;
+        for _ in 0..LEASE_NS / TICK_NS {
+            trio.pass(TICK_NS);
+            assert!(!trio.alone(2).stats().leader, "{late} ticks late");
+        }
     }
 }

@@ -5,6 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
+use common::trio::Asked;
 use common::{Machine, block_on, descriptor, get, put};
 use partita_model::request::Refusal;
 use partita_partition::Partition;
@@ -15,7 +16,9 @@ use partita_partition::storage::Storage as _;
 use partita_partition::storage::memory::MemoryStorage;
 use partita_partition::verify::verify;
 use partita_replication::log::memory::Fault;
-use partita_replication::{Group, MemberChange, MembershipError, MergeError, MergeRequest, SplitRequest, Store};
+use partita_replication::{
+    Group, MemberChange, MembershipError, MergeError, MergeRequest, SplitRequest, Store, StoreOptions,
+};
 use uuid::Uuid;
 
 type Stored = Store<MemoryStorage>;
@@ -397,4 +400,51 @@ fn a_merge_is_whole_whatever_of_the_state_is_flushed() {
         machine.state.recover();
         recover(&machine);
     }
+}
+
+/// What is asked of a store whose every step is taken by hand.
+fn asked<T>(store: &Arc<Stored>, question: impl AsyncFnOnce(&Stored) -> T + 'static) -> Asked<T> {
+    let store = Arc::clone(store);
+    Asked::new(async move { question(&store).await })
+}
+
+fn answer<T>(store: &Stored, mut asked: Asked<T>) -> T {
+    loop {
+        match asked.answer() {
+            Some(answer) => return answer,
+            None => assert!(store.apply(store.sync(store.gather().unwrap()).unwrap())),
+        }
+    }
+}
+
+#[test]
+fn what_is_absorbed_while_it_is_being_destroyed_keeps_its_rows() {
+    let machine = Machine::default();
+    let by_hand = true;
+    let store = machine.start_with(StoreOptions {
+        by_hand,
+        ..machine.deaths.options()
+    });
+    let store = store.unwrap();
+    store.bootstrap(descriptor(TABLE)).unwrap();
+    for id in items() {
+        answer(
+            &store,
+            asked(&store, async move |store| write(store, &id, "second").await),
+        )
+        .unwrap();
+    }
+    answer(&store, asked(&store, async |store| split(store).await));
+    while !answer(&store, asked(&store, async |store| store.freeze(request(7)).await))
+        .unwrap()
+        .frozen
+        .everywhere
+    {}
+    let mut merging = asked(&store, async |store| store.merge(request(7)).await);
+    assert!(merging.answer().is_none());
+    // What was on its way when it was called is applied first.
+    store.destroy(CHILD).unwrap();
+    let done = merging.answer().unwrap().unwrap();
+    assert!(matches!(done.outcome, MergeOutcome::Merged { .. }));
+    check(&store, &machine);
 }

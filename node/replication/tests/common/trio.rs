@@ -10,15 +10,18 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use partita_model::request::{Refusal, WriteReply};
 use partita_partition::descriptor::GroupId;
+use partita_partition::storage::Storage as _;
 use partita_partition::storage::memory::MemoryStorage;
 use partita_replication::log::memory::MemoryLog;
 use partita_replication::time::TICK_NS;
-use partita_replication::{Group, Peers, Store, StoreOptions};
+use partita_replication::{Group, MemberChange, Peers, Store, StoreOptions};
 use uuid::Uuid;
 
 use super::{descriptor, write};
 
 pub const GROUP: GroupId = GroupId(1);
+/// The group of [`Trio::begin_alone`].
+pub const ALONE: GroupId = GroupId(2);
 
 type Sent = Arc<Mutex<Vec<(Uuid, Uuid, Bytes)>>>;
 
@@ -121,6 +124,48 @@ impl Trio {
 
     pub fn replica(&self, place: usize) -> u64 {
         self.group(place).stats().replica
+    }
+
+    /// A second group is born on the first store, whose state is flushed while that is its only voter.
+    pub fn begin_alone(&mut self) {
+        self.stores[0].bootstrap(descriptor(ALONE.0)).unwrap();
+        self.disks[0].0.flush().unwrap();
+    }
+
+    /// That group's replica in a store.
+    pub fn alone(&self, place: usize) -> Arc<Group<MemoryStorage>> {
+        self.stores[place].group(ALONE).unwrap()
+    }
+
+    /// That group gets a learner there, which catches up: its number.
+    pub fn add(&mut self, place: usize) -> u64 {
+        let store = self.stores[place].uuid();
+        self.change(MemberChange::AddLearner { store });
+        let replica = self.alone(0).members().on_store(store).unwrap().replica;
+        self.stores[place].admit(descriptor(ALONE.0), replica).unwrap();
+        while self.alone(place).stats().applied != self.alone(0).stats().applied {
+            self.tick();
+            while self.step() {}
+        }
+        replica
+    }
+
+    /// That group's members are changed.
+    pub fn change(&mut self, change: MemberChange) {
+        let mut changing = self.changing(change);
+        while changing.answer().is_none() {
+            assert!(self.step(), "nobody answers");
+        }
+        while self.step() {}
+    }
+
+    /// The same, on its way.
+    pub fn changing(&self, change: MemberChange) -> Asked<()> {
+        let group = self.alone(0);
+        let id = Uuid::from_u128(u128::from(group.members().epoch) + 1);
+        Asked::new(async move {
+            group.change_members(id, change).await.unwrap();
+        })
     }
 
     /// One letter is delivered, or one store takes one turn; false when nothing is left to do.
