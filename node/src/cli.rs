@@ -405,6 +405,12 @@ pub struct Replica {
     #[arg(long, value_name = "SOURCE", env = "PARTITA_DIRECTORY")]
     pub directory: Location,
 
+    /// How fast a partition leaves for another store that gets a copy of it, and old log entries for one that was away, in MiB a
+    /// second: requests share processors and disk with it
+    #[arg(long, value_name = "MIB", env = "PARTITA_COPY_MIB_PER_SECOND", default_value_t = 32,
+          value_parser = clap::value_parser!(u64).range(1..=65536))]
+    pub copy_mib_per_second: u64,
+
     /// What is stored, and how.
     #[command(flatten)]
     pub storage: Storage,

@@ -101,7 +101,7 @@ pub fn export(
             None => Bound::Included(&first[..]),
         };
         let upper = end.as_ref().map_or(Bound::Unbounded, |end| Bound::Excluded(&end[..]));
-        let mut cursor = view.scan(*family, (lower, upper), false, Tier::All)?;
+        let mut cursor = view.scan(*family, (lower, upper), false, Tier::Passing)?;
         while let Some((key, value)) = cursor.next()? {
             if *family == Family::Meta && row::is_members(key) {
                 continue;

@@ -11,6 +11,7 @@ use partita_partition::storage::Storage;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::courier::Courier;
 use crate::folder::Folder;
 use crate::group::Group;
 use crate::ledger::Ledger;
@@ -47,6 +48,7 @@ pub(crate) struct Core<S: Storage> {
     pub(crate) waiting: Waiting,
     pub(crate) queue: Queue<S>,
     pub(crate) pool: ReadPool,
+    pub(crate) courier: Courier,
     pub(crate) space: Space,
     pub(crate) recorder: Recorder,
     pub(crate) now_ms: Clock,
@@ -104,6 +106,7 @@ impl<S: Storage> Core<S> {
         self.groups.write().clear();
         self.changed();
         self.pool.stop();
+        self.courier.stop();
         self.log.close();
     }
 

@@ -19,7 +19,7 @@ use crate::log::{LogEngine, StoredGroup, Truncated};
 use crate::members::{ChangeEntry, Members, ReplicaId, UnknownMembers};
 use crate::message::{self, Body, Letter};
 use crate::planted::{self, Bug};
-use crate::tail::Tail;
+use crate::tail::{Fetch, Tail};
 use crate::time::{ELECTION_NS, ELECTION_TICKS, HEARTBEAT_TICKS, TICK_NS};
 
 /// Committed entries are handed out in pages of this size: a start-up replays without holding the whole log.
@@ -353,6 +353,29 @@ impl Driver {
     /// Replicas that need a snapshot: those that raft-rs has asked one for since the last call.
     pub(crate) fn take_wanted(&mut self) -> Vec<ReplicaId> {
         self.node.mut_store().take_wanted()
+    }
+
+    /// Entries to be read for followers since the last call.
+    pub(crate) fn take_fetches(&mut self) -> Vec<Fetch> {
+        self.node.mut_store().take_fetches()
+    }
+
+    /// They have been read (none: they could not be).
+    pub(crate) fn fetched(&mut self, fetch: Fetch, entries: Vec<Entry>) {
+        let read = !entries.is_empty();
+        self.node.mut_store().fetched(fetch.low, entries);
+        if read {
+            self.node.on_entries_fetched(fetch.context);
+        }
+        self.node.mut_store().fetched(fetch.low, Vec::new());
+    }
+
+    /// Proposes an entry that changes nothing, unless one is on its way.
+    pub(crate) fn propose_nothing(&mut self) {
+        if self.node.raft.raft_log.applied == self.last() {
+            // Who does not lead, or hands over, proposes nothing.
+            let _ = self.propose(Vec::new());
+        }
     }
 
     /// Whether there is an output.

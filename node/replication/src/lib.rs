@@ -18,6 +18,7 @@
 mod births;
 pub mod by_hand;
 mod core;
+mod courier;
 mod driver;
 mod fate;
 mod folder;

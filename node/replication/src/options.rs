@@ -82,8 +82,8 @@ pub struct StoreOptions {
     pub follower_bytes_max: u64,
     /// Rows of a snapshot that travel together.
     pub chunk_bytes: usize,
-    /// How fast a snapshot leaves for a follower: those who read and write meanwhile should hardly notice.
-    pub snapshot_bytes_per_second: u64,
+    /// How fast a snapshot, or old entries, leave for a follower: those who read and write meanwhile should hardly notice.
+    pub copy_bytes_per_second: u64,
     /// The identity of a store that has no folder, and so none of its own.
     pub uuid: Uuid,
     /// Drawn anew at each start; election timeouts come from it.
@@ -107,7 +107,7 @@ impl Default for StoreOptions {
             elapsed: time::boot_time(),
             follower_bytes_max: 16 << 20,
             chunk_bytes: 256 << 10,
-            snapshot_bytes_per_second: 32 << 20,
+            copy_bytes_per_second: 32 << 20,
             uuid: Uuid::nil(),
             seed: rand::random(),
             by_hand: false,

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::births::Births;
 use crate::core::Core;
+use crate::courier::Courier;
 use crate::folder::Folder;
 use crate::group::Group;
 use crate::group::merge::{Freeze, MergeError, MergeRequest};
@@ -150,6 +151,8 @@ impl<S: Storage> Store<S> {
             waiting: Waiting::default(),
             queue: Queue::default(),
             pool: ReadPool::start(pool_threads).map_err(thread_failed)?,
+            courier: Courier::start(Arc::clone(&options.elapsed), options.by_hand || !has_peers)
+                .map_err(thread_failed)?,
             space: Space::new(probe, options.reserve_bytes),
             recorder: Recorder::default(),
             now_ms: options.now_ms,
@@ -160,7 +163,7 @@ impl<S: Storage> Store<S> {
             limits: Limits {
                 follower_bytes_max: options.follower_bytes_max,
                 chunk_bytes: options.chunk_bytes,
-                snapshot_bytes_per_second: options.snapshot_bytes_per_second,
+                copy_bytes_per_second: options.copy_bytes_per_second,
             },
             seed: options.seed,
             changes: watch::Sender::new(0),

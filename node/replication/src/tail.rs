@@ -1,7 +1,8 @@
 //! A group's log as raft-rs sees it: where it begins and ends, which terms it has, and its newest entries in memory.
 //!
 //! Entries stay in memory until they are applied; older ones (at start-up, for a slow follower) are read back from the
-//! [`LogEngine`].
+//! [`LogEngine`]. For a slow follower that is done while nobody waits for it: raft-rs is told that they are not there yet
+//! ([`Tail::take_fetches`]), and asks again when they are ([`Tail::fetched`]).
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -27,6 +28,24 @@ pub(crate) struct Tail {
     recent: VecDeque<Entry>,
     /// Replicas for which raft-rs asked a snapshot. They are made outside of it and travel in chunks.
     wanted: RefCell<Vec<ReplicaId>>,
+    /// Entries to be read for followers.
+    fetches: RefCell<Vec<Fetch>>,
+    /// Where those begin that are being read.
+    fetching: RefCell<Vec<u64>>,
+    /// Those that have just been read.
+    fetched: Vec<Entry>,
+}
+
+/// Entries to be read for a follower.
+pub(crate) struct Fetch {
+    /// From here.
+    pub(crate) low: u64,
+    /// To before this.
+    pub(crate) high: u64,
+    /// About so many bytes of them.
+    pub(crate) bytes_max: u64,
+    /// What raft-rs is told when they are there.
+    pub(crate) context: GetEntriesContext,
 }
 
 impl Tail {
@@ -45,7 +64,21 @@ impl Tail {
             last: stored.last,
             recent: VecDeque::new(),
             wanted: RefCell::default(),
+            fetches: RefCell::default(),
+            fetching: RefCell::default(),
+            fetched: Vec::new(),
         }
+    }
+
+    /// Entries to be read since the last call.
+    pub(crate) fn take_fetches(&mut self) -> Vec<Fetch> {
+        std::mem::take(self.fetches.get_mut())
+    }
+
+    /// These have been read, from this one on (none: they could not be), and are asked for now or never.
+    pub(crate) fn fetched(&mut self, low: u64, entries: Vec<Entry>) {
+        self.fetching.get_mut().retain(|fetching| *fetching != low);
+        self.fetched = entries;
     }
 
     /// Replicas for which a snapshot was asked since the last call.
@@ -106,6 +139,28 @@ impl Tail {
     }
 }
 
+impl Tail {
+    /// Entries for a follower, if they have just been read: else they will be.
+    fn fetch(&self, low: u64, high: u64, bytes_max: u64, context: GetEntriesContext) -> raft::Result<Vec<Entry>> {
+        let is_current = |entry: &Entry| self.term(entry.index).is_ok_and(|term| term == entry.term);
+        if self.fetched.first().is_some_and(|first| first.index == low) && self.fetched.iter().all(is_current) {
+            let entries = self.fetched.iter().take_while(|entry| entry.index < high);
+            return Ok(entries.cloned().collect());
+        }
+        let mut fetching = self.fetching.borrow_mut();
+        if !fetching.contains(&low) {
+            fetching.push(low);
+            self.fetches.borrow_mut().push(Fetch {
+                low,
+                high,
+                bytes_max,
+                context,
+            });
+        }
+        Err(StorageError::LogTemporarilyUnavailable.into())
+    }
+}
+
 impl Storage for Tail {
     fn initial_state(&self) -> raft::Result<RaftState> {
         Ok(self.initial.clone())
@@ -116,7 +171,7 @@ impl Storage for Tail {
         low: u64,
         high: u64,
         max_size: impl Into<Option<u64>>,
-        _context: GetEntriesContext,
+        context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
         if low <= self.truncated.index {
             return Err(StorageError::Compacted.into());
@@ -126,6 +181,9 @@ impl Storage for Tail {
         }
         let bytes_max = max_size.into().unwrap_or(u64::MAX);
         let in_memory = self.recent.front().map_or(self.last + 1, |entry| entry.index);
+        if low < in_memory && context.can_async() {
+            return self.fetch(low, high.min(in_memory), bytes_max, context);
+        }
         if low < in_memory {
             return self
                 .log
@@ -237,6 +295,30 @@ mod tests {
         assert_eq!(terms, [0, 1, 1, 2, 2, 4]);
         assert!(tail.term(6).is_err());
         assert!(tail.entries(4, 7, None, GetEntriesContext::empty(false)).is_err());
+    }
+
+    #[test]
+    fn what_a_follower_needs_is_read_while_nobody_waits() {
+        let mut tail = tail(&[entry(1, 1), entry(2, 1), entry(3, 2)]);
+        tail.append(&[entry(4, 2)]);
+        let ask = |tail: &Tail, low| tail.entries(low, tail.last() + 1, None, GetEntriesContext::empty(true));
+        // What is in memory is there at once.
+        assert_eq!(ask(&tail, 4).unwrap().len(), 1);
+        for _ in 0..2 {
+            let error = ask(&tail, 2).unwrap_err();
+            assert_eq!(error, StorageError::LogTemporarilyUnavailable.into());
+        }
+        let fetches = tail.take_fetches();
+        let [fetch] = &fetches[..] else {
+            panic!("{}", fetches.len())
+        };
+        assert_eq!((fetch.low, fetch.high), (2, 4));
+        tail.fetched(2, vec![entry(2, 1), entry(3, 2)]);
+        assert_eq!(ask(&tail, 2).unwrap().len(), 2);
+        // Not any more once they are another leader's.
+        tail.append(&[entry(3, 4)]);
+        assert!(ask(&tail, 2).is_err());
+        assert_eq!(tail.take_fetches().len(), 1);
     }
 
     #[test]

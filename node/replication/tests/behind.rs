@@ -23,6 +23,8 @@ use uuid::Uuid;
 const CHILD: GroupId = GroupId(100);
 /// Letters are longer than that only if there are rows in them.
 const ROWS_BYTES: usize = 2000;
+/// What is in the head of a snapshot, and in no other letter.
+const TABLE_NAME: &[u8] = b"table-1";
 const ITEMS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
 fn child(trio: &Trio, place: usize) -> Option<Arc<Group<MemoryStorage>>> {
@@ -56,9 +58,19 @@ fn splitting(trio: &Trio) -> Asked<Result<SplitDone, SplitError>> {
     Asked::new(async move { group.split(request).await })
 }
 
-/// The first store has made a cut; the second one has its entry, and does not know that it is committed; the third one was
-/// away, and has come past it by a snapshot.
+/// The first store has made a cut; the second one has its entry, and does not know that it is committed; the third one has come
+/// past it by a snapshot.
 fn cut() -> Trio {
+    let mut trio = parted();
+    for _ in 0..10 {
+        trio.pass(TICK_NS);
+    }
+    assert_eq!(trio.group(2).descriptor(), trio.group(0).descriptor());
+    trio
+}
+
+/// The same, and the third one, which was away, is back right now.
+fn parted() -> Trio {
     let mut trio = Trio::start();
     ITEMS.iter().for_each(|id| write(&mut trio, id));
     trio.deaf = Some(2);
@@ -81,10 +93,6 @@ fn cut() -> Trio {
     trio.disks[0].0.flush().unwrap();
     trio.stores[0].cut_log();
     trio.deaf = None;
-    for _ in 0..10 {
-        trio.pass(TICK_NS);
-    }
-    assert_eq!(trio.group(2).descriptor(), trio.group(0).descriptor());
     trio
 }
 
@@ -95,6 +103,22 @@ fn a_snapshot_from_behind_a_cut_brings_the_child_that_does_not_live_yet() {
     // It is there to stay.
     trio.restart(2);
     assert!(child(&trio, 2).is_some());
+}
+
+#[test]
+fn two_snapshots_whose_children_differ_are_not_of_the_same_entry() {
+    let mut trio = parted();
+    let cut_at = trio.group(0).stats().applied.index;
+    // The first one has the child, and is lost. Then that lives, and its parent has nothing to do.
+    head_coming(&mut trio);
+    (trio.deaf, trio.slow) = (Some(2), None);
+    trio.pass(24 * ELECTION_NS);
+    assert!(child(&trio, 0).is_some_and(|child| child.is_serving()));
+    assert_eq!(trio.group(0).stats().applied.index, cut_at);
+    trio.deaf = None;
+    trio.pass(4 * ELECTION_NS);
+    assert_eq!(trio.group(2).stats().applied, trio.group(0).stats().applied);
+    assert_eq!(trio.group(2).stats().applied.index, cut_at + 1);
 }
 
 #[test]
@@ -182,8 +206,19 @@ fn fill(trio: &mut Trio, items: Range<u32>) {
 
 /// Steps until a letter with rows comes to the third store; the letter, before it arrives.
 fn rows_coming(trio: &mut Trio) -> (Uuid, Bytes) {
+    one_coming(trio, |frames| frames.len() > ROWS_BYTES)
+}
+
+/// The same with the head of a snapshot.
+fn head_coming(trio: &mut Trio) -> (Uuid, Bytes) {
+    one_coming(trio, |frames| {
+        frames.windows(TABLE_NAME.len()).any(|part| part == TABLE_NAME)
+    })
+}
+
+fn one_coming(trio: &mut Trio, is_it: impl Fn(&[u8]) -> bool) -> (Uuid, Bytes) {
     for _ in 0..100_000 {
-        match trio.coming(2).filter(|(_, frames)| frames.len() > ROWS_BYTES) {
+        match trio.coming(2).filter(|(_, frames)| is_it(frames)) {
             Some(letter) => return letter,
             None if trio.step() => {}
             None => trio.tick(),
@@ -196,16 +231,20 @@ fn rows_coming(trio: &mut Trio) -> (Uuid, Bytes) {
 fn a_snapshot_that_has_come_is_not_mixed_with_the_next_one() {
     let mut trio = Trio::start();
     left_behind(&mut trio, 0..80);
-    let (from, first) = rows_coming(&mut trio);
     // It is lost on its way, given up, and comes late after all, right before the next one, which takes longer.
+    let (from, head) = head_coming(&mut trio);
+    trio.take(2);
+    let (_, rows) = rows_coming(&mut trio);
     trio.deaf = Some(2);
     trio.pass(24 * ELECTION_NS);
     fill(&mut trio, 80..400);
     trio.deaf = None;
-    let (again, next) = rows_coming(&mut trio);
-    assert!(again == from && next != first);
+    let (again, next) = head_coming(&mut trio);
+    assert!(again == from && next != head);
     assert!(!trio.group(2).is_receiving());
-    trio.stores[2].receive(from, &first).unwrap();
+    for late in [head, rows] {
+        trio.stores[2].receive(from, &late).unwrap();
+    }
     assert!(trio.group(2).is_receiving());
     trio.pass(4 * ELECTION_NS);
     assert_eq!(trio.group(2).stats().counters, trio.group(0).stats().counters);

@@ -37,7 +37,7 @@ use crate::directory::{Directory, Location};
 use crate::process;
 use crate::serving::admission::{self, Admission};
 use crate::serving::delivery::Deliveries;
-use crate::serving::{expiry, open_store};
+use crate::serving::{Others, expiry, open_store};
 use crate::tls;
 use drain::Drain;
 use jobs::Jobs;
@@ -69,7 +69,11 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
     addresses.serve(&admin, admin::router(Arc::clone(&admin)), admin::CALLERS);
 
     let mail = Arc::new(peers::Mail::default());
-    let store = open_store(&options.storage, Some(Arc::clone(&mail) as Arc<dyn Peers>)).await?;
+    let others = Others {
+        peers: Arc::clone(&mail) as Arc<dyn Peers>,
+        copy_mib_per_second: options.copy_mib_per_second,
+    };
+    let store = open_store(&options.storage, Some(others)).await?;
     let own = peers::introduce(&options.storage.data, &store, listen, options.advertise.as_deref())?;
     let book = peers::address_book(&options.storage.data, own.clone())?;
     let cache = options.storage.data.join(DIRECTORY_FOLDER);

@@ -24,19 +24,30 @@ use partita_replication::{Group, Peers, Store, StoreOptions};
 
 use crate::cli::Storage;
 
+/// The way to other stores.
+pub struct Others {
+    /// Who brings letters there.
+    pub peers: Arc<dyn Peers>,
+    /// How fast a copy of a partition leaves for one of them.
+    pub copy_mib_per_second: u64,
+}
+
 /// Opens the data folder: nobody else can, and what was written is recovered. With a way to other stores, groups can have
 /// replicas there.
-pub async fn open_store(options: &Storage, peers: Option<Arc<dyn Peers>>) -> anyhow::Result<Arc<Store>> {
+pub async fn open_store(options: &Storage, others: Option<Others>) -> anyhow::Result<Arc<Store>> {
     let path: PathBuf = options.data.clone();
-    let settings = StoreOptions {
+    let mut settings = StoreOptions {
         state: RocksSettings {
             block_cache_bytes: options.block_cache_mib << 20,
             ..RocksSettings::default()
         },
         reserve_bytes: options.free_space_reserve_mib << 20,
-        peers,
         ..StoreOptions::default()
     };
+    if let Some(others) = others {
+        settings.peers = Some(others.peers);
+        settings.copy_bytes_per_second = others.copy_mib_per_second << 20;
+    }
     Ok(tokio::task::spawn_blocking(move || Store::open(&path, settings)).await??)
 }
 

@@ -162,7 +162,7 @@ impl View for MemoryStorage {
     fn get(&self, family: Family, key: &[u8], tier: Tier) -> Result<Option<MemoryValue>, StorageError> {
         let inner = self.inner.lock();
         let state = match tier {
-            Tier::BlockCacheOnly | Tier::All => &inner.current,
+            Tier::BlockCacheOnly | Tier::All | Tier::Passing => &inner.current,
             Tier::Persisted => &inner.flushed,
         };
         Ok(state[family as usize].get(key).cloned().map(MemoryValue))

@@ -57,6 +57,8 @@ pub enum Tier {
     /// Everything.
     #[default]
     All,
+    /// Everything, read once and in order: nothing of it is kept in memory, where it would take the place of what is read often.
+    Passing,
     /// Only what a crash would leave. Single rows only: a scan with this tier is refused.
     Persisted,
 }

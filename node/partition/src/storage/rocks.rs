@@ -31,6 +31,8 @@ const BLOOM_BITS: f64 = 10.0;
 const ARENA_BYTES: usize = 256 << 10;
 /// The part of a memtable that its own whole-key filter takes.
 const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
+/// Whoever reads once and in order has so much read ahead: a snapshot's chunk.
+const READAHEAD_BYTES: usize = 256 << 10;
 /// RocksDB's own text log: one file of at most so many bytes, and a predecessor.
 const INFO_LOG_BYTES: usize = 1 << 20;
 
@@ -79,6 +81,7 @@ pub struct RocksStorage {
     cache: Cache,
     in_memory: ReadOptions,
     all: ReadOptions,
+    passing: ReadOptions,
     persisted: ReadOptions,
     unlogged: WriteOptions,
 }
@@ -103,6 +106,7 @@ impl RocksStorage {
             cache,
             in_memory: read_options(Tier::BlockCacheOnly),
             all: read_options(Tier::All),
+            passing: read_options(Tier::Passing),
             persisted: read_options(Tier::Persisted),
             unlogged,
         })
@@ -135,6 +139,7 @@ impl RocksStorage {
         match tier {
             Tier::BlockCacheOnly => &self.in_memory,
             Tier::All => &self.all,
+            Tier::Passing => &self.passing,
             Tier::Persisted => &self.persisted,
         }
     }
@@ -189,9 +194,13 @@ fn read_options(tier: Tier) -> ReadOptions {
     let mut options = ReadOptions::default();
     options.set_read_tier(match tier {
         Tier::BlockCacheOnly => ReadTier::BlockCache,
-        Tier::All => ReadTier::All,
+        Tier::All | Tier::Passing => ReadTier::All,
         Tier::Persisted => ReadTier::Persisted,
     });
+    if tier == Tier::Passing {
+        options.fill_cache(false);
+        options.set_readahead_size(READAHEAD_BYTES);
+    }
     options
 }
 

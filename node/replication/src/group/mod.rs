@@ -36,7 +36,7 @@ use crate::fate::Waiting;
 use crate::log::GroupRecord;
 use crate::members::{Changed, MemberChange, Members, MembershipError, ReplicaId};
 use crate::planted::{self, Bug};
-use crate::replica::{Applied, Installed, Replica, Settled, Wish};
+use crate::replica::{Applied, Errand, Installed, Replica, Settled, Wish};
 use crate::stats::GroupStats;
 use crate::writer::Fatal;
 
@@ -423,9 +423,12 @@ impl<S: Storage> Group<S> {
         let mut replica = self.replica.lock();
         let done = act(&mut replica);
         self.publish(&replica);
-        let (fates, dropped) = (replica.take_fates(), replica.take_dropped());
+        let (fates, dropped, errands) = (replica.take_fates(), replica.take_dropped(), replica.take_errands());
         drop(replica);
         self.core.queue.note_taken(dropped);
+        for errand in errands {
+            self.run(errand);
+        }
         decide(fates);
         done
     }
@@ -442,6 +445,30 @@ impl<S: Storage> Group<S> {
             self.core.queue.push(group);
         }
         done
+    }
+
+    /// Has something read for a follower that is behind, and gives it to the replica.
+    fn run(&self, errand: Errand<S>) {
+        let me = Weak::clone(&self.me);
+        self.core.courier.send(errand.due(), move || {
+            let Some(group) = me.upgrade() else { return };
+            let now = || (group.core.elapsed)();
+            match errand {
+                Errand::Chunk(reading) => {
+                    let read = reading.read();
+                    group.with_turn(|replica| replica.chunk_read(read, now()));
+                }
+                Errand::Entries(fetch, _) => {
+                    let read = group.core.log.entries(group.id, fetch.low, fetch.high, fetch.bytes_max);
+                    let entries = read.unwrap_or_else(|error| {
+                        // They may have been cut off meanwhile. They are asked for again.
+                        tracing::debug!(group = group.id.0, %error, "entries for a follower cannot be read");
+                        Vec::new()
+                    });
+                    group.with_turn(|replica| replica.entries_read(fetch, entries, now()));
+                }
+            }
+        });
     }
 
     /// What is read without the lock. A lease is never seen with an older term than its own: see [`Group::holds`].

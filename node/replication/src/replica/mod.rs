@@ -6,7 +6,7 @@
 //! 4. `settle` (log writer, after the apply) forgets what is no longer in flight and hands back the fates to be decided.
 //! 5. What comes from outside, other replicas' letters and the time, goes to raft-rs in [`life`]; whatever changed the
 //!    role by that ends in [`Replica::notice`].
-//! 6. Reads without a lease wait in [`reads`]; changes of members are in [`change`], snapshots in [`snapshots`],
+//! 6. Reads without a lease wait in [`reads`]; changes of members are in [`change`], snapshots in [`sending`] and [`snapshots`],
 //!    handing over the leadership in [`handover`]; those who come between two leaders wait in [`hold`].
 
 mod change;
@@ -14,6 +14,7 @@ mod handover;
 mod hold;
 mod life;
 mod reads;
+mod sending;
 mod snapshots;
 mod turn;
 
@@ -30,6 +31,7 @@ use raft::eraftpb::{Entry, HardState};
 use uuid::Uuid;
 
 pub(crate) use self::change::{Applied, Wish};
+pub(crate) use self::sending::Errand;
 pub(crate) use self::snapshots::{Install, Installed};
 pub(crate) use self::turn::Ready;
 use crate::driver::{Driver, DriverError};
@@ -43,7 +45,8 @@ use crate::replica::handover::HandOver;
 use crate::replica::hold::Hold;
 use crate::replica::life::{Heard, Post};
 use crate::replica::reads::Reads;
-use crate::replica::snapshots::{CatchingUp, Receiving, Sending};
+use crate::replica::sending::{CatchingUp, Sending};
+use crate::replica::snapshots::Receiving;
 
 /// An entry is closed when it holds this much; a batch may hold several.
 const ENTRY_BYTES: usize = 1 << 20;
@@ -101,14 +104,14 @@ pub(crate) struct Limits {
     pub(crate) follower_bytes_max: u64,
     /// Rows of a snapshot that travel together.
     pub(crate) chunk_bytes: usize,
-    /// Of one snapshot.
-    pub(crate) snapshot_bytes_per_second: u64,
+    /// Of one snapshot, and of old entries.
+    pub(crate) copy_bytes_per_second: u64,
 }
 
 impl Limits {
     /// How long a snapshot waits after so many bytes.
     fn pace_ns(&self, bytes: usize) -> u64 {
-        (bytes as u64).saturating_mul(1_000_000_000) / self.snapshot_bytes_per_second.max(1)
+        (bytes as u64).saturating_mul(1_000_000_000) / self.copy_bytes_per_second.max(1)
     }
 }
 
@@ -155,6 +158,14 @@ pub(crate) struct Replica<S: Storage> {
     /// Ticks without anything going on.
     idle_ticks: u32,
     sending: Vec<Sending<S>>,
+    /// Counts them.
+    sendings: u64,
+    /// The head of the last one, and its entry.
+    offered: Option<(Truncated, Arc<[u8]>)>,
+    /// To be read.
+    errands: Vec<Errand<S>>,
+    /// When the next entries may be read for followers that are behind.
+    entries_due: u64,
     catching_up: Vec<CatchingUp>,
     receiving: Option<Receiving>,
     install: Option<Install>,
@@ -234,6 +245,10 @@ impl<S: Storage> Replica<S> {
             resting: false,
             idle_ticks: 0,
             sending: Vec::new(),
+            sendings: 0,
+            offered: None,
+            errands: Vec::new(),
+            entries_due: 0,
             catching_up: Vec::new(),
             receiving: None,
             install: None,
@@ -505,6 +520,7 @@ impl<S: Storage> Replica<S> {
         }
         self.role = role;
         self.handing_over = None;
+        self.offered = None;
         self.lease.begin();
         if role.1 {
             self.lease.renew(&self.members, self.id);

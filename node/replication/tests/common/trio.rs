@@ -55,7 +55,7 @@ pub struct Trio {
     pub dead: [bool; 3],
     /// Whether a store may end itself.
     pub may_die: Arc<AtomicBool>,
-    snapshot_bytes_per_second: u64,
+    copy_bytes_per_second: u64,
 }
 
 impl Trio {
@@ -86,7 +86,7 @@ impl Trio {
             busy: None,
             backwards: false,
             may_die,
-            snapshot_bytes_per_second: pace,
+            copy_bytes_per_second: pace,
         };
         for store in &trio.stores {
             store.bootstrap_among(descriptor(GROUP.0), &uuids).unwrap();
@@ -112,7 +112,7 @@ impl Trio {
                 &sent,
                 &self.clock,
                 &self.may_die,
-                self.snapshot_bytes_per_second,
+                self.copy_bytes_per_second,
             ),
         );
         self.dead[place] = false;
@@ -242,7 +242,7 @@ fn open(
     sent: &Sent,
     clock: &Arc<AtomicU64>,
     may_die: &Arc<AtomicBool>,
-    snapshot_bytes_per_second: u64,
+    copy_bytes_per_second: u64,
 ) -> Arc<Store<MemoryStorage>> {
     let may_die = Arc::clone(may_die);
     let (from, sent, clock) = (Uuid::from_u128(place as u128 + 1), Arc::clone(sent), Arc::clone(clock));
@@ -255,7 +255,7 @@ fn open(
         by_hand: true,
         follower_bytes_max: 0,
         chunk_bytes: 2 << 10,
-        snapshot_bytes_per_second,
+        copy_bytes_per_second,
         on_fatal: Arc::new(move |reason| assert!(may_die.load(Ordering::SeqCst), "{reason}")),
         ..StoreOptions::default()
     };
