@@ -371,6 +371,7 @@ pub(crate) fn open_born<S: Storage>(
 ) -> Result<(), RecoveryError> {
     let group = recovery::open_group(core, stored, coming)?;
     core.groups.write().insert(stored.id, Arc::clone(&group));
+    core.ledger.lock().release(stored.id);
     group.enqueue();
     core.deliver_waiting(stored.id);
     core.changed();

@@ -44,7 +44,7 @@ impl<S: Storage> Store<S> {
 
     /// The last one: what is committed is applied, and answered. False when the store has failed.
     pub fn apply(&self, synced: Synced<S>) -> bool {
-        let applied = !self.core.has_failed() && self.or_fail(writer::apply(&self.core, synced.0)).is_some();
+        let applied = !self.core.has_failed() && self.or_fail(writer::apply(&self.core, synced.0, false)).is_some();
         self.core.queue.done();
         applied
     }

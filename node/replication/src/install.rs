@@ -1,4 +1,5 @@
-//! Installing a snapshot whose chunks are staged in the log, under a mark that makes a restart do it again.
+//! Installing a snapshot whose chunks are staged in the log, under a mark that makes a restart do it again. It is done in steps:
+//! the log writer takes one in each of its turns, and other groups theirs in between.
 //!
 //! 1. The rows of the partition, as it was here and as the snapshot has it, are cleared, and those of partitions that it
 //!    has absorbed since it was here.
@@ -223,73 +224,122 @@ impl Head {
 /// left of it: what was its range at any other time may be another group's by now.
 pub(crate) fn install<S: Storage>(
     core: &Core<S>,
-    (group, own): (GroupId, ReplicaId),
+    of: (GroupId, ReplicaId),
     old: Option<&PartitionDescriptor>,
     mark: &Installing,
 ) -> Result<Installed, InstallError> {
-    let storage = &*core.storage;
-    let head = Head::decode(&core.log.chunk(group, 0)?)?;
-    let at = head.at()?;
-    if (at.index, at.term) != (mark.at.index, mark.at.term) {
-        // Whatever is staged is not what was put in the log's place.
-        return Err(InstallError::Other {
-            staged: at,
-            mark: mark.at,
-        });
-    }
-    let descriptor = head.descriptor()?;
-    let by = Parent {
-        group,
-        index: mark.at.index,
-    };
-    let children = to_be_born(core, &head, by, own)?;
-    let write = |batch| storage.write(batch).map_err(PartitionError::from);
-    let mut batch = storage.batch();
-    for (source, _) in head.absorbed() {
-        if let Some(source) = transfer::head(storage, descriptor.table, *source)? {
-            Partition::destroy(storage, &mut batch, &source.descriptor()?)?;
+    let mut progress = Progress::begin(core, of, old, mark)?;
+    while !progress.step(core, usize::MAX)? {}
+    progress.finish(core)
+}
+
+/// An installation that has begun. Between its steps the log writer has time for other groups.
+pub(crate) struct Progress {
+    group: GroupId,
+    mark: Installing,
+    head: Head,
+    descriptor: PartitionDescriptor,
+    children: Vec<Child>,
+    /// The chunk to come next.
+    next: u64,
+}
+
+impl Progress {
+    /// Clears what was there.
+    pub(crate) fn begin<S: Storage>(
+        core: &Core<S>,
+        (group, own): (GroupId, ReplicaId),
+        old: Option<&PartitionDescriptor>,
+        mark: &Installing,
+    ) -> Result<Self, InstallError> {
+        let storage = &*core.storage;
+        let head = Head::decode(&core.log.chunk(group, 0)?)?;
+        let at = head.at()?;
+        if (at.index, at.term) != (mark.at.index, mark.at.term) {
+            // Whatever is staged is not what was put in the log's place.
+            return Err(InstallError::Other {
+                staged: at,
+                mark: mark.at,
+            });
         }
-    }
-    if let Some(old) = old {
-        Partition::destroy(storage, &mut batch, old)?;
-    }
-    Partition::destroy(storage, &mut batch, &descriptor)?;
-    for child in &children {
-        Partition::destroy(storage, &mut batch, &child.descriptor)?;
-    }
-    write(batch)?;
-    for number in 1..mark.chunks {
-        let chunk = core.log.chunk(group, number)?;
-        let (whose, rows) = whose(group, &chunk);
-        if whose == group || children.iter().any(|child| child.descriptor.group == whose) {
-            let mut batch = storage.batch();
-            transfer::import(&mut batch, &descriptor, rows)?;
-            write(batch)?;
+        let descriptor = head.descriptor()?;
+        let by = Parent {
+            group,
+            index: mark.at.index,
+        };
+        let children = to_be_born(core, &head, by, own)?;
+        let mut batch = storage.batch();
+        for (source, _) in head.absorbed() {
+            if let Some(source) = transfer::head(storage, descriptor.table, *source)? {
+                Partition::destroy(storage, &mut batch, &source.descriptor()?)?;
+            }
         }
+        if let Some(old) = old {
+            Partition::destroy(storage, &mut batch, old)?;
+        }
+        Partition::destroy(storage, &mut batch, &descriptor)?;
+        for child in &children {
+            Partition::destroy(storage, &mut batch, &child.descriptor)?;
+        }
+        storage.write(batch).map_err(PartitionError::from)?;
+        Ok(Self {
+            group,
+            mark: *mark,
+            head,
+            descriptor,
+            children,
+            next: 1,
+        })
     }
-    let mut batch = storage.batch();
-    put_head(&mut batch, &descriptor, [&head.descriptor, &head.state, &head.members]);
-    for Child { descriptor, unborn, .. } in &children {
+
+    /// Writes the rows of the next chunks, about so many bytes of them. True when there are no more.
+    pub(crate) fn step<S: Storage>(&mut self, core: &Core<S>, bytes_max: usize) -> Result<bool, InstallError> {
+        let mut bytes = 0;
+        while self.next < self.mark.chunks && bytes < bytes_max {
+            let chunk = core.log.chunk(self.group, self.next)?;
+            self.next += 1;
+            bytes += chunk.len();
+            let (whose, rows) = whose(self.group, &chunk);
+            if whose == self.group || self.children.iter().any(|child| child.descriptor.group == whose) {
+                let mut batch = core.storage.batch();
+                transfer::import(&mut batch, &self.descriptor, rows)?;
+                core.storage.write(batch).map_err(PartitionError::from)?;
+            }
+        }
+        Ok(self.next >= self.mark.chunks)
+    }
+
+    /// Writes what the partition knows of itself, and makes all of it durable.
+    pub(crate) fn finish<S: Storage>(self, core: &Core<S>) -> Result<Installed, InstallError> {
+        let (head, group) = (&self.head, self.group);
+        let mut batch = core.storage.batch();
         put_head(
             &mut batch,
-            descriptor,
-            [&unborn.descriptor, &unborn.state, &unborn.members],
+            &self.descriptor,
+            [&head.descriptor, &head.state, &head.members],
         );
+        for Child { descriptor, unborn, .. } in &self.children {
+            put_head(
+                &mut batch,
+                descriptor,
+                [&unborn.descriptor, &unborn.state, &unborn.members],
+            );
+        }
+        core.storage.write(batch).map_err(PartitionError::from)?;
+        core.storage.flush().map_err(PartitionError::from)?;
+        let mut unmark = vec![LogChange::Installing(group, None), LogChange::DropChunks(group)];
+        let mut born = Vec::new();
+        for child in self.children {
+            unmark.extend(child.changes);
+            born.push(child.stored);
+        }
+        core.log.write(&unmark)?;
+        Ok(Installed {
+            at: self.mark.at,
+            members: Arc::new(self.head.members()?),
+            children: born,
+        })
     }
-    write(batch)?;
-    storage.flush().map_err(PartitionError::from)?;
-    let mut unmark = vec![LogChange::Installing(group, None), LogChange::DropChunks(group)];
-    let mut born = Vec::new();
-    for child in children {
-        unmark.extend(child.changes);
-        born.push(child.stored);
-    }
-    core.log.write(&unmark)?;
-    Ok(Installed {
-        at: mark.at,
-        members: Arc::new(head.members()?),
-        children: born,
-    })
 }
 
 fn put_head(batch: &mut impl Batch, descriptor: &PartitionDescriptor, [own, state, members]: [&[u8]; 3]) {
@@ -300,21 +350,16 @@ fn put_head(batch: &mut impl Batch, descriptor: &PartitionDescriptor, [own, stat
 }
 
 /// A child that comes along.
-struct Child<'a> {
+struct Child {
     descriptor: PartitionDescriptor,
-    unborn: &'a Unborn,
+    unborn: Unborn,
     stored: StoredGroup,
     changes: LogBatch,
 }
 
 /// Which children are born with the installation: of which a replica of this number is a member here, and never was here, and
 /// whose keys are nobody's. (Of one that has lived elsewhere meanwhile, without the sender's knowing, they may be somebody's.)
-fn to_be_born<'a, S: Storage>(
-    core: &Core<S>,
-    head: &'a Head,
-    by: Parent,
-    own: ReplicaId,
-) -> Result<Vec<Child<'a>>, InstallError> {
+fn to_be_born<S: Storage>(core: &Core<S>, head: &Head, by: Parent, own: ReplicaId) -> Result<Vec<Child>, InstallError> {
     let mut absorbed: Vec<GroupId> = head.absorbed().iter().map(|absorbed| absorbed.0).collect();
     absorbed.push(by.group);
     let here = Partition::list(&*core.storage)?;
@@ -330,11 +375,11 @@ fn to_be_born<'a, S: Storage>(
         if !awaited || here.iter().any(is_taken) || core.reserve(&mut ledger, &descriptor, &absorbed).is_err() {
             continue;
         }
-        ledger.release(id);
+        // Its keys stay reserved until it is open.
         let (stored, changes) = births::record_carried(own, members, by, ledger.bear(id), &descriptor)?;
         children.push(Child {
             descriptor,
-            unborn,
+            unborn: unborn.clone(),
             stored,
             changes,
         });

@@ -28,7 +28,7 @@ use crate::group::Group;
 use crate::log::{GroupRecord, Life, LogBatch, LogChange, LogError, Parent, StoredGroup};
 use crate::planted::{self, Bug};
 use crate::recovery::{self, RecoveryError};
-use crate::writer::Fatal;
+use crate::writer::{self, Fatal};
 
 /// Merges whose absorbers wait for their sources.
 #[derive(Debug, Default)]
@@ -183,7 +183,11 @@ pub(crate) fn close<S: Storage>(core: &Core<S>, absorbed: Absorbed) {
 
 /// A snapshot is about to take a group's place, which has absorbed these: they end in the same batch of the log. The state is
 /// flushed before that is written, so what they have absorbed themselves ends with them.
-pub(crate) fn end_with_snapshot<S: Storage>(core: &Core<S>, absorbs: &[GroupId], batch: &mut LogBatch) {
+pub(crate) fn end_with_snapshot<S: Storage>(
+    core: &Core<S>,
+    absorbs: &[GroupId],
+    batch: &mut LogBatch,
+) -> Result<(), Fatal> {
     let here = absorbs.iter().any(|source| core.group(*source).is_some());
     let unburied = if here {
         core.ledger.lock().unburied()
@@ -196,6 +200,8 @@ pub(crate) fn end_with_snapshot<S: Storage>(core: &Core<S>, absorbs: &[GroupId],
     }
     for source in absorbs {
         let Some(group) = core.group(*source) else { continue };
+        // It may be getting a snapshot itself: half of one would be left behind.
+        writer::end_installing(&group)?;
         group.end(Refusal::WrongRange);
         batch.extend(tombstone(*source, group.record()));
         core.groups.write().remove(source);
@@ -203,6 +209,7 @@ pub(crate) fn end_with_snapshot<S: Storage>(core: &Core<S>, absorbs: &[GroupId],
         core.merging.lock().forget(*source);
         core.changed();
     }
+    Ok(())
 }
 
 /// Nothing is left of a group but the record that it was here.

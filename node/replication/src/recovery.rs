@@ -88,7 +88,10 @@ pub(crate) fn recover<S: Storage>(core: &Arc<Core<S>>) -> Result<(), RecoveryErr
     // Children that have come along with snapshots whose installation was cut short: the log knows of them only now.
     let mut carried = core.log.groups()?;
     carried.retain(|group| group.record.life == Life::Alive && core.group(group.id).is_none());
-    recover_generation(core, carried)
+    let ids: Vec<GroupId> = carried.iter().map(|group| group.id).collect();
+    recover_generation(core, carried)?;
+    ids.into_iter().for_each(|id| core.ledger.lock().release(id));
+    Ok(())
 }
 
 /// A snapshot that was not complete begins anew.
@@ -151,7 +154,7 @@ fn recover_generation<S: Storage>(core: &Arc<Core<S>>, stored: Vec<StoredGroup>)
     core.groups
         .write()
         .extend(groups.iter().map(|group| (group.id(), Arc::clone(group))));
-    writer::apply(core, writer::persist(core, &groups)?)?;
+    writer::apply(core, writer::persist(core, &groups)?, true)?;
     settle(core)?;
     Ok(())
 }
@@ -165,7 +168,7 @@ fn settle<S: Storage>(core: &Arc<Core<S>>) -> Result<(), Fatal> {
         if groups.is_empty() {
             return Ok(());
         }
-        writer::apply(core, writer::persist(core, &groups)?)?;
+        writer::apply(core, writer::persist(core, &groups)?, true)?;
     }
 }
 

@@ -29,7 +29,7 @@ use crate::core::Core;
 use crate::driver::DriverError;
 use crate::frame::{Frame, FrameError};
 use crate::group::Group;
-use crate::install::{self, InstallError};
+use crate::install::{InstallError, Progress};
 use crate::log::{LogBatch, LogChange, LogError};
 use crate::members::{ChangeEntry, Members, UnknownMembers};
 use crate::merge::{self, Absorbed};
@@ -42,6 +42,9 @@ use crate::replica::{Applied, Install, Ready};
 /// answered miss the next sync and every batch is half full. A faster disk is not what limits throughput.
 const SLOW_SYNC: Duration = Duration::from_micros(400);
 const PATIENCE_PART: u32 = 8;
+
+/// Of a snapshot so much becomes the state in one turn: what a batch of writes may cost, too.
+const INSTALL_BYTES: usize = 1 << 20;
 
 /// Something that must not fail has failed; the process ends.
 #[derive(Debug, thiserror::Error)]
@@ -66,10 +69,9 @@ pub(crate) enum Fatal {
     Merge(String),
 }
 
-/// Committed entries of one group, to be applied.
+/// What one group has to be applied: a snapshot, or committed entries.
 pub(crate) struct Committed<S: Storage> {
     pub(crate) group: Arc<Group<S>>,
-    /// First this snapshot.
     pub(crate) install: Option<Install>,
     pub(crate) entries: Vec<Entry>,
 }
@@ -93,7 +95,9 @@ pub(crate) fn run<S: Storage>(core: &Arc<Core<S>>) {
         }
         let turn = core.queue.take();
         let taken = core.queue.open();
-        if let Err(fatal) = persist(core, &turn.groups).and_then(|committed| apply(core, committed)) {
+        // Whoever waits for the end of all that has begun gets it in this turn.
+        let whole = !turn.fences.is_empty();
+        if let Err(fatal) = persist(core, &turn.groups).and_then(|committed| apply(core, committed, whole)) {
             core.fail(&fatal.to_string());
             core.queue.end();
             return;
@@ -143,7 +147,7 @@ pub(crate) fn gather<S: Storage>(core: &Core<S>, groups: &[Arc<Group<S>>]) -> Re
             absorbs.extend(gathered.absorbs);
         }
     }
-    merge::end_with_snapshot(core, &absorbs, &mut round.batch);
+    merge::end_with_snapshot(core, &absorbs, &mut round.batch)?;
     outbox.send(&*core.peers);
     Ok(round)
 }
@@ -204,7 +208,8 @@ struct Pending<S: Storage> {
 
 /// Applies committed entries, all groups in one batch, and answers. A split, or a step of a merge, is applied by itself: what
 /// comes before it has to be written, and what comes behind it belongs to another range.
-pub(crate) fn apply<S: Storage>(core: &Arc<Core<S>>, committed: Vec<Committed<S>>) -> Result<(), Fatal> {
+/// A snapshot becomes the state a step at a time, unless the `whole` of it is wanted.
+pub(crate) fn apply<S: Storage>(core: &Arc<Core<S>>, committed: Vec<Committed<S>>, whole: bool) -> Result<(), Fatal> {
     let mut committed = committed;
     while !committed.is_empty() {
         // What was absorbed meanwhile has nothing to apply.
@@ -212,6 +217,11 @@ pub(crate) fn apply<S: Storage>(core: &Arc<Core<S>>, committed: Vec<Committed<S>
             core.group(ready.group.id())
                 .is_some_and(|group| Arc::ptr_eq(&group, &ready.group))
         });
+        for ready in &mut committed {
+            if let Some(install) = ready.install.take() {
+                go_on_installing(core, &ready.group, install, whole)?;
+            }
+        }
         let mut behind: Vec<_> = committed.iter_mut().filter_map(Committed::cut).collect();
         let (merges, together) = committed.into_iter().partition(Committed::is_merge);
         apply_together(core, together)?;
@@ -252,10 +262,7 @@ impl<S: Storage> Committed<S> {
     /// Keeps what can be applied together, and says what comes behind it.
     fn cut(&mut self) -> Option<Self> {
         let alone = self.entries.iter().position(|entry| Frame::is_alone(&entry.data))?;
-        let keep = match self.install {
-            Some(_) => alone,
-            None => alone.max(1),
-        };
+        let keep = alone.max(1);
         (keep < self.entries.len()).then(|| Self {
             group: Arc::clone(&self.group),
             install: None,
@@ -265,11 +272,48 @@ impl<S: Storage> Committed<S> {
 
     /// Whether it is nothing but a step of a merge.
     fn is_merge(&self) -> bool {
-        self.install.is_none()
-            && self
-                .entries
-                .first()
-                .is_some_and(|entry| Frame::looks_like_merge(&entry.data))
+        let first = self.entries.first();
+        first.is_some_and(|entry| Frame::looks_like_merge(&entry.data))
+    }
+}
+
+/// Takes a step of an installation, or all that are left of it.
+fn go_on_installing<S: Storage>(
+    core: &Arc<Core<S>>,
+    group: &Arc<Group<S>>,
+    mut install: Install,
+    whole: bool,
+) -> Result<(), Fatal> {
+    let mut progress = match install.progress.take() {
+        Some(progress) => progress,
+        None => {
+            let (own, old) = (group.record().replica, group.descriptor());
+            Progress::begin(core, (group.id(), own), Some(&old), &install.mark)?
+        }
+    };
+    let bytes_max = if whole { usize::MAX } else { INSTALL_BYTES };
+    if !progress.step(core, bytes_max)? {
+        install.progress = Some(progress);
+        group.go_on_installing(install);
+        return Ok(());
+    }
+    let mut installed = progress.finish(core)?;
+    let children = std::mem::take(&mut installed.children);
+    group.install(installed)?;
+    core.ledger.lock().release(group.id());
+    for child in children {
+        let born = births::open_born(core, &child, Coming::Born);
+        born.map_err(|error| Fatal::Birth(error.to_string()))?;
+    }
+    core.changed();
+    Ok(())
+}
+
+/// Brings an installation that has begun to its end: its group ends otherwise than by itself.
+pub(crate) fn end_installing<S: Storage>(group: &Arc<Group<S>>) -> Result<(), Fatal> {
+    match group.with(|replica| replica.take_begun_install()) {
+        Some(install) => go_on_installing(group.core(), group, install, true),
+        None => Ok(()),
     }
 }
 
@@ -280,18 +324,6 @@ fn apply_together<S: Storage>(core: &Arc<Core<S>>, committed: Vec<Committed<S>>)
     let mut borders = Borders::default();
     for ready in committed {
         let group = ready.group;
-        if let Some(install) = ready.install {
-            let (own, old) = (group.record().replica, group.descriptor());
-            let mut installed = install::install(core, (group.id(), own), Some(&old), &install.mark)?;
-            let children = std::mem::take(&mut installed.children);
-            group.install(installed)?;
-            core.ledger.lock().release(group.id());
-            for child in children {
-                let born = births::open_born(core, &child, Coming::Born);
-                born.map_err(|error| Fatal::Birth(error.to_string()))?;
-            }
-            core.changed();
-        }
         if !ready.entries.is_empty() {
             applied.push(add_entries(core, &group, &mut batch, &ready.entries, &mut borders)?);
         }

@@ -343,6 +343,41 @@ fn who_has_a_snapshot_and_whose_answer_was_lost_is_asked_again() {
 }
 
 #[test]
+fn other_groups_go_on_while_a_snapshot_becomes_the_state() {
+    let mut trio = Trio::start();
+    let beside = trio.stores[2].bootstrap(common::descriptor(2)).unwrap();
+    trio.deaf = Some(2);
+    trio.pass(2 * ELECTION_NS);
+    let large: &str = "x".repeat(20_000).leak();
+    for number in 0..200 {
+        let (group, id) = (trio.group(0), format!("item-{number}"));
+        let mut writing = Asked::new(async move { common::write(&group, &id, large).await });
+        while writing.answer().is_none() {
+            assert!(trio.step());
+        }
+    }
+    fill(&mut trio, 0..1);
+    trio.deaf = None;
+    let is_installing = |trio: &Trio| {
+        let stored = trio.disks[2].1.groups().unwrap();
+        stored.iter().any(|stored| stored.installing.is_some())
+    };
+    while !is_installing(&trio) {
+        if !trio.step() {
+            trio.tick();
+        }
+    }
+    let mut writing = writing(beside, "item");
+    while writing.answer().is_none() {
+        assert!(trio.step());
+    }
+    assert!(is_installing(&trio), "it has waited for all of the snapshot");
+    trio.pass(2 * ELECTION_NS);
+    assert!(!is_installing(&trio));
+    assert_eq!(trio.group(2).stats().counters, trio.group(0).stats().counters);
+}
+
+#[test]
 fn a_snapshot_leaves_at_its_pace() {
     let mut ticks = Vec::new();
     for bytes_per_second in [64 << 10, 16 << 10] {

@@ -36,7 +36,7 @@ use crate::fate::Waiting;
 use crate::log::GroupRecord;
 use crate::members::{Changed, MemberChange, Members, MembershipError, ReplicaId};
 use crate::planted::{self, Bug};
-use crate::replica::{Applied, Errand, Installed, Replica, Settled, Wish};
+use crate::replica::{Applied, Errand, Install, Installed, Replica, Settled, Wish};
 use crate::stats::GroupStats;
 use crate::writer::Fatal;
 
@@ -395,6 +395,10 @@ impl<S: Storage> Group<S> {
         self.core.pool.run(job).await?.map_err(PartitionError::into_refusal)
     }
 
+    pub(crate) fn core(&self) -> &Arc<Core<S>> {
+        &self.core
+    }
+
     pub(crate) fn record(&self) -> &GroupRecord {
         &self.record
     }
@@ -513,6 +517,11 @@ impl<S: Storage> Group<S> {
         self.with_turn(|replica| replica.settle(at, skipped, changes))?;
         self.applied.send_replace(at);
         Ok(())
+    }
+
+    /// A snapshot becomes the state in one of the next turns.
+    pub(crate) fn go_on_installing(&self, install: Install) {
+        self.with_turn(|replica| replica.go_on_installing(install));
     }
 
     /// A snapshot has become the state.

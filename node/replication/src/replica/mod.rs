@@ -489,7 +489,8 @@ impl<S: Storage> Replica<S> {
 
     /// Notes that it will stand in the queue; false when it did already.
     pub(crate) fn enqueue(&mut self) -> bool {
-        !self.ended && !std::mem::replace(&mut self.queued, true)
+        let wants = !self.ended || self.has_begun_installing();
+        wants && !std::mem::replace(&mut self.queued, true)
     }
 
     /// New writes are refused from now on; what is in flight goes on.

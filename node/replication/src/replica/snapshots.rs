@@ -15,7 +15,7 @@ use partita_partition::storage::Storage;
 
 use super::Replica;
 use super::life::{Note, Post};
-use crate::install::{self, Head};
+use crate::install::{self, Head, Progress};
 use crate::log::{Installing, LogChange, StoredGroup, Truncated};
 use crate::members::{Members, ReplicaId};
 use crate::message::{Chunk, Letter};
@@ -46,6 +46,8 @@ pub(crate) struct Install {
     pub(crate) mark: Installing,
     /// The log writer's turn that makes the mark durable.
     pub(super) turn: u64,
+    /// How far it has come, once it has begun.
+    pub(crate) progress: Option<Progress>,
 }
 
 /// A snapshot that was installed.
@@ -177,8 +179,25 @@ impl<S: Storage> Replica<S> {
         self.truncate_to = None;
         self.forget_log();
         let turn = self.turn + 1;
-        self.install = Some(Install { mark, turn });
+        let progress = None;
+        self.install = Some(Install { mark, turn, progress });
         self.installing = true;
+    }
+
+    /// It takes more than this turn.
+    pub(crate) fn go_on_installing(&mut self, install: Install) {
+        self.install = Some(install);
+    }
+
+    /// Whether a part of a snapshot is the state, and nothing else can be done with that but to go on.
+    pub(super) fn has_begun_installing(&self) -> bool {
+        let install = self.install.as_ref();
+        install.is_some_and(|install| install.progress.is_some())
+    }
+
+    /// That, to be done to its end.
+    pub(crate) fn take_begun_install(&mut self) -> Option<Install> {
+        self.install.take_if(|install| install.progress.is_some())
     }
 
     /// The snapshot is the state now.

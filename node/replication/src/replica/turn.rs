@@ -31,7 +31,7 @@ pub(crate) struct Gathered {
 /// What can be applied.
 #[derive(Default)]
 pub(crate) struct Ready {
-    /// First this, if it is there.
+    /// A snapshot; then there are no entries.
     pub(crate) install: Option<Install>,
     pub(crate) entries: Vec<Entry>,
     /// It wants another turn.
@@ -48,7 +48,13 @@ impl<S: Storage> Replica<S> {
     ) -> Result<Option<Gathered>, DriverError> {
         self.queued = false;
         if self.ended {
-            return Ok(None);
+            // What has begun is brought to its end.
+            return Ok(self.has_begun_installing().then_some(Gathered {
+                number: self.output_number,
+                entries: 0,
+                effects: 0,
+                absorbs: Vec::new(),
+            }));
         }
         let effects = self.propose_open();
         self.take_output();
@@ -219,7 +225,10 @@ impl<S: Storage> Replica<S> {
     /// What was gathered under this number is durable. What to apply, and whether it wants another turn.
     pub(crate) fn persisted(&mut self, number: u64, outbox: &mut Outbox, now: u64) -> Ready {
         if self.ended {
-            return Ready::default();
+            return Ready {
+                install: self.take_begun_install(),
+                ..Ready::default()
+            };
         }
         self.driver.persisted(number);
         self.release(self.turn);
@@ -237,7 +246,12 @@ impl<S: Storage> Replica<S> {
         }
         Ready {
             install: self.install.take_if(|install| install.turn <= self.turn),
-            entries: self.take_committed(),
+            // What comes behind a snapshot waits for it.
+            entries: if self.installing {
+                Vec::new()
+            } else {
+                self.take_committed()
+            },
             again: self.driver.has_output() || self.has_unwritten(),
         }
     }
@@ -346,7 +360,7 @@ impl<S: Storage> Replica<S> {
             || self.has_unwritten()
             || match &self.stalled {
                 Some(stalled) => stalled.again,
-                None => !self.committed.is_empty(),
+                None => !self.committed.is_empty() && !self.installing,
             }
             || !self.posts.is_empty()
             || !self.held.is_empty()
