@@ -378,6 +378,12 @@ impl Driver {
         }
     }
 
+    /// Whether followers hear that something is committed with the entries that come next, and not at once: a letter, an answer
+    /// and a turn of their log writers less for each batch.
+    pub(crate) fn commit_travels_along(&mut self, along: bool) {
+        self.node.raft.skip_bcast_commit(along);
+    }
+
     /// Whether there is an output.
     pub(crate) fn has_output(&self) -> bool {
         self.node.has_ready()

@@ -83,7 +83,10 @@ impl<S: Storage> Replica<S> {
             Body::Chunk(chunk) => self.receive_chunk(letter, chunk, reserved),
             Body::ChunkReply { at, next } => self.chunk_received(letter.from, *at, *next, now),
             Body::Rest { commit } => self.rest_with(letter, *commit, now),
-            _ => self.driver.step(letter, now)?,
+            _ => {
+                self.driver.commit_travels_along(!self.open.is_empty());
+                self.driver.step(letter, now)?;
+            }
         }
         self.note_heard(letter, now);
         self.notice();

@@ -230,6 +230,7 @@ impl<S: Storage> Replica<S> {
                 ..Ready::default()
             };
         }
+        self.driver.commit_travels_along(!self.open.is_empty());
         self.driver.persisted(number);
         self.release(self.turn);
         self.take_output();
