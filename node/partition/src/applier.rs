@@ -88,13 +88,14 @@ impl<S: Storage> Applier<S> {
         self.applied.descriptor.range_epoch
     }
 
-    /// Cuts the partition, and writes the child's rows unless they are there. Everything before must have been written:
-    /// rows are read. No error may be caused by the entry's content: all replicas have to come to the same.
+    /// Cuts the partition, and writes the child's rows unless they are there. Where the child has been before, and is not any more
+    /// (there is no `birth`), nothing is left of what it takes away. Everything before must have been written: rows are read.
+    /// No error may be caused by the entry's content: all replicas have to come to the same.
     pub fn split(
         &mut self,
         batch: &mut S::Batch,
         split: &SplitRecord,
-        birth: &Birth<'_>,
+        birth: Option<&Birth<'_>>,
     ) -> Result<(), PartitionError> {
         let storage = Arc::clone(self.reader.storage());
         let parent = Arc::clone(&self.applied.descriptor);
@@ -111,6 +112,9 @@ impl<S: Storage> Applier<S> {
         batch.put(Family::Meta, &own(MetaKind::Lineage), &lineage.encode()?);
         let counters = self.applied.counters.split(&split.departing);
         self.applied.descriptor = Arc::new(left);
+        let Some(birth) = birth else {
+            return Partition::destroy(&*storage, batch, &right);
+        };
         let child = |kind| row::meta(right.table, right.group, kind);
         if storage
             .get(Family::Meta, &child(MetaKind::Descriptor), Tier::All)?

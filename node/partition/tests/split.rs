@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use common::{Engine, Memory, Replica, Rocks, full_schema, put_numbered};
@@ -14,7 +15,7 @@ use partita_partition::descriptor::{GroupId, ItemTime, LogPosition, PartitionDes
 use partita_partition::effect::split_of;
 use partita_partition::error::PartitionError;
 use partita_partition::split::{self, SplitAt, SplitFault};
-use partita_partition::storage::Storage;
+use partita_partition::storage::{Cursor as _, Family, Storage, Tier, View as _};
 use partita_partition::verify::verify;
 
 const CHILD: GroupId = GroupId(77);
@@ -22,6 +23,11 @@ const CHILD: GroupId = GroupId(77);
 /// A table with rows in every family.
 /// Counts, writes meanwhile, and splits. What the partition and its child hold is what they count.
 fn cut<E: Engine>(replica: &mut Replica<E>, at: &SplitAt) -> Partition<E::Storage> {
+    cut_where(replica, at, true).unwrap()
+}
+
+/// The same; where the child is not born it is not there.
+fn cut_where<E: Engine>(replica: &mut Replica<E>, at: &SplitAt, is_born: bool) -> Option<Partition<E::Storage>> {
     let storage = replica.engine.as_ref().unwrap().storage();
     // In flight while the tally begins: the view does not have it.
     replica.propose(&put_numbered(500)).unwrap();
@@ -58,7 +64,8 @@ fn cut<E: Engine>(replica: &mut Replica<E>, at: &SplitAt) -> Partition<E::Storag
         at: LogPosition { index: 1, term: 1 },
         members: b"members",
     };
-    replica.partition.applier.split(&mut batch, &record, &birth).unwrap();
+    let birth = is_born.then_some(&birth);
+    replica.partition.applier.split(&mut batch, &record, birth).unwrap();
     let index = replica.partition.applier.at().index + 1;
     replica
         .partition
@@ -67,8 +74,8 @@ fn cut<E: Engine>(replica: &mut Replica<E>, at: &SplitAt) -> Partition<E::Storag
     storage.write(batch).unwrap();
     replica.partition.applier.publish();
     replica.partition.evaluator.applied(effect.sequence);
-    let child = Partition::open(storage, left.table, CHILD).unwrap().unwrap();
-    for partition in [&replica.partition, &child] {
+    let child = Partition::open(storage, left.table, CHILD).unwrap();
+    for partition in std::iter::once(&replica.partition).chain(&child) {
         assert_eq!(verify(&partition.reader).unwrap().differences, Vec::<String>::new());
     }
     child
@@ -157,14 +164,36 @@ fn script<E: Engine>() {
     assert_eq!(parent.unwrap().reader.descriptor().range_epoch, 1);
 }
 
+/// A child that was here before, and was destroyed, leaves nothing behind when its parent comes to the cut anew.
+fn gone<E: Engine>() {
+    let mut replica = filled::<E>();
+    assert!(cut_where(&mut replica, &SplitAt::Middle, false).is_none());
+    let storage = replica.engine.as_ref().unwrap().storage();
+    let count = |family| {
+        let mut rows = storage
+            .scan(family, (Bound::Unbounded, Bound::Unbounded), false, Tier::All)
+            .unwrap();
+        let mut count = 0;
+        while rows.next().unwrap().is_some() {
+            count += 1;
+        }
+        count
+    };
+    let left = replica.partition.reader.applied().counters.items;
+    assert!((1..81).contains(&left));
+    assert_eq!((count(Family::Items), count(Family::Expiry)), (left, left));
+}
+
 #[test]
 fn memory() {
     script::<Memory>();
+    gone::<Memory>();
 }
 
 #[test]
 fn rocks() {
     script::<Rocks>();
+    gone::<Rocks>();
 }
 
 #[test]

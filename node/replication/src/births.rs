@@ -290,6 +290,8 @@ impl<S: Storage> Store<S> {
 pub(crate) struct Child {
     /// Its record, when it is born now; `None` when it was before.
     born: Option<StoredGroup>,
+    /// It was here before, and was destroyed: its parent has come back by a snapshot from before the cut.
+    pub(crate) gone: bool,
     /// Where its log begins.
     pub(crate) at: LogPosition,
     /// Its members in stored form.
@@ -312,6 +314,7 @@ pub(crate) fn record_child<S: Storage>(
         group: split.child.0,
         error,
     })?;
+    let mut gone = false;
     let known = {
         let mut ledger = core.ledger.lock();
         let known = ledger.known(split.child);
@@ -328,11 +331,13 @@ pub(crate) fn record_child<S: Storage>(
             core.log.write(&changes(&stored))?;
             Some(stored)
         } else {
+            gone = matches!(known, Some(Known::Destroyed(_)));
             None
         }
     };
     Ok(Child {
         born: known,
+        gone,
         at: LogPosition {
             index: BIRTH.index,
             term: BIRTH.term,

@@ -524,7 +524,7 @@ fn add_split<S: Storage>(
         at: child.at,
         members: &child.members,
     };
-    let cut = applier.split(batch, split, &birth);
+    let cut = applier.split(batch, split, (!child.gone).then_some(&birth));
     cut.map_err(|error| Fatal::Apply { index, error })?;
     Ok(child)
 }
