@@ -44,7 +44,8 @@ impl Faults {
             weights,
             at_borders: random.random_range(0..8),
             at_installs: random.random_range(0..4),
-            plotting: random.random_range(0..8),
+            // While a plot lasts little else breaks: half of the runs have none.
+            plotting: random.random_range(0..8) * random.random_range(0..2),
             crashes: 0,
         }
     }
@@ -159,19 +160,17 @@ impl Faults {
 
     /// A merge's source is about to be frozen.
     pub fn plot_freeze(&self, world: &mut World, request: &MergeRequest) {
-        self.plot(
-            world,
-            Kind::LateFreeze,
-            (request.source, request.absorber),
-            request.id,
-            None,
-        );
+        // It is asked for more than once.
+        if world.random.random_ratio(1, 3) {
+            let groups = (request.source, request.absorber);
+            self.plot(world, Kind::LateFreeze, groups, request.id, None);
+        }
     }
 
     /// A voter's place is about to be taken by another one.
     pub fn plot_change(&self, world: &mut World, group: GroupId, goes: Option<usize>) {
         // There are many of them.
-        if world.random.random_ratio(1, 3) {
+        if world.random.random_ratio(1, 6) {
             self.plot(world, Kind::OvertakenChange, (group, group), Uuid::nil(), goes);
         }
     }

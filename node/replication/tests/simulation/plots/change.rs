@@ -5,7 +5,7 @@ use raft::eraftpb::EntryType;
 
 use super::{Plot, keys_of};
 use crate::machine::Machine;
-use crate::world::{MS, World};
+use crate::world::{MS, SECOND, World};
 
 /// Entries that a leader may have sent on to somebody who does not answer, and some more.
 const SENT_AHEAD_MAX: u64 = 60;
@@ -18,6 +18,8 @@ impl Plot {
         };
         let (leads, follows) = (leads.stats(), follows.stats());
         match self.stage {
+            // It was refused, or is too late.
+            0 if world.now - self.since > SECOND => return false,
             0 => {
                 let is_change = |entry: &raft::eraftpb::Entry| entry.get_entry_type() != EntryType::EntryNormal;
                 if let Some(index) = self.find(leader, leads.committed + 1, u64::MAX, is_change) {
