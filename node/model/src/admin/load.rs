@@ -32,9 +32,10 @@ pub struct Load {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LoadSpread {
-    /// The share of the busiest partition key, in percent.
+    /// The share of what is busiest and cannot be cut apart, in percent: an item, or (with local indexes) an item collection.
     pub busiest_percent: u8,
-    /// Between partition keys, the place that has about half of the load on either side. Absent if all of it is for one key.
+    /// The place that has about half of the load on either side: between partition keys, or (without local indexes) between the sort
+    /// keys of one. Absent if all of the load is at one place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub middle: Option<KeyBytes>,
 }

@@ -10,7 +10,7 @@ use partita_model::admin::LoadSpread;
 use partita_model::capacity::HalfUnits;
 use partita_model::item::Item;
 use partita_model::key::{HASH_BYTES, KeyBytes, collection_of, component};
-use partita_model::partition::PartitionDescriptor;
+use partita_model::partition::{PartitionDescriptor, PartitionKind};
 use partita_model::request::PageRequest;
 use partita_model::schema::KeySchema;
 use serde_json::Value;
@@ -20,6 +20,31 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// One request of so many is looked at: which one is left to chance, or a client that takes so many keys in turn would show one of
 /// them alone.
 const SAMPLED_OF: u64 = 8;
+
+/// How a partition's rows are ordered, and where it can be cut.
+#[derive(Debug, Clone)]
+pub struct RowKeys {
+    /// By which they are ordered.
+    pub schema: KeySchema,
+    /// With local indexes a collection of items has to stay in one piece.
+    pub whole_collections: bool,
+}
+
+impl RowKeys {
+    /// Of a partition.
+    pub fn of(partition: &PartitionKind) -> Self {
+        match partition {
+            PartitionKind::Table(schema) => Self {
+                schema: schema.keys.clone(),
+                whole_collections: !schema.local.is_empty(),
+            },
+            PartitionKind::Index { index, .. } => Self {
+                schema: index.keys.clone(),
+                whole_collections: false,
+            },
+        }
+    }
+}
 
 /// What is used by the keys of one partition, of one kind of units.
 #[derive(Debug, Default)]
@@ -38,13 +63,14 @@ impl Sampler {
         self.is_due().then(|| Sample(key.0.clone()))
     }
 
-    /// Looks at a Query, or does not. A Scan is about no key.
+    /// Looks at a Query, or does not: it counts where it begins to read. A Scan is about no key.
     pub fn sample_page(&self, request: &PageRequest) -> Option<Sample> {
         let (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) = &request.range
         else {
             return None;
         };
-        (from.hash() == to.hash() && self.is_due()).then(|| Sample(from.0.clone()))
+        let begin = if request.reverse { to } else { from };
+        (from.hash() == to.hash() && self.is_due()).then(|| Sample(begin.0.clone()))
     }
 
     fn is_due(&self) -> bool {
@@ -52,24 +78,27 @@ impl Sampler {
     }
 
     /// Notes what a request cost that was looked at.
-    pub fn note(&self, sample: Option<Sample>, keys: &KeySchema, cost: HalfUnits, now_ms: u64) {
-        if let Some(sample) = sample
-            && let Some(collection) = collection_of(keys, &sample.0)
+    pub fn note(&self, sample: Option<Sample>, keys: &RowKeys, cost: HalfUnits, now_ms: u64) {
+        if let Some(Sample(key)) = sample
+            && let Some(collection) = collection_of(&keys.schema, &key)
         {
             let cost = HalfUnits(cost.0.saturating_mul(SAMPLED_OF));
             self.keys.lock().note(collection, cost, now_ms);
-            self.spread.lock().note(hash_at(collection), cost, now_ms);
+            let place = match keys.whole_collections {
+                true => collection.get(..HASH_BYTES).unwrap_or(collection),
+                false => key.as_slice(),
+            };
+            self.spread.lock().note(place, cost, now_ms);
         }
     }
 
     /// Where the load of the last minute or two was, in the range that a partition has now.
     pub fn spread(&self, partition: &PartitionDescriptor, now_ms: u64) -> Option<LoadSpread> {
-        let (start, end) = (&partition.start, partition.end.as_ref());
-        let end = end.map(|end| hash_at(end.as_bytes()));
-        let halves = self.spread.lock().halves(hash_at(start.as_bytes()), end, now_ms)?;
+        let (start, end) = (partition.start.as_bytes(), partition.end.as_ref());
+        let halves = self.spread.lock().halves(start, end.map(KeyBytes::as_bytes), now_ms)?;
         Some(LoadSpread {
             busiest_percent: (halves.busiest * 100.0).round() as u8,
-            middle: halves.middle.map(|hash| KeyBytes(hash.to_be_bytes().to_vec())),
+            middle: halves.middle.map(KeyBytes),
         })
     }
 
@@ -77,12 +106,6 @@ impl Sampler {
     pub fn top(&self, most: usize, now_ms: u64) -> Vec<HotKey> {
         self.keys.lock().top(most, now_ms)
     }
-}
-
-/// The hash that a key, or the bound of a range, begins with; what is missing counts as nothing.
-fn hash_at(key: &[u8]) -> u64 {
-    let bytes = key.iter().copied().chain(std::iter::repeat(0)).take(HASH_BYTES);
-    bytes.fold(0, |hash, byte| hash << 8 | u64::from(byte))
 }
 
 /// A partition key as the API writes it.

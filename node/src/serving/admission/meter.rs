@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 use partita_admission::table::Ceiling;
 use partita_model::capacity::{HalfUnits, ThrottleLimit, Throttled, UnitKind, WriteCost, read_units, write_units};
 use partita_model::request::Action;
-use partita_model::schema::{IndexId, IndexProjection, KeySchema, TableId};
+use partita_model::schema::{IndexId, IndexProjection, TableId};
 use serde_json::{Value, json};
 
-use super::hot::{self, Sample, Sampler};
+use super::hot::{self, RowKeys, Sample, Sampler};
 use super::table::{Index, Table};
 use super::units::{Both, Counted, Counts, Pending, Units};
 
@@ -49,8 +49,7 @@ impl Side {
 /// Both kinds of units of one partition.
 #[derive(Debug)]
 struct Sides {
-    /// By which its rows are ordered.
-    keys: KeySchema,
+    keys: RowKeys,
     reads: Side,
     writes: Side,
     /// What writes have used of global indexes, in half units.
@@ -79,10 +78,10 @@ pub struct Meter {
 
 impl Meter {
     /// Of a partition of a table, or of one of its indexes.
-    pub fn new(table: &Arc<Table>, index: Option<IndexId>, keys: &KeySchema, now_ms: u64) -> Self {
+    pub fn new(table: &Arc<Table>, index: Option<IndexId>, keys: RowKeys, now_ms: u64) -> Self {
         let resource = table.resource(index);
         let sides = Sides {
-            keys: keys.clone(),
+            keys,
             index_writes: Mutex::default(),
             reads: Side::new(resource.and_then(|resource| resource.read_ceiling), now_ms),
             writes: Side::new(resource.and_then(|resource| resource.write_ceiling), now_ms),
@@ -160,7 +159,7 @@ impl Meter {
 
     /// The partition keys that use the most, as the API writes them.
     pub fn hot_keys(&self, kind: UnitKind, most: usize, now_ms: u64) -> Vec<Value> {
-        let (side, keys) = (self.sides.side(kind), &self.sides.keys);
+        let (side, keys) = (self.sides.side(kind), &self.sides.keys.schema);
         let index = self.index.and_then(|index| self.table.index(index));
         let shown = side.hot.top(most, now_ms).into_iter().filter_map(|hot| {
             Some(json!({
@@ -225,7 +224,7 @@ impl Meter {
             IndexProjection::Include(names) => names,
         };
         let holds = |name: &str| index.keys.iter().chain(included).any(|held| held == name);
-        let needs_more = index.keys.iter().any(|key| !self.sides.keys.contains(key));
+        let needs_more = index.keys.iter().any(|key| !self.sides.keys.schema.contains(key));
         !needs_more || update.attributes().any(holds)
     }
 

@@ -44,7 +44,7 @@ use partita_partition::command::{CommandReply, Delivered, IndexBatch};
 use partita_replication::{Clock, Group, Store};
 
 use self::exchange::Unsaid;
-use self::hot::Sample;
+use self::hot::{RowKeys, Sample};
 use self::levels::{Kept, LevelsFile, SavedTable};
 use self::meter::{Deposit, Met, Meter};
 use self::table::{Declaration, Table};
@@ -326,13 +326,13 @@ impl Admission {
 
     fn new_meter(&self, partition: &PartitionDescriptor) -> Arc<Meter> {
         let known = self.known.lock();
-        let (id, index, keys) = match &partition.kind {
-            PartitionKind::Table(schema) => (schema.id, None, &schema.keys),
-            PartitionKind::Index { base, index, .. } => (*base, Some(index.id), &index.keys),
+        let (id, index) = match &partition.kind {
+            PartitionKind::Table(schema) => (schema.id, None),
+            PartitionKind::Index { base, index, .. } => (*base, Some(index.id)),
         };
         let declared = known.tables.get(&id).cloned();
         let table = declared.unwrap_or_else(|| Arc::new(Table::undeclared(&partition.kind)));
-        let meter = Arc::new(Meter::new(&table, index, keys, (self.now_ms)()));
+        let meter = Arc::new(Meter::new(&table, index, RowKeys::of(&partition.kind), (self.now_ms)()));
         self.meters.write().insert(partition.group, Arc::clone(&meter));
         meter
     }

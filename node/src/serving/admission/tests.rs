@@ -1,6 +1,8 @@
 //! Admission as requests meet it, with a clock that is set by hand. What a request cost is said by the tests: nothing is
 //! stored.
 
+mod spread;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use partita_model::capacity::{ThrottleLimit, Throttled, UnitsAnswer, UnitsCall};

@@ -121,6 +121,26 @@ async fn a_hot_range_is_split_where_its_load_is_and_merged_once_it_is_cold() {
 }
 
 #[tokio::test]
+async fn a_hot_collection_is_split_between_its_sort_keys_and_each_half_where_it_is_hot_again() {
+    // A hash, a partition key, and a sort key.
+    let key = |sort: &str| format!("1234000000000000686f7400{}", hex::encode(sort));
+    let mut world = ready(3000, 3).await;
+    let idle = writes(0);
+    let hot = [around(950, 3, &key("m")), idle.clone(), idle.clone()];
+    minutes(&mut world, 3, &hot).await;
+    check(&world, 4, 3);
+    let upper = [writes(10), around(940, 3, &key("t")), idle.clone(), idle];
+    for _ in 0..6 {
+        if of_table(&world).len() == upper.len() {
+            minutes(&mut world, 1, &upper).await;
+        }
+    }
+    check(&world, 5, 3);
+    let starts: Vec<String> = of_table(&world).iter().map(|one| text(&one["spec"]["start"])).collect();
+    assert_eq!(starts[..3], [String::new(), key("m"), key("t")]);
+}
+
+#[tokio::test]
 async fn a_single_hot_key_is_told_of_once_and_never_split() {
     let mut world = ready(2000, 3).await;
     let hot = [around(1000, 97, "1234000000000000"), writes(0)];
