@@ -55,6 +55,28 @@ def exposed():
     return [re.compile(re.sub(r"\{[a-z_]*\}", "[a-z_]+", name)) for name in names]
 
 
+def documented():
+    """Names of metrics in docs/metrics.md, where two that differ in one word stand as one with both words in braces."""
+    names = set()
+    for name in re.findall(r"\b((?:partita|process)_[a-z_]*(?:\{[a-z,]+\}_[a-z_]+)?)", (ROOT / "docs" / "metrics.md").read_text()):
+        words = re.search(r"\{([a-z,]+)\}", name)
+        names.update(name.replace(words[0], word) for word in words[1].split(",")) if words else names.add(name)
+    return names
+
+
+def written():
+    """Names of metrics as they stand in the sources of the processes, those of both kinds of units for each."""
+    names = set()
+    for folder in "node", "operator":
+        for path in (ROOT / folder).rglob("*.rs"):
+            # Settings of access keys begin alike.
+            if "tests" in path.parts or path.name == "credentials.rs":
+                continue
+            for name in re.findall(r'"((?:partita|process)_[a-z_{}]+)"', path.read_text()):
+                names.update(name.replace("{name}", kind) for kind in ("read", "write"))
+    return names
+
+
 def promtool(*arguments):
     tool = shutil.which("promtool")
     if not tool:
@@ -85,6 +107,12 @@ def test_queries_are_about_metrics_that_there_are():
             assert known, f"{place}: nobody exposes {metric}"
             asked += 1
     assert asked > 40
+
+
+def test_every_metric_is_documented_and_no_other():
+    assert len(written()) > 80
+    assert sorted(written() - documented()) == [], "docs/metrics.md lacks these"
+    assert sorted(documented() - written()) == [], "nobody exposes these"
 
 
 def test_queries_can_be_read(tmp_path):

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use partita_model::capacity::HalfUnits;
-use partita_model::error::ErrorCode;
+use partita_model::capacity::{HalfUnits, ThrottleLimit, UnitKind};
+use partita_model::error::{ApiError, ErrorCode};
 use partita_model::schema::{TableId, TableSchema};
 use prometheus::core::{AtomicF64, Collector, GenericCounter, GenericCounterVec};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -38,7 +38,7 @@ pub struct Metrics {
     bytes_out: IntCounter,
     running: IntGauge,
     connections: IntGauge,
-    throttles: IntCounter,
+    throttles: IntCounterVec,
     user_errors: IntCounter,
     system_errors: IntCounter,
     panics: IntCounter,
@@ -73,6 +73,23 @@ impl Drop for Present {
     fn drop(&mut self) {
         self.0.dec();
     }
+}
+
+/// Throttled requests, each reason with a series from the beginning on.
+fn throttles(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    let opts = Opts::new(
+        "partita_throttled_requests_total",
+        "Requests refused for lack of capacity, by the reason in their ThrottlingReasons",
+    );
+    let throttles = registered(registry, IntCounterVec::new(opts, &["reason"])?)?;
+    for limit in ThrottleLimit::REACHED {
+        for kind in [UnitKind::Read, UnitKind::Write] {
+            for of_index in [false, true] {
+                throttles.with_label_values(&[limit.reason(kind, of_index)]);
+            }
+        }
+    }
+    Ok(throttles)
 }
 
 impl Metrics {
@@ -113,10 +130,7 @@ impl Metrics {
             bytes_out: counter("partita_response_bytes_total", "Bytes of answers, before compression")?,
             running: gauge("partita_requests_running", "Requests being worked on")?,
             connections: gauge("partita_connections", "Open client connections")?,
-            throttles: counter(
-                "partita_throttled_requests_total",
-                "Requests refused for lack of capacity",
-            )?,
+            throttles: throttles(registry)?,
             user_errors: counter(
                 "partita_user_errors_total",
                 "Requests refused with a 4xx status, without throttles and conditions that did not hold",
@@ -154,8 +168,9 @@ impl Metrics {
         Present::new(&self.running)
     }
 
-    /// Counts an answer. No operation: the request named none of ours; no code: it succeeded.
-    pub fn answered(&self, operation: Option<Operation>, code: Option<ErrorCode>, took: Duration, bytes: usize) {
+    /// Counts an answer. No operation: the request named none of ours; no error: it succeeded.
+    pub fn answered(&self, operation: Option<Operation>, error: Option<&ApiError>, took: Duration, bytes: usize) {
+        let code = error.map(|error| error.code);
         let place = operation.map_or(Operation::ALL.len(), |operation| operation as usize);
         self.bytes_out.inc_by(bytes as u64);
         if code.is_none() {
@@ -168,15 +183,16 @@ impl Metrics {
                 self.requests.with_label_values(&[operation, code_name(code)])
             })
             .inc();
-        if let Some(code) = code {
-            self.count_error(code);
+        if let Some(error) = error {
+            self.count_error(error);
         }
     }
 
-    fn count_error(&self, code: ErrorCode) {
-        match code {
+    fn count_error(&self, error: &ApiError) {
+        match error.code {
             ErrorCode::ProvisionedThroughputExceeded | ErrorCode::Throttling | ErrorCode::RequestLimitExceeded => {
-                self.throttles.inc();
+                let reason = error.throttled.as_ref().map(|throttled| throttled.reason());
+                self.throttles.with_label_values(&[reason.unwrap_or_default()]).inc();
             }
             other if other.http_status() >= 500 => self.system_errors.inc(),
             // The table's own counter has them.

@@ -94,8 +94,30 @@ pub struct Throttled {
 impl Throttled {
     /// As `ThrottlingReasons` names it: resource, operation and limit.
     pub fn reason(&self) -> String {
-        let resource = if self.index.is_some() { "Index" } else { "Table" };
-        format!("{resource}{:?}{:?}", self.kind, self.limit)
+        self.limit.reason(self.kind, self.index.is_some())
+    }
+}
+
+impl ThrottleLimit {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::ProvisionedThroughputExceeded,
+        Self::KeyRangeThroughputExceeded,
+        Self::MaxOnDemandThroughputExceeded,
+        Self::AccountLimitExceeded,
+    ];
+
+    /// Those that a request can meet here: an account has none.
+    pub const REACHED: [Self; 3] = [
+        Self::ProvisionedThroughputExceeded,
+        Self::KeyRangeThroughputExceeded,
+        Self::MaxOnDemandThroughputExceeded,
+    ];
+
+    /// As `ThrottlingReasons` names it, of a table or an index.
+    pub fn reason(self, kind: UnitKind, of_index: bool) -> String {
+        let resource = if of_index { "Index" } else { "Table" };
+        format!("{resource}{kind:?}{self:?}")
     }
 }
 

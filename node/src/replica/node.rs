@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use partita_model::partition::GroupId;
@@ -21,6 +20,7 @@ use crate::directory::Directory;
 use crate::serving;
 use crate::serving::admission::Admission;
 use crate::serving::delivery::Deliveries;
+use crate::serving::expiry::ExpiredItems;
 use crate::tls;
 
 /// A replica that serves.
@@ -36,7 +36,7 @@ pub struct Node {
     /// Where other partitions are.
     pub directory: Arc<Directory>,
     /// Items removed because their time to live had run out.
-    pub expired_items: Arc<AtomicU64>,
+    pub expired_items: Arc<ExpiredItems>,
     /// What is counted of requests.
     pub usage: Arc<Usage>,
     /// The answering side of the transport.
@@ -57,8 +57,8 @@ pub struct Node {
 
 impl Measured for Node {
     fn expose(&self, text: &mut String) {
-        let expired = self.expired_items.load(Ordering::Relaxed);
-        serving::exposition::store(text, &self.store.stats(), expired);
+        serving::exposition::store(text, &self.store.stats());
+        self.expired_items.expose(text, &self.store);
         let listing = self.directory.current();
         self.usage.expose(text, &self.store, &|table| {
             listing.table(table).map(|entry| entry.record.spec.name.clone())

@@ -100,42 +100,69 @@ impl Shown {
     fn expose_client(&self, text: &mut String) {
         let stats = self.client.stats();
         let gauges = [
-            ("connections", "Open connections to nodes", stats.connections),
-            ("in_flight", "Calls sent to nodes and not yet answered", stats.in_flight),
+            (
+                "partita_transport_connections",
+                "Open connections to nodes",
+                stats.connections,
+            ),
+            (
+                "partita_transport_in_flight",
+                "Calls sent to nodes and not yet answered",
+                stats.in_flight,
+            ),
         ];
         for (name, help, value) in gauges {
-            gauge(text, &format!("partita_transport_{name}"), help, value);
+            gauge(text, name, help, value);
         }
         let counters = [
             (
-                "connections_opened",
+                "partita_transport_connections_opened_total",
                 "Connections opened to nodes",
                 stats.connections_opened,
             ),
             (
-                "connections_failed",
+                "partita_transport_connections_failed_total",
                 "Attempts to connect to nodes that failed",
                 stats.connections_failed,
             ),
             (
-                "connections_lost",
+                "partita_transport_connections_lost_total",
                 "Connections that ended with calls waiting",
                 stats.connections_lost,
             ),
-            ("requests", "Requests sent to nodes", stats.requests),
             (
-                "repeated",
+                "partita_transport_requests_total",
+                "Requests sent to nodes",
+                stats.requests,
+            ),
+            (
+                "partita_transport_repeated_total",
                 "Requests repeated because their connection ended",
                 stats.repeated,
             ),
-            ("not_sent", "Calls that found no node", stats.not_sent),
-            ("lost", "Calls sent and never answered", stats.lost),
-            ("received_bytes", "Bytes received from nodes", stats.bytes_in),
-            ("sent_bytes", "Bytes sent to nodes", stats.bytes_out),
+            (
+                "partita_transport_not_sent_total",
+                "Calls that found no node",
+                stats.not_sent,
+            ),
+            (
+                "partita_transport_lost_total",
+                "Calls sent and never answered",
+                stats.lost,
+            ),
+            (
+                "partita_transport_received_bytes_total",
+                "Bytes received from nodes",
+                stats.bytes_in,
+            ),
+            (
+                "partita_transport_sent_bytes_total",
+                "Bytes sent to nodes",
+                stats.bytes_out,
+            ),
         ];
         for (name, help, value) in counters {
-            let name = format!("partita_transport_{name}_total");
-            family(text, &name, "counter", help, &[(String::new(), value)]);
+            family(text, name, "counter", help, &[(String::new(), value)]);
         }
     }
 }

@@ -5,17 +5,21 @@
 //! 2. Delete what is due, as the service: free of write units; the leader checks again that the item is expired.
 //! 3. Go on at once where there was more than one look could hold.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
+use parking_lot::Mutex;
 use partita_model::item::Item;
 use partita_model::key::KeyBytes;
+use partita_model::partition::GroupId;
 use partita_model::request::{Action, Origin, Refusal, ReturnValues, WriteRequest};
 use partita_model::schema::TableSchema;
 use partita_replication::{Clock, Group, Store};
+
+use crate::admin::exposition::family;
 
 /// Items that one look finds.
 const LOOK_ITEMS_MAX: usize = 256;
@@ -26,12 +30,46 @@ const DELETES_AT_ONCE: usize = 32;
 struct Sweep {
     store: Arc<Store>,
     now_ms: Clock,
-    expired_items: Arc<AtomicU64>,
+    expired_items: Arc<ExpiredItems>,
 }
 
-/// Sweeps until the process stops; the count of items removed.
-pub fn start(store: &Arc<Store>, now_ms: Clock, every: Duration) -> Arc<AtomicU64> {
-    let expired_items = Arc::new(AtomicU64::new(0));
+/// Items removed because their time to live had run out, by partition: while it is here.
+#[derive(Debug, Default)]
+pub struct ExpiredItems(Mutex<HashMap<GroupId, u64>>);
+
+impl ExpiredItems {
+    fn note(&self, group: GroupId) {
+        *self.0.lock().entry(group).or_default() += 1;
+    }
+
+    /// As a metric. A partition whose table has time to live shows its count from the beginning on.
+    pub fn expose(&self, text: &mut String, store: &Store) {
+        let mut counts = self.0.lock();
+        counts.retain(|group, _| store.group(*group).is_some());
+        let rows = store.groups().into_iter().filter_map(|group| {
+            let descriptor = group.descriptor();
+            let schema = descriptor.schema()?;
+            let count = counts.get(&group.id()).copied();
+            let count = count.or(schema.time_to_live.is_some().then_some(0))?;
+            let (table, partition) = (&schema.name, group.id().0);
+            Some((
+                format!("table=\"{table}\",index=\"\",partition=\"{partition:016x}\""),
+                count,
+            ))
+        });
+        family(
+            text,
+            "partita_expired_items_total",
+            "counter",
+            "Items removed because their time to live had run out, by the storage node that led the partition",
+            &rows.collect::<Vec<_>>(),
+        );
+    }
+}
+
+/// Sweeps until the process stops; the counts of items removed.
+pub fn start(store: &Arc<Store>, now_ms: Clock, every: Duration) -> Arc<ExpiredItems> {
+    let expired_items = Arc::new(ExpiredItems::default());
     let sweep = Sweep {
         store: Arc::clone(store),
         now_ms,
@@ -84,7 +122,7 @@ impl Sweep {
             let mut refused = None;
             while let Some(deleted) = deletes.next().await {
                 match deleted {
-                    Ok(_) => drop(self.expired_items.fetch_add(1, Ordering::Relaxed)),
+                    Ok(_) => self.expired_items.note(group.id()),
                     Err(refusal) => refused = Some(refusal),
                 }
             }

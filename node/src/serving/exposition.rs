@@ -4,8 +4,8 @@ use partita_replication::stats::StoreStats;
 
 use crate::admin::exposition::{family, histogram};
 
-/// Appends what a store and the sweep over it count.
-pub fn store(text: &mut String, stats: &StoreStats, expired_items: u64) {
+/// Appends what a store counts.
+pub fn store(text: &mut String, stats: &StoreStats) {
     let mut one = |name: &str, kind: &str, help: &str, value: u64| {
         family(text, name, kind, help, &[(String::new(), value)]);
     };
@@ -96,12 +96,6 @@ pub fn store(text: &mut String, stats: &StoreStats, expired_items: u64) {
         "gauge",
         "1 while RocksDB holds up writes until compactions have caught up",
         u64::from(stats.writes_stopped),
-    );
-    one(
-        "partita_expired_items_total",
-        "counter",
-        "Items removed because their time to live had run out",
-        expired_items,
     );
     histogram(
         text,

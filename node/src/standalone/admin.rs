@@ -1,7 +1,6 @@
 //! What standalone adds to the admin API: `/tables`, `/hot-keys`, and what store and tables measure.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -18,6 +17,7 @@ use super::exposition;
 use super::manifests::Manifests;
 use super::tables::Tables;
 use crate::admin::{self, Admin, Measured};
+use crate::serving::expiry::ExpiredItems;
 use crate::{serving, tls};
 
 /// What the admin API shows.
@@ -27,15 +27,15 @@ pub struct Shown {
     /// The manifests' folder, if one is followed.
     pub manifests: Option<Arc<Manifests>>,
     /// Items removed because their time to live had run out.
-    pub expired_items: Arc<AtomicU64>,
+    pub expired_items: Arc<ExpiredItems>,
     /// The certificate for clients.
     pub https: Option<Current<Https>>,
 }
 
 impl Measured for Shown {
     fn expose(&self, text: &mut String) {
-        let expired = self.expired_items.load(Ordering::Relaxed);
-        serving::exposition::store(text, &self.tables.store.stats(), expired);
+        serving::exposition::store(text, &self.tables.store.stats());
+        self.expired_items.expose(text, &self.tables.store);
         exposition::write(text, &self.tables);
         if let Some(https) = &self.https {
             tls::expose(text, &[("https", https.status())]);

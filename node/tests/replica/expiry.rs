@@ -55,6 +55,10 @@ async fn items_expire_once_their_rows_are_made() {
         .unwrap();
     until("a new item to expire", || (items(&node) == 300).then_some(()));
     let (_, metrics) = node.admin("GET", "/metrics", "");
-    assert!(metrics.contains("\npartita_expired_items_total 301\n"), "{metrics}");
+    let line = format!(
+        "\npartita_expired_items_total{{table=\"things\",index=\"\",partition=\"{:016x}\"}} 301\n",
+        partition.group.0
+    );
+    assert!(metrics.contains(&line), "{metrics}");
     assert!(node.stop().success());
 }

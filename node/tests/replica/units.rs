@@ -77,7 +77,8 @@ async fn the_units_are_where_the_load_is_and_stay_used_through_a_restart() {
     // What the time has brought, and a fallback's second at the far one before it was granted anything.
     let most = BURST + begin.elapsed().as_secs() + 6;
     assert!(far + near + again <= most, "{far}, {near} and {again}, of {most}");
-    let line = "partita_read_throttle_events_total{account=\"123456789012\",table=\"things\",index=\"\"}";
+    let line = "partita_read_throttle_events_total{account=\"123456789012\",table=\"things\",index=\"\",\
+                reason=\"TableReadProvisionedThroughputExceeded\"}";
     assert!(shows(&one, line));
 }
 

@@ -179,9 +179,15 @@ fn what_is_used_and_refused_is_shown() {
     let (status, metrics) = partita.admin("/metrics");
     assert_eq!(status, 200);
     let labels = |table: &str| format!("{{account=\"000000000000\",table=\"{table}\",index=\"\"}}");
+    let refused = |table: &str, limit: &str| {
+        let labels = format!("account=\"000000000000\",table=\"{table}\",index=\"\",reason=\"TableWrite{limit}\"");
+        format!("partita_write_throttle_events_total{{{labels}}}")
+    };
     for line in [
-        format!("partita_write_throttle_events_total{} 1", labels("small")),
-        format!("partita_write_throttle_events_total{} 0", labels("large")),
+        format!("{} 1", refused("small", "ProvisionedThroughputExceeded")),
+        format!("{} 0", refused("small", "KeyRangeThroughputExceeded")),
+        format!("{} 0", refused("large", "ProvisionedThroughputExceeded")),
+        "partita_throttled_requests_total{reason=\"TableWriteProvisionedThroughputExceeded\"} 1".to_owned(),
         format!("partita_allowed_write_units{} 1000", labels("large")),
     ] {
         assert!(

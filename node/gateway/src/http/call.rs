@@ -41,9 +41,9 @@ pub(super) async fn call<B: Backend>(app: &App<B>, head: Parts, body: Incoming) 
         Ok(answered) => answered,
         Err(error) => return answer::bad_body(wishes, error),
     };
-    let code = answered.as_ref().err().map(|error| error.code);
     let bytes_out = answered.as_ref().map_or(0, Vec::len);
-    app.metrics.answered(operation, code, start.elapsed(), bytes_out);
+    app.metrics
+        .answered(operation, answered.as_ref().err(), start.elapsed(), bytes_out);
     match answered {
         Ok(body) => answer::finished(wishes, StatusCode::OK, body),
         Err(error) => answer::failed(wishes, &error),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use partita_model::admin::LoadSpread;
-use partita_model::capacity::{HalfUnits, UnitKind};
+use partita_model::capacity::{HalfUnits, ThrottleLimit, UnitKind};
 use partita_model::partition::{GroupId, PartitionDescriptor};
 use partita_model::schema::IndexId;
 use serde_json::{Value, json};
@@ -98,7 +98,7 @@ fn partitions(text: &mut String, meters: &[(GroupId, Arc<Meter>)]) {
             let Some(labels) = meter.labels() else { continue };
             let (labels, counted) = (with(labels, group), meter.counted(kind));
             used.push((labels.clone(), HalfUnits(counted.used_half_units).units()));
-            throttled.push((labels.clone(), counted.throttled));
+            throttled.push((labels.clone(), counted.throttled()));
             allowed.extend(meter.ceiling(kind).map(|ceiling| (labels, ceiling)));
             if kind == UnitKind::Write {
                 let indexes = meter.index_writes().into_iter();
@@ -125,10 +125,16 @@ fn partitions(text: &mut String, meters: &[(GroupId, Arc<Meter>)]) {
 
 fn resources(text: &mut String, shown: &[Shown]) {
     for (kind, name) in KINDS {
-        let events = |figure: fn(&Counted) -> u64| -> Vec<(String, u64)> {
-            let rows = shown.iter();
-            rows.map(|shown| (shown.labels.clone(), figure(&shown.units(kind).counted)))
-                .collect()
+        let events = |figure: fn(&Counted, ThrottleLimit) -> u64| -> Vec<(String, u64)> {
+            let row = |shown: &Shown, limit: ThrottleLimit| {
+                let reason = limit.reason(kind, shown.of_index);
+                let labels = format!("{},reason=\"{reason}\"", shown.labels);
+                (labels, figure(&shown.units(kind).counted, limit))
+            };
+            let rows = shown
+                .iter()
+                .flat_map(|shown| ThrottleLimit::REACHED.map(|limit| row(shown, limit)));
+            rows.collect()
         };
         let gauges = |figure: fn(&ShownUnits) -> Option<f64>| -> Vec<(String, f64)> {
             let rows = shown.iter();
@@ -140,14 +146,14 @@ fn resources(text: &mut String, shown: &[Shown]) {
             &format!("partita_{name}_throttle_events_total"),
             "counter",
             &format!("Requests that were refused because a table or index had no {name} units for them"),
-            &events(|counted| counted.throttled),
+            &events(Counted::throttled_by),
         );
         family(
             text,
             &format!("partita_shadow_{name}_throttle_events_total"),
             "counter",
             &format!("Requests that --admission enforce would have refused for lack of {name} units"),
-            &events(|counted| counted.shadowed),
+            &events(Counted::shadowed_by),
         );
         family(
             text,

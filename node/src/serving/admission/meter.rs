@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 use partita_admission::table::Ceiling;
@@ -334,14 +333,14 @@ impl Met<'_> {
     /// Counts it as refused.
     pub fn note_throttled(&self) {
         for counts in self.counts {
-            counts.throttled.fetch_add(1, Ordering::Relaxed);
+            counts.note_throttled(self.limit);
         }
     }
 
     /// Counts it as one that would have been refused.
     pub fn note_shadowed(&self) {
         for counts in self.counts {
-            counts.shadowed.fetch_add(1, Ordering::Relaxed);
+            counts.note_shadowed(self.limit);
         }
     }
 

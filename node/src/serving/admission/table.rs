@@ -41,6 +41,8 @@ pub struct Index {
 pub struct Shown {
     /// Account, table and index.
     pub labels: String,
+    /// Whether it is an index.
+    pub of_index: bool,
     reads: ShownUnits,
     writes: ShownUnits,
 }
@@ -139,6 +141,7 @@ impl Table {
         let all = [("", &self.own)].into_iter().chain(indexes);
         let shown = all.map(|(index, resource)| Shown {
             labels: self.labels(index),
+            of_index: !index.is_empty(),
             reads: resource.units.reads.shown(now_ms),
             writes: resource.units.writes.shown(now_ms),
         });

@@ -293,13 +293,13 @@ fn in_shadow_everything_goes_ahead_and_is_counted() {
     }
     let meter = world.meter(0);
     let counted = meter.counted(UnitKind::Write);
-    assert_eq!((counted.shadowed, counted.throttled), (500, 0));
+    assert_eq!((counted.shadowed(), counted.throttled()), (500, 0));
     // What would have been refused has taken nothing: the table is not in debt.
     world.wait(1000);
     for _ in 0..6 {
         world.put(0, None).unwrap();
     }
-    assert_eq!(meter.counted(UnitKind::Write).shadowed, 501);
+    assert_eq!(meter.counted(UnitKind::Write).shadowed(), 501);
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn off_is_off_and_counts_what_is_used() {
         world.put(0, None).unwrap();
     }
     let counted = world.meter(0).counted(UnitKind::Write);
-    assert_eq!((counted.used_half_units, counted.throttled), (4000, 0));
+    assert_eq!((counted.used_half_units, counted.throttled()), (4000, 0));
     assert!(world.admission.levels().is_empty());
 }
 

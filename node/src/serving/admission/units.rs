@@ -16,29 +16,66 @@ use super::levels::SavedUnits;
 #[derive(Debug, Default)]
 pub struct Counts {
     used_half_units: AtomicU64,
-    pub throttled: AtomicU64,
-    pub shadowed: AtomicU64,
+    throttled: ByLimit<AtomicU64>,
+    shadowed: ByLimit<AtomicU64>,
 }
+
+/// A number for each limit, in the order of [`ThrottleLimit::ALL`].
+type ByLimit<T> = [T; ThrottleLimit::ALL.len()];
 
 /// What has been counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counted {
     /// Units that were used, in halves.
     pub used_half_units: u64,
-    /// Requests that were refused.
-    pub throttled: u64,
+    /// Requests that were refused, by the limit that they have met.
+    throttled: ByLimit<u64>,
     /// Requests that would have been refused.
-    pub shadowed: u64,
+    shadowed: ByLimit<u64>,
+}
+
+impl Counted {
+    /// Requests that were refused because of this limit.
+    pub fn throttled_by(&self, limit: ThrottleLimit) -> u64 {
+        self.throttled[limit as usize]
+    }
+
+    /// Requests that would have been refused because of this limit.
+    pub fn shadowed_by(&self, limit: ThrottleLimit) -> u64 {
+        self.shadowed[limit as usize]
+    }
+
+    /// Requests that were refused.
+    pub fn throttled(&self) -> u64 {
+        self.throttled.iter().sum()
+    }
+
+    /// Requests that would have been refused.
+    #[cfg(test)]
+    pub fn shadowed(&self) -> u64 {
+        self.shadowed.iter().sum()
+    }
 }
 
 impl Counts {
     /// What has been counted.
     pub fn counted(&self) -> Counted {
+        let all = |counts: &ByLimit<AtomicU64>| counts.each_ref().map(|count| count.load(Ordering::Relaxed));
         Counted {
             used_half_units: self.used_half_units.load(Ordering::Relaxed),
-            throttled: self.throttled.load(Ordering::Relaxed),
-            shadowed: self.shadowed.load(Ordering::Relaxed),
+            throttled: all(&self.throttled),
+            shadowed: all(&self.shadowed),
         }
+    }
+
+    /// A request was refused.
+    pub fn note_throttled(&self, limit: ThrottleLimit) {
+        self.throttled[limit as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request would have been refused.
+    pub fn note_shadowed(&self, limit: ThrottleLimit) {
+        self.shadowed[limit as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Something was used.
