@@ -53,6 +53,8 @@ struct Granting {
     own: Option<Allowance>,
     /// Taken since this process grants, until it is known what was there before.
     taken: Option<HalfUnits>,
+    /// This process has had some of the units before, or the one before it in its place.
+    has_had: bool,
     /// Something was taken that nobody has been told of.
     unsaid: bool,
     /// When the others were told last, and whether there was nothing to be filled then.
@@ -124,12 +126,14 @@ impl Pool {
             }
             (Role::Holding { allowance, before }, Some(term)) => {
                 let owed = allowance.unreported();
+                let has_had = before.left.is_some();
                 let (known, levels) = std::mem::take(&mut **before).levels();
                 let mut capacity = Capacity::new(declared, limits, levels, now_ms);
                 capacity.charge(owed, now_ms);
                 self.role = Role::granting(capacity, term);
-                if let (Role::Granting(granting), false) = (&mut self.role, known) {
-                    granting.taken = Some(owed);
+                if let Role::Granting(granting) = &mut self.role {
+                    granting.taken = (!known).then_some(owed);
+                    granting.has_had = has_had;
                 }
             }
             (Role::Holding { allowance, .. }, None) => allowance.set_part(standing.part, standing.most, now_ms),
@@ -278,6 +282,7 @@ impl Pool {
     pub fn fill(&mut self, now_ms: u64) {
         if let Role::Granting(granting) = &mut self.role
             && let Some(taken) = granting.taken
+            && !granting.has_had
         {
             granting.capacity.fill(now_ms);
             granting.capacity.charge(taken, now_ms);
@@ -309,6 +314,7 @@ impl Role {
             grantor: Grantor::default(),
             own: None,
             taken: None,
+            has_had: false,
             unsaid: true,
             said: None,
         }))

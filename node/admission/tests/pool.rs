@@ -278,6 +278,23 @@ fn who_leads_again_does_not_go_by_what_it_had() {
 }
 
 #[test]
+fn a_restart_of_all_at_once_hands_out_no_second_burst() {
+    let mut world = World::new(100, 2);
+    world.spend_burst();
+    let left = world.pools[0].levels(world.now_ms).unwrap();
+    world.depose();
+    for (place, left) in [(0, left), (1, Levels::default())] {
+        let standing = world.standing(place, 2);
+        world.pools[place] = Pool::new(world.declared, LIMITS, standing, left, world.now_ms);
+    }
+    // Nobody else knows of anything that was used.
+    assert_eq!(world.pools[1].state(world.now_ms), None);
+    world.elect(0);
+    world.pools[0].fill(world.now_ms);
+    assert_eq!(world.pools[0].balance(world.now_ms), Some(0.0));
+}
+
+#[test]
 fn without_a_grantor_everybody_has_an_even_part_whatever_it_had_before() {
     let mut world = World::new(900, 3);
     world.spend_burst();

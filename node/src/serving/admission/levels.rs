@@ -1,6 +1,7 @@
 //! Where buckets stand, kept in the data folder.
 //!
-//! 1. [`LevelsFile::open`] reads what the process before this one has left;
+//! 1. [`LevelsFile::open`] reads what the process before this one has left. A file that cannot be understood keeps no data from being
+//!    served: it is reported, a copy is set aside, and tables that were there before begin with nothing saved up;
 //! 2. [`keep`] sleeps until something is used, waits a moment, and writes the levels of all tables that are not as new
 //!    ones; what a process that is killed has used within that moment is forgotten, and no more than that;
 //! 3. [`Admission::close`] writes them once more when the process stops: before its store does, whose partitions go then.
@@ -20,10 +21,12 @@ use parking_lot::Mutex;
 use partita_admission::pool::TELL_EVERY_MS;
 use partita_admission::table::Levels;
 use partita_model::schema::{IndexId, TableId};
+use partita_model::table::record::Record;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::Admission;
+use crate::process;
 
 /// How long a change may stay unwritten: what a process that is killed forgets. Short beside the 300 s of a burst, long
 /// beside the sync that it costs.
@@ -57,28 +60,59 @@ pub struct SavedTable {
 
 /// What was left by the process before.
 #[derive(Debug, Default)]
-pub struct Saved(HashMap<TableId, SavedTable>);
+pub struct Saved {
+    levels: HashMap<TableId, SavedTable>,
+    /// What was left could not be read then, in epoch milliseconds: of tables that were made before it is not known what they have used.
+    lost_ms: Option<u64>,
+}
 
 impl Saved {
     /// Of a process that left these.
     #[cfg(test)]
     pub fn of(levels: HashMap<TableId, SavedTable>) -> Self {
-        Self(levels)
+        Self { levels, lost_ms: None }
     }
 
     /// Of all tables that have not been taken.
     pub fn rest(&self) -> &HashMap<TableId, SavedTable> {
-        &self.0
+        &self.levels
     }
 
     /// Keeps a table's levels until they are taken.
     pub fn put(&mut self, table: TableId, levels: SavedTable) {
-        self.0.insert(table, levels);
+        self.levels.insert(table, levels);
     }
 
-    /// A table's levels, once.
-    pub fn take(&mut self, table: TableId) -> SavedTable {
-        self.0.remove(&table).unwrap_or_default()
+    /// A table's levels, once. What is not known counts as used up.
+    pub fn take(&mut self, record: &Record) -> SavedTable {
+        let lost = self.lost_ms.is_some_and(|lost_ms| record.dates.created_ms < lost_ms);
+        match self.levels.remove(&record.id) {
+            Some(levels) => levels,
+            None if lost => SavedTable::used_up(record),
+            None => SavedTable::default(),
+        }
+    }
+
+    /// A table is gone.
+    pub fn forget(&mut self, table: TableId) {
+        self.levels.remove(&table);
+    }
+}
+
+impl SavedTable {
+    /// Nothing is left of any units.
+    fn used_up(record: &Record) -> Self {
+        let empty = || {
+            let levels = || Some(Levels::default().without_savings());
+            SavedUnits {
+                reads: levels(),
+                writes: levels(),
+            }
+        };
+        Self {
+            own: Some(empty()),
+            indexes: record.global.iter().map(|index| (index.id, empty())).collect(),
+        }
     }
 }
 
@@ -113,21 +147,18 @@ impl LevelsFile {
     pub fn open(data: &Path) -> anyhow::Result<(Self, Saved)> {
         let path = data.join(FILE);
         let saved = match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).with_context(|| {
-                format!(
-                    "{}: not the levels of tables' units. Remove the file to go on: every table then begins with a whole \
-                     burst",
-                    path.display()
-                )
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => HashMap::new(),
+            Ok(text) => match serde_json::from_slice(&text) {
+                Ok(levels) => Saved { levels, lost_ms: None },
+                Err(error) => damaged(&path, &error),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Saved::default(),
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         let file = Self {
             path,
             closed: Mutex::new(false),
         };
-        Ok((file, Saved(saved)))
+        Ok((file, saved))
     }
 
     fn write(&self, admission: &Admission, last: bool) -> io::Result<()> {
@@ -141,6 +172,22 @@ impl LevelsFile {
         file.write_all(&serde_json::to_vec(&admission.levels())?)?;
         file.sync_all()?;
         fs::rename(&unfinished, &self.path)
+    }
+}
+
+/// What is there instead of levels is reported and kept for whoever wants to know why. The file itself stays until the first levels
+/// are written in its place: without one, a process that is killed before would leave tables that look like new ones.
+fn damaged(path: &Path, error: &serde_json::Error) -> Saved {
+    let aside = path.with_extension("json.damaged");
+    let kept = fs::copy(path, &aside).map(|_| aside.display().to_string());
+    let kept = kept.unwrap_or_else(|error| format!("nowhere: {error}"));
+    tracing::error!(
+        file = %path.display(), %error, kept,
+        "not the levels of tables' units: tables begin with nothing saved up"
+    );
+    Saved {
+        levels: HashMap::new(),
+        lost_ms: Some(process::now_ms()),
     }
 }
 

@@ -171,7 +171,7 @@ impl Admission {
     pub fn declare(&self, record: &Record, leads: &dyn Fn(GroupId) -> Option<u64>) {
         let now_ms = (self.now_ms)();
         let mut known = self.known.lock();
-        let saved = known.saved.take(record.id);
+        let saved = known.saved.take(record);
         let before = known.tables.get(&record.id).cloned();
         let declaration = Declaration {
             record,
@@ -214,7 +214,7 @@ impl Admission {
     pub fn forget(&self, table: TableId) {
         let mut known = self.known.lock();
         known.tables.remove(&table);
-        known.saved.take(table);
+        known.saved.forget(table);
         self.meters.write().retain(|_, meter| meter.table() != table);
     }
 

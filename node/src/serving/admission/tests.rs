@@ -1,6 +1,7 @@
 //! Admission as requests meet it, with a clock that is set by hand. What a request cost is said by the tests: nothing is
 //! stored.
 
+mod levels;
 mod spread;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -78,12 +79,16 @@ impl World {
 
     /// Of a process that finds these levels.
     fn after(mode: Mode, spec: TableSpec, levels: HashMap<TableId, SavedTable>) -> Self {
+        Self::of(mode, spec, super::levels::Saved::of(levels))
+    }
+
+    fn of(mode: Mode, spec: TableSpec, saved: super::levels::Saved) -> Self {
         let now_ms = Arc::new(AtomicU64::new(1000));
         let clock = Arc::clone(&now_ms);
         let clock: Clock = Arc::new(move || clock.load(Ordering::Relaxed));
         let mut record = Record::create("123456789012", spec, Owner::Api, TABLE, AT);
         record.created();
-        let admission = Admission::new(options(mode), clock, levels::Saved::of(levels));
+        let admission = Admission::new(options(mode), clock, saved);
         admission.declare(&record, &|_| Some(1));
         Self {
             admission,
@@ -239,53 +244,6 @@ fn other_units_hold_at_once_and_bring_no_second_burst() {
 }
 
 #[test]
-fn a_restart_goes_on_where_the_process_has_stopped() {
-    let folder = tempfile::tempdir().unwrap();
-    let (file, saved) = LevelsFile::open(folder.path()).unwrap();
-    assert!(saved.rest().is_empty());
-    let mut world = World::new(Mode::Enforce, indexed(5, 1));
-    world.admission.file = Some(file);
-    world.admission.save(false);
-    let (_, saved) = LevelsFile::open(folder.path()).unwrap();
-    assert!(saved.rest().is_empty(), "nothing has been used");
-    assert_eq!(world.drain(Some("red")), 300);
-    world.admission.close();
-    // What comes behind it, when the tables are gone already, changes nothing.
-    world.admission.forget(TABLE);
-    world.admission.save(false);
-
-    let (_, saved) = LevelsFile::open(folder.path()).unwrap();
-    let next = World::after(Mode::Enforce, indexed(5, 1), saved.rest().clone());
-    assert_eq!(next.drain(Some("red")), 0, "the index has nothing left");
-    assert_eq!(next.drain(None), 1200, "the table has");
-    assert_eq!(next.read(0, HalfUnits(1)), Ok(()));
-    // What has not been taken up is kept for later.
-    let early = Admission::new(options(Mode::Enforce), elapsed_ms(), saved);
-    assert!(early.levels().contains_key(&TABLE));
-}
-
-#[test]
-fn what_is_set_aside_comes_back_as_it_was() {
-    let world = World::new(Mode::Enforce, spec(5));
-    world.drain(None);
-    world.admission.set_aside(TABLE);
-    assert!(world.admission.levels().contains_key(&TABLE));
-    world.admission.declare(&world.record, &|_| Some(1));
-    assert_eq!(world.drain(None), 0);
-}
-
-#[test]
-fn a_file_that_is_none_of_ours_is_an_error_with_a_way_out() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("admission.json"), "[1]").unwrap();
-    let error = LevelsFile::open(folder.path()).unwrap_err().to_string();
-    assert!(
-        error.contains("admission.json") && error.contains("Remove the file"),
-        "{error}"
-    );
-}
-
-#[test]
 fn in_shadow_everything_goes_ahead_and_is_counted() {
     let world = World::new(Mode::Shadow, spec(5));
     for _ in 0..2000 {
@@ -342,7 +300,7 @@ fn on_demand_meets_its_own_limits() {
 #[test]
 fn nothing_is_refused_before_it_is_known_what_is_declared() {
     let world = World::new(Mode::Enforce, spec(1));
-    let unknown = Admission::new(options(Mode::Enforce), elapsed_ms(), levels::Saved::default());
+    let unknown = Admission::new(options(Mode::Enforce), elapsed_ms(), super::levels::Saved::default());
     let descriptor = &world.record.table_descriptors()[0];
     let meter = unknown.new_meter(descriptor);
     for _ in 0..5000 {
