@@ -65,7 +65,7 @@ impl Metrics {
             webhook_reviews: IntCounterVec::new(
                 Opts::new(
                     "partita_operator_webhook_reviews_total",
-                    "Tables that the webhook was asked about: warned (there was something to say) or silent",
+                    "Tables that the webhook was asked about: warned (there was something to say), silent or refused",
                 ),
                 &["outcome"],
             )?,

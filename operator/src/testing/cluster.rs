@@ -260,7 +260,9 @@ impl Cluster {
             ("GET", plural) if at.name.is_none() && inner.forbids(&format!("list {plural}")).is_some() => {
                 inner.forbids(&format!("list {plural}")).unwrap_or_default()
             }
-            ("GET", "persistentvolumeclaims" | "pods") if at.name.is_none() => (StatusCode::OK, inner.list(&at, query)),
+            ("GET", "persistentvolumeclaims" | "pods" | "partitions") if at.name.is_none() => {
+                (StatusCode::OK, inner.list(&at, query))
+            }
             ("GET", "nodes") => (StatusCode::OK, inner.list(&at, "labelSelector=kubernetes.io/hostname")),
             ("GET", "persistentvolumeclaims" | "persistentvolumes") => match inner.objects.get(&at.key()) {
                 Some(object) => (StatusCode::OK, object.clone()),

@@ -7,10 +7,24 @@ pub mod nodes;
 pub mod serve;
 pub mod world;
 
-use partita_crds::{Table, convert};
+use partita_crds::{Table, convert, names};
 use partita_model::schema::{TableId, TableSchema};
 use partita_model::table::record::{Circumstances, Owner, PartitionLimits, Record};
 use serde_json::{Value, json};
+
+/// The only Partition of a storage node of that Table, with so many bytes.
+pub fn stored(host: &str, bytes: u64) -> Value {
+    json!({
+        "apiVersion": "partita.dev/v1alpha1",
+        "kind": "Partition",
+        "metadata": {"name": host, "namespace": NAMESPACE, "labels": {names::TABLE: "orders"}},
+        "spec": {
+            "table": "orders", "tableName": "Orders", "tableId": "0000000000000007",
+            "group": "0000000000000001", "host": host, "replicas": 1,
+        },
+        "status": {"sizeBytes": bytes},
+    })
+}
 
 /// When tests begin.
 pub const NOW_MS: u64 = 1_700_000_000_000;

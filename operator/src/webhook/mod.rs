@@ -1,12 +1,12 @@
-//! The plan before the change: a validating webhook that forbids nothing and answers with warnings what a Table that somebody
-//! writes will do to the cluster.
+//! The plan before the change: a validating webhook that answers with warnings what a Table that somebody writes will do to the
+//! cluster. It forbids only to take room away from what is stored.
 //!
 //! 1. [`crate::certificates`]: the active operator keeps a certificate in a Secret, and tells the API server whom to trust;
 //! 2. [`identity`]: every operator serves with what is in the Secret, as soon as it changes;
 //! 3. [`serve`]: HTTPS, with bounds on everything;
-//! 4. [`review`]: the warnings.
+//! 4. [`review`]: the warnings, and the refusal.
 //!
-//! Whatever goes wrong here delays nobody for more than two seconds and forbids nothing (`failurePolicy: Ignore`).
+//! Whatever goes wrong here delays nobody for more than two seconds and forbids nothing (`failurePolicy: Ignore`): what cannot be looked up is allowed.
 
 pub mod identity;
 pub mod review;

@@ -1,14 +1,22 @@
-//! What the API server is answered about a Table that somebody writes: it may, and this will come of it. Pure.
+//! What the API server is answered about a Table that somebody writes: whether it may, and what will come of it. Pure.
 //!
-//! 1. What the operator will refuse is said at once, with its field, though it is not forbidden: a webhook that is away could
-//!    not forbid it, and rules that hold only sometimes are none.
-//! 2. What the change does to the cluster is a sentence ([`partita_planning::forecast`]).
+//! 1. Only one thing is not allowed, for it cannot be told afterwards from the specification alone: room taken away from what is stored.
+//! 2. What the operator will refuse is said at once, with its field, though it is not forbidden: the operator says so again, and does
+//!    nothing.
+//! 3. What the change does to the cluster is a sentence ([`partita_planning::forecast`]).
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use partita_crds::{Partition, Table, convert};
-use partita_planning::Settings;
 use partita_planning::forecast::{Current, forecast};
+use partita_planning::{Settings, amounts, quantity};
 
+use crate::table::children::growth::is_less;
 use crate::table::validate::validate;
+
+/// Of [`quantity::nanos`].
+const NANO: i128 = 1_000_000_000;
 
 /// The API server may cut longer ones. Source: "AdmissionResponse", kube-apiserver Admission (v1).
 const CHARS_MAX: usize = 256;
@@ -29,6 +37,36 @@ pub fn warnings(old: Option<&Table>, new: &Table, partitions: &[Partition], sett
         warnings.extend(forecast.lines());
     }
     warnings.into_iter().map(cut).collect()
+}
+
+/// Why a change is not allowed: with less room than one of its storage nodes needs, the table could have no other volume for what is stored.
+pub fn refusal(old: Option<&Table>, new: &Table, partitions: &[Partition]) -> Option<String> {
+    if is_the_same(old, new) {
+        return None;
+    }
+    let (_, before) = room(old?)?;
+    let (field, after) = room(new)?;
+    let mut stored: BTreeMap<&str, i128> = BTreeMap::new();
+    for partition in partitions {
+        let bytes = partition.status.as_ref().and_then(|status| status.size_bytes);
+        *stored.entry(&partition.spec.host).or_default() += i128::from(bytes.unwrap_or(0));
+    }
+    let (host, bytes) = stored.into_iter().max_by_key(|(_, bytes)| *bytes)?;
+    let is_less_than_stored = quantity::nanos(&after)? < bytes.checked_mul(NANO)?;
+    (is_less(&after, &before) && is_less_than_stored).then(|| {
+        let bytes = amounts::bytes(u64::try_from(bytes).unwrap_or(u64::MAX));
+        format!(
+            "spec.storage.{field}: {} is less than {bytes}, which each storage node of {host} stores: at least that much, or {} as before",
+            after.0, before.0
+        )
+    })
+}
+
+/// How large volumes may become, by the field that says it.
+fn room(table: &Table) -> Option<(&'static str, Quantity)> {
+    let storage = table.spec.storage.as_ref()?;
+    let most = storage.max_size.clone().map(|most| ("maxSize", most));
+    most.or_else(|| Some(("size", storage.size.clone()?)))
 }
 
 /// Whether there is nothing to be said: the operator's own writes, labels, a deletion.
@@ -127,6 +165,36 @@ mod tests {
         });
         let found = said(Some(&old), &rekeyed);
         assert!(found[0].contains("will refuse this: spec.keySchema"), "{found:?}");
+    }
+
+    #[test]
+    fn room_is_not_taken_away_from_what_is_stored() {
+        let of = |storage: Value| table(1, |table| table["spec"]["storage"] = storage);
+        let partition =
+            |host: &str, bytes: u64| -> Partition { serde_json::from_value(testing::stored(host, bytes)).unwrap() };
+        // A table's partition and its index's are on the same volume.
+        let partitions = [
+            partition("a", 4 << 30),
+            partition("a", 2 << 30),
+            partition("b", 5 << 30),
+        ];
+        let old = of(json!({"size": "80Gi"}));
+        let refused = |new: Value| refusal(Some(&old), &of(new), &partitions);
+        assert_eq!(
+            refused(json!({"size": "5Gi"})).as_deref(),
+            Some(
+                "spec.storage.size: 5Gi is less than 6 GiB, which each storage node of a stores: at least that much, or 80Gi as before"
+            )
+        );
+        assert_eq!(refused(json!({"size": "6Gi"})), None);
+        assert_eq!(refused(json!({"size": "5Gi", "maxSize": "10Gi"})), None, "it may grow");
+        let grows = of(json!({"size": "1Gi", "maxSize": "100Gi"}));
+        let found = refusal(Some(&grows), &of(json!({"size": "1Gi", "maxSize": "2Gi"})), &partitions);
+        assert!(found.is_some_and(|found| found.starts_with("spec.storage.maxSize: 2Gi is less than 6 GiB")));
+        // What was too small before may be enlarged step by step; and nothing is known of a new table.
+        let small = of(json!({"size": "1Gi"}));
+        assert_eq!(refusal(Some(&small), &of(json!({"size": "2Gi"})), &partitions), None);
+        assert_eq!(refusal(None, &small, &[]), None);
     }
 
     #[test]

@@ -117,26 +117,35 @@ async fn answer(
 ) -> Result<Json<AdmissionReview<DynamicObject>>, StatusCode> {
     let request: AdmissionRequest<Table> = review.try_into().map_err(|_| StatusCode::BAD_REQUEST)?;
     let mut response = AdmissionResponse::from(&request);
-    let warnings = match &request.object {
-        Some(new) => reviewer.warnings(request.old_object.as_ref(), new).await,
-        None => Vec::new(),
+    let (refusal, warnings) = match &request.object {
+        Some(new) => reviewer.review(request.old_object.as_ref(), new).await,
+        None => (None, Vec::new()),
     };
-    let outcome = if warnings.is_empty() { "silent" } else { "warned" };
+    let outcome = match (&refusal, warnings.is_empty()) {
+        (Some(_), _) => "refused",
+        (None, true) => "silent",
+        (None, false) => "warned",
+    };
+    if let Some(refusal) = refusal {
+        response = response.deny(refusal);
+    }
     reviewer.metrics.webhook_reviews.with_label_values(&[outcome]).inc();
     response.warnings = (!warnings.is_empty()).then_some(warnings);
     Ok(Json(response.into_review()))
 }
 
 impl Reviewer {
-    async fn warnings(&self, old: Option<&Table>, new: &Table) -> Vec<String> {
+    /// Why it is not allowed, if so, and what is to be said.
+    async fn review(&self, old: Option<&Table>, new: &Table) -> (Option<String>, Vec<String>) {
         if review::is_the_same(old, new) {
-            return Vec::new();
+            return (None, Vec::new());
         }
         let partitions = match old {
             Some(old) => self.partitions(old).await,
             None => Vec::new(),
         };
-        review::warnings(old, new, &partitions, &self.settings)
+        let refusal = review::refusal(old, new, &partitions);
+        (refusal, review::warnings(old, new, &partitions, &self.settings))
     }
 
     /// Of a table that is there. Its status is good enough if they cannot be had.
@@ -189,13 +198,17 @@ mod tests {
 
     /// A webhook, and whom to trust.
     async fn begun(made: &Made) -> (std::net::SocketAddr, Arc<Identity>, Metrics) {
+        begun_with(made, &Cluster::default()).await
+    }
+
+    async fn begun_with(made: &Made, cluster: &Cluster) -> (std::net::SocketAddr, Arc<Identity>, Metrics) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let identity = Arc::new(Identity::default());
         identity.take(&made.issued).unwrap();
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let reviewer = Reviewer {
-            client: Cluster::default().client(),
+            client: cluster.client(),
             settings: Arc::default(),
             metrics: metrics.clone(),
         };
@@ -274,6 +287,28 @@ mod tests {
             "{warning}"
         );
         assert_eq!(metrics.webhook_reviews.with_label_values(&["warned"]).get(), 1);
+    }
+
+    #[tokio::test]
+    async fn room_for_what_is_stored_is_not_taken_away() {
+        let made = made();
+        let cluster = Cluster::default();
+        cluster.put("partitions", testing::stored("orders-0", 6 << 30));
+        let (address, _, metrics) = begun_with(&made, &cluster).await;
+        let sized = |size: &str| {
+            let mut table = testing::table(1000, 1);
+            table["spec"]["storage"] = json!({"size": size});
+            table
+        };
+        let body = review(Some(sized("80Gi")), &sized("5Gi"));
+        let answer = answered(&ask(address, &made.authorities, &posted(PATH, &body)).await.unwrap());
+        assert_eq!(answer["response"]["allowed"], false);
+        let message = answer["response"]["status"]["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("spec.storage.size: 5Gi is less than 6 GiB"),
+            "{message}"
+        );
+        assert_eq!(metrics.webhook_reviews.with_label_values(&["refused"]).get(), 1);
     }
 
     #[tokio::test]
