@@ -15,6 +15,8 @@ use crate::table::{Capacity, Declared, Levels, Limits};
 
 /// While nothing is used, where the buckets stand is told so often until they are full: a tenth of a burst.
 pub const TELL_EVERY_MS: u64 = 30_000;
+/// So often at most it is asked what an on-demand table is ready for: that changes once a minute.
+const ASK_EVERY_MS: u64 = 10_000;
 
 /// Who this process is among those that share a table's units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +43,22 @@ pub struct Pool {
 #[derive(Debug, Clone)]
 enum Role {
     Granting(Box<Granting>),
-    Holding { allowance: Allowance, before: Box<Before> },
+    Holding {
+        allowance: Allowance,
+        before: Box<Before>,
+        ready: Readiness,
+    },
+}
+
+/// What an on-demand table is ready for by now, as whoever grants says: it tells its maximum from a growth that it has not had yet.
+#[derive(Debug, Clone, Copy, Default)]
+struct Readiness {
+    /// Units per second, if anybody has said.
+    known: Option<HalfUnits>,
+    /// A request was refused that may have been named by what is not known any more.
+    wanted: bool,
+    /// When it was asked for last.
+    asked_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -75,13 +92,7 @@ impl Pool {
     pub fn new(declared: Declared, limits: Limits, standing: Standing, left: Levels, now_ms: u64) -> Self {
         let role = match standing.grants {
             Some(term) => Role::granting(Capacity::new(declared, limits, left, now_ms), term),
-            None => Role::Holding {
-                allowance: Allowance::new(standing.part, standing.most, now_ms),
-                before: Box::new(Before {
-                    heard: None,
-                    left: (left != Levels::default()).then_some((0, left)),
-                }),
-            },
+            None => Role::holding(&standing, (left != Levels::default()).then_some((0, left)), now_ms),
         };
         Self {
             declared,
@@ -116,15 +127,9 @@ impl Pool {
             (Role::Granting(granting), None) => {
                 granting.settle(now_ms);
                 let left = (granting.term, granting.capacity.state(now_ms));
-                self.role = Role::Holding {
-                    allowance: Allowance::new(standing.part, standing.most, now_ms),
-                    before: Box::new(Before {
-                        heard: None,
-                        left: Some(left),
-                    }),
-                };
+                self.role = Role::holding(&standing, Some(left), now_ms);
             }
-            (Role::Holding { allowance, before }, Some(term)) => {
+            (Role::Holding { allowance, before, .. }, Some(term)) => {
                 let owed = allowance.unreported();
                 let has_had = before.left.is_some();
                 let (known, levels) = std::mem::take(&mut **before).levels();
@@ -159,7 +164,42 @@ impl Pool {
         };
         match admitted {
             true => Ok(()),
-            false => Err(limit(self.declared)),
+            false => Err(self.limit()),
+        }
+    }
+
+    /// Which limit a request has met that nothing was left for here.
+    fn limit(&mut self) -> ThrottleLimit {
+        match (&mut self.role, self.declared) {
+            (Role::Granting(granting), _) => granting.capacity.limit(),
+            (Role::Holding { .. }, Declared::Provisioned(_)) => ThrottleLimit::ProvisionedThroughputExceeded,
+            (Role::Holding { ready, .. }, Declared::OnDemand { ready: least, most }) => {
+                let most = most.unwrap_or(HalfUnits(u64::MAX));
+                ready.wanted |= least < most && most < HalfUnits(u64::MAX);
+                match most <= ready.known.unwrap_or(least).max(least) {
+                    true => ThrottleLimit::MaxOnDemandThroughputExceeded,
+                    false => ThrottleLimit::KeyRangeThroughputExceeded,
+                }
+            }
+        }
+    }
+
+    /// Whether to ask whoever grants where the buckets stand, for [`Pool::learn`]: not again and again.
+    pub fn is_unsure(&mut self, now_ms: u64) -> bool {
+        let Role::Holding { ready, .. } = &mut self.role else {
+            return false;
+        };
+        let asks = ready.wanted && ready.asked_ms.is_none_or(|asked_ms| now_ms >= asked_ms + ASK_EVERY_MS);
+        if asks {
+            (ready.wanted, ready.asked_ms) = (false, Some(now_ms));
+        }
+        asks
+    }
+
+    /// Whoever grants says what the table is ready for. That is no knowledge to go on with as its successor: it may be old by then.
+    pub fn learn(&mut self, levels: &Levels) {
+        if let (Role::Holding { ready, .. }, Some(peak)) = (&mut self.role, &levels.peak) {
+            ready.known = Some(peak.admitted());
         }
     }
 
@@ -252,6 +292,7 @@ impl Pool {
 
     /// Whoever grants says where the buckets stand.
     pub fn hear(&mut self, term: u64, levels: Levels) {
+        self.learn(&levels);
         if let Role::Holding { before, .. } = &mut self.role
             && before.latest().is_none_or(|(known, _)| *known <= term)
         {
@@ -278,7 +319,7 @@ impl Pool {
     }
 
     /// Fills the bucket: of a table that is new, if nothing was heard of an earlier grantor. That may still come
-    /// ([`Pool::resume`]).
+    /// ([`Pool::resume`]). Who has had some of its units itself knows that it is not new, though all others may have forgotten it.
     pub fn fill(&mut self, now_ms: u64) {
         if let Role::Granting(granting) = &mut self.role
             && let Some(taken) = granting.taken
@@ -307,6 +348,14 @@ impl Pool {
 }
 
 impl Role {
+    fn holding(standing: &Standing, left: Option<(u64, Levels)>, now_ms: u64) -> Self {
+        Self::Holding {
+            allowance: Allowance::new(standing.part, standing.most, now_ms),
+            before: Box::new(Before { heard: None, left }),
+            ready: Readiness::default(),
+        }
+    }
+
     fn granting(capacity: Capacity, term: u64) -> Self {
         Self::Granting(Box::new(Granting {
             term,
@@ -389,17 +438,5 @@ impl Before {
 
     fn latest(&self) -> Option<&(u64, Levels)> {
         self.heard.as_ref().or(self.left.as_ref())
-    }
-}
-
-/// Which limit a table meets where it has to be asked for units elsewhere.
-fn limit(declared: Declared) -> ThrottleLimit {
-    match declared {
-        Declared::Provisioned(_) => ThrottleLimit::ProvisionedThroughputExceeded,
-        Declared::OnDemand {
-            ready,
-            most: Some(most),
-        } if most <= ready => ThrottleLimit::MaxOnDemandThroughputExceeded,
-        Declared::OnDemand { .. } => ThrottleLimit::KeyRangeThroughputExceeded,
     }
 }

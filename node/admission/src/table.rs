@@ -210,11 +210,21 @@ impl Capacity {
             return Err(ThrottleLimit::MaxOnDemandThroughputExceeded);
         }
         self.grow(now_ms);
-        match (self.shared.has_more_than(pending, now_ms), self.declared) {
-            (true, _) => Ok(()),
-            (false, Declared::Provisioned(_)) => Err(ThrottleLimit::ProvisionedThroughputExceeded),
+        match self.shared.has_more_than(pending, now_ms) {
+            true => Ok(()),
+            false => Err(self.limit()),
+        }
+    }
+
+    /// Which limit it is that there is nothing left of: where others share it, their requests meet the same.
+    pub fn limit(&self) -> ThrottleLimit {
+        match self.declared {
+            Declared::Provisioned(_) => ThrottleLimit::ProvisionedThroughputExceeded,
+            Declared::OnDemand { most: Some(most), .. } if most <= self.shared.rate() => {
+                ThrottleLimit::MaxOnDemandThroughputExceeded
+            }
             // Its partitions have not grown that far yet.
-            (false, Declared::OnDemand { .. }) => Err(ThrottleLimit::KeyRangeThroughputExceeded),
+            Declared::OnDemand { .. } => ThrottleLimit::KeyRangeThroughputExceeded,
         }
     }
 

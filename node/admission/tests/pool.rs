@@ -2,10 +2,11 @@
 //! load is, and nothing hands out a second burst.
 #![allow(clippy::unwrap_used)]
 
+use partita_admission::peak::Peak;
 use partita_admission::pool::{Pool, Standing};
 use partita_admission::share::REPORT_EVERY_MS;
 use partita_admission::table::{Declared, Levels, Limits};
-use partita_model::capacity::{HalfUnits, ThrottleLimit};
+use partita_model::capacity::{HalfUnits, ThrottleLimit, UnitsPeak};
 use proptest::prelude::*;
 
 const BURST_S: u64 = 300;
@@ -188,6 +189,63 @@ fn a_limit_is_named_as_where_the_units_are_granted() {
             Err(ThrottleLimit::ProvisionedThroughputExceeded)
         );
     }
+}
+
+#[test]
+fn a_table_that_has_grown_to_its_maximum_meets_that_wherever_it_is_asked() {
+    let units = |units: u64| HalfUnits(units * 2);
+    let declared = Declared::OnDemand {
+        ready: units(100),
+        most: Some(units(300)),
+    };
+    let standing = |grants: Option<u64>| Standing {
+        grants,
+        holder: 1 + u64::from(grants.is_none()),
+        part: units(50),
+        most: units(1000),
+    };
+    // What it has seen makes it ready for 400.
+    let grown = |settled: u64| Levels {
+        shared: Some(0),
+        peak: Some(Peak::of(
+            UnitsPeak {
+                settled: units(settled).0,
+                recent: Vec::new(),
+            },
+            0,
+        )),
+    };
+    let grantor = |settled: u64| Pool::new(declared, LIMITS, standing(Some(1)), grown(settled), 0);
+    let mut holder = Pool::new(declared, LIMITS, standing(None), Levels::default(), 0);
+    let refused = |pool: &mut Pool, now_ms: u64| {
+        loop {
+            match pool.admit(HalfUnits(0), now_ms) {
+                Ok(()) => pool.charge(units(1000), now_ms),
+                Err(limit) => return limit,
+            }
+        }
+    };
+    assert!(!holder.is_unsure(0), "nothing was refused");
+    assert_eq!(refused(&mut holder, 0), ThrottleLimit::KeyRangeThroughputExceeded);
+    for (settled, limit) in [
+        (100, ThrottleLimit::KeyRangeThroughputExceeded),
+        (200, ThrottleLimit::MaxOnDemandThroughputExceeded),
+    ] {
+        let mut grantor = grantor(settled);
+        assert_eq!(refused(&mut grantor, 0), limit);
+        holder.learn(&grantor.state(0).unwrap().1);
+        assert_eq!(refused(&mut holder, 0), limit);
+        // The grantor's own share of what others use, too, meets the table's limit.
+        let report = holder.report(1000).unwrap();
+        grantor.grant(2, report, 1000).unwrap();
+        assert_eq!(refused(&mut grantor, 1000), limit);
+    }
+    assert!(
+        holder.is_unsure(0) && !holder.is_unsure(0),
+        "it is asked once for many refusals"
+    );
+    refused(&mut holder, 1000);
+    assert!(!holder.is_unsure(1000) && holder.is_unsure(10_000));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! 1. Sleeps until something is used here.
 //! 2. Then, ten times a second and as long as there is anything to report: to each table's grantor (whoever leads its first
 //!    partition) what was used, and back what may be.
+//!    Where a refusal has to name one of two limits of an on-demand table, the grantor is asked which, now and then.
 //! 3. Once a second: where the buckets of the tables stand that are granted here, to the followers of their first partitions; now
 //!    and then while nothing is used, until they are full.
 //! 4. A new leader of a first partition asks the others where the buckets stood. Where all of them answer, and none has ever heard
@@ -140,7 +141,21 @@ impl Shares {
                 });
             }
         }
+        for table in self.admission.unsure() {
+            tokio::spawn(Arc::clone(self).ask_grantor(table));
+        }
         any
+    }
+
+    /// What an on-demand table is ready for: where its maximum is not the limit that requests meet, its growth is.
+    async fn ask_grantor(self: Arc<Self>, table: TableId) {
+        let route = self.places.route(table);
+        let Some(first) = route.as_ref().and_then(|route| route.table.leaders().next()) else {
+            return;
+        };
+        if let Ok(UnitsAnswer::Levels(known)) = first.units(table, UnitsCall::Ask, ANSWER_MAX).await {
+            self.admission.learn(table, known);
+        }
     }
 
     async fn report_one(&self, reports: &Reports) {

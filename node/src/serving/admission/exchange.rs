@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::Admission;
 use super::table::Table;
+use super::units::Units;
 
 /// Whether something was used or refused since it was last looked what there is to say.
 #[derive(Debug, Default)]
@@ -88,6 +89,29 @@ impl Admission {
         let mut all: Vec<Reports> = self.tables().iter().map(of).collect();
         all.retain(|table| !table.reports.is_empty());
         all
+    }
+
+    /// Tables of which it has to be asked what they are ready for, to say which limit a request has met.
+    pub fn unsure(&self) -> Vec<TableId> {
+        let now_ms = (self.now_ms)();
+        let mut tables = self.tables();
+        tables.retain(|table| {
+            let unsure = |(_, units): (_, &Units)| units.with(|pool| pool.is_unsure(now_ms)).unwrap_or(false);
+            table.units().map(unsure).fold(false, |any, one| any | one)
+        });
+        tables.iter().map(|table| table.id).collect()
+    }
+
+    /// What whoever grants has said of that.
+    pub fn learn(&self, table: TableId, known: Vec<UnitsLevel>) {
+        let now_ms = (self.now_ms)();
+        let Some(table) = self.table(table) else { return };
+        for level in known {
+            if let Some(units) = table.units_of(level.units) {
+                let levels = Levels::of(level, now_ms);
+                units.with(|pool| pool.learn(&levels));
+            }
+        }
     }
 
     /// As a call to whoever grants.
