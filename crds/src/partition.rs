@@ -134,7 +134,7 @@ pub struct PartitionStatus {
     /// Read units that it has served in each second of late, rounded to two digits; absent for less than half a unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_units: Option<i64>,
-    /// Write units likewise; those of a global index are counted where its table's writes are.
+    /// Write units likewise; of a global index's partition, those of the rows that are delivered to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_units: Option<i64>,
     /// What a person should know.

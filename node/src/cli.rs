@@ -531,6 +531,14 @@ pub struct Admission {
     #[arg(long, value_name = "UNITS", env = "PARTITA_PARTITION_WRITE_UNITS", default_value_t = 1000,
           value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub partition_write_units: u64,
+
+    /// How far a table's global indexes may be behind, in seconds, while they do not catch up: then writes that touch them are
+    /// throttled
+    ///
+    /// Long beside an election or a slow sync, which hold nobody back.
+    #[arg(long, value_name = "S", env = "PARTITA_INDEX_LAG_SECONDS", default_value_t = 10,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub index_lag_seconds: u64,
 }
 
 /// Settings of every process.

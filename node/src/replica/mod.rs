@@ -87,14 +87,20 @@ async fn run_in(options: Replica) -> anyhow::Result<()> {
     let mut calling = ClientOptions::new(identity.clone());
     calling.tls = tls.clone();
     let client = Client::new(calling);
-    let places = places::follow(directory.subscribe(), &store, &client, &book);
-    let clock: Clock = Arc::new(process::now_ms);
-    let deliveries = Deliveries::start(Arc::clone(&store), Arc::clone(&places), Arc::clone(&clock));
     let admission = Admission::start(
         admission::Options::from(&options.admission),
         &options.storage.data,
         &store,
     )?;
+    let places = places::follow(directory.subscribe(), &store, &admission, &client, &book);
+    let clock: Clock = Arc::new(process::now_ms);
+    let deliveries = Deliveries::start(
+        Arc::clone(&store),
+        Arc::clone(&places),
+        Arc::clone(&clock),
+        Duration::from_secs(options.admission.index_lag_seconds),
+    );
+    deliveries.hold_back_in(&admission);
     let (taken, takeovers) = tokio::sync::mpsc::unbounded_channel();
     units::follow(&admission, &store, directory.subscribe(), Arc::clone(&clock), taken);
     let shares = Shares {

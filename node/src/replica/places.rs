@@ -21,6 +21,7 @@ use super::service::{known, table_of};
 use crate::directory::{Entry, Listing};
 use crate::replicas::{Neighbours, Replicas, Watched, is_unknown_there};
 use crate::routing::{Dated, Directory};
+use crate::serving::admission::Admission;
 use crate::serving::delivery::{IndexTarget, Undelivered};
 
 /// How long a store may take to say what it has: it does so from memory.
@@ -30,6 +31,7 @@ const ASK_MAX: Duration = Duration::from_secs(1);
 struct Places {
     routes: Arc<Directory<Place>>,
     store: Arc<Store>,
+    admission: Arc<Admission>,
     client: Client,
     neighbours: Arc<Neighbours>,
     own: Weak<Self>,
@@ -44,6 +46,7 @@ pub struct Place {
     /// The epoch of the range as a store said it; zero for what the directory says.
     range_epoch: u64,
     store: Arc<Store>,
+    admission: Arc<Admission>,
     places: Weak<Places>,
 }
 
@@ -75,11 +78,15 @@ impl Place {
         F: Future<Output = Result<T, CallError>> + Send,
     {
         let leader = self.replicas.leader();
-        let error = match self.replicas.ask(&leader, &ask).await {
+        let mut error = match self.replicas.ask(&leader, &ask).await {
             Watched::Ended(Ok(reply)) => return Ok(reply),
             Watched::Ended(Err(error)) => Some(error),
             Watched::Deposed { .. } => None,
         };
+        // It leads, and has enough to do.
+        if let Some(error) = error.take_if(|error| is_throttled(error)) {
+            return Err(failed(&leader, error));
+        }
         let moved = self.replicas.find(&leader).await;
         if moved {
             let leader = self.replicas.leader();
@@ -159,6 +166,7 @@ impl Places {
             replicas: Arc::new(replicas),
             range_epoch,
             store: Arc::clone(&self.store),
+            admission: Arc::clone(&self.admission),
             places: Weak::clone(&self.own),
         }
     }
@@ -191,6 +199,10 @@ impl Places {
     }
 }
 
+fn is_throttled(error: &CallError) -> bool {
+    matches!(error, CallError::Refused(refused) if matches!(refused.reason, Reason::Refusal(Refusal::Throttled(_))))
+}
+
 fn failed(peer: &Peer, error: CallError) -> Undelivered {
     match error {
         CallError::Refused(refused) => match refused.reason {
@@ -216,7 +228,7 @@ impl IndexTarget for Place {
 
     async fn deliver(&self, batch: IndexBatch) -> Result<CommandReply, Undelivered> {
         if let Some(group) = self.here() {
-            let answer = IndexTarget::deliver(&group, batch).await;
+            let answer = self.admission.deliver(&group, batch).await.map_err(Undelivered::from);
             return self.learn_here(&group, answer);
         }
         let group = self.replicas.group();
@@ -254,12 +266,14 @@ impl IndexTarget for Place {
 pub fn follow(
     mut listings: watch::Receiver<Arc<Listing>>,
     store: &Arc<Store>,
+    admission: &Arc<Admission>,
     client: &Client,
     book: &Arc<AddressBook>,
 ) -> Arc<Directory<Place>> {
     let places = Arc::new_cyclic(|own| Places {
         routes: Arc::new(Directory::new()),
         store: Arc::clone(store),
+        admission: Arc::clone(admission),
         client: client.clone(),
         neighbours: Arc::default(),
         own: Weak::clone(own),

@@ -17,6 +17,7 @@ use partita_model::error::{ApiError, ErrorCode};
 use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
 use partita_model::request::Refusal;
 use partita_model::schema::{SchemaVersion, TableId};
+use partita_partition::command::Command;
 use partita_replication::{Group, Store};
 use partita_transport::{
     AddressBook, Answer, GroupLeader, GroupStats, KnownAddress, Operation, Reason, Refused, Reply, Service,
@@ -74,6 +75,7 @@ impl Groups {
             Operation::Write(request) => Answer::Write(self.admission.write(group, request).await?),
             Operation::Page(request) => Answer::Page(self.admission.page(group, request, None).await?),
             Operation::Further(request, read) => Answer::Page(self.admission.page(group, request, Some(read)).await?),
+            Operation::Command(Command::Deliver(batch)) => Answer::Command(self.admission.deliver(group, batch).await?),
             Operation::Command(command) => Answer::Command(group.command(command).await?),
             Operation::Position(source) => Answer::Position(group.position(source).await?),
             Operation::Stats => Answer::Stats(stats(group)),

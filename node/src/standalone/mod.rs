@@ -71,6 +71,7 @@ async fn run_in(options: Standalone, auth: Auth) -> anyhow::Result<()> {
         Arc::clone(&admission),
         Arc::clone(&metrics),
         Arc::clone(&clock),
+        Duration::from_secs(options.admission.index_lag_seconds),
     )?;
     let expired_items = expiry::start(&store, clock, Duration::from_millis(options.storage.expiry_interval_ms));
     let manifests = follow_manifests(&options, &tables).await?;

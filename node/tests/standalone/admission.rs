@@ -259,3 +259,69 @@ fn an_index_without_units_holds_back_what_may_touch_it_alone() {
     });
     assert_eq!(refusal.unwrap()["ThrottlingReasons"], reasons);
 }
+
+/// The index has saved up enough for all of the writes, but its only partition takes twenty rows a second. A hundred make a debt of some
+/// seconds, and what is written then waits.
+#[test]
+fn an_index_that_does_not_keep_up_holds_back_writes_until_it_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--partition-write-units", "20", "--index-lag-seconds", "1"];
+    let partita = Partita::start(&folder.path().join("data"), &flags);
+    let attribute = |name: &str| json!({"AttributeName": name, "AttributeType": "S"});
+    let hash = |name: &str| json!([{"AttributeName": name, "KeyType": "HASH"}]);
+    let units = |write: u64| json!({"ReadCapacityUnits": 1000, "WriteCapacityUnits": write});
+    let table = json!({
+        "TableName": "indexed", "ProvisionedThroughput": units(1000),
+        "AttributeDefinitions": [attribute("pk"), attribute("colour")], "KeySchema": hash("pk"),
+        "GlobalSecondaryIndexes": [{"IndexName": "by-colour", "KeySchema": hash("colour"),
+            "Projection": {"ProjectionType": "KEYS_ONLY"}, "ProvisionedThroughput": units(20)}],
+    });
+    partita.ok("CreateTable", &table);
+    partita.active("indexed");
+    let item = |number: u64| json!({"pk": {"S": number.to_string()}, "colour": {"S": "red"}});
+    let coloured = |number: u64| json!({"TableName": "indexed", "Item": item(number)});
+    for batch in 0..4 {
+        let numbers = 1_000_000 + batch * 25..1_000_025 + batch * 25;
+        let puts: Vec<Value> = numbers
+            .map(|number| json!({"PutRequest": {"Item": item(number)}}))
+            .collect();
+        partita.ok("BatchWriteItem", &json!({"RequestItems": {"indexed": puts}}));
+    }
+    let held = "IndexWriteKeyRangeThroughputExceeded";
+    let mut number = 0;
+    let reason = until("the index to hold back the table", || {
+        number += 1;
+        let (status, answer) = partita.call("PutItem", &coloured(number));
+        (status != 200).then(|| answer["ThrottlingReasons"][0].clone())
+    });
+    assert_eq!(reason["reason"], held);
+    assert!(
+        reason["resource"].as_str().unwrap().ends_with("/index/by-colour"),
+        "{reason}"
+    );
+    // What the index does not hold waits for nobody.
+    partita.ok("PutItem", &put("indexed", 2_000_000));
+    let (_, metrics) = partita.admin("/metrics");
+    let labels = format!("account=\"000000000000\",table=\"indexed\",index=\"by-colour\",reason=\"{held}\"");
+    let line = format!("partita_write_throttle_events_total{{{labels}}} ");
+    let count = metrics
+        .lines()
+        .find_map(|found| found.strip_prefix(&line)?.parse::<u64>().ok());
+    assert!(count.is_some_and(|count| count > 0), "{count:?}");
+    // It catches up, and then the table is written to again; nothing is missing in the index.
+    until("a write to the index", || {
+        number += 1;
+        (partita.call("PutItem", &coloured(number)).0 == 200).then_some(())
+    });
+    let count = |index: bool| {
+        let mut scan = json!({"TableName": "indexed", "Select": "COUNT"});
+        if index {
+            scan["IndexName"] = json!("by-colour");
+        } else {
+            scan["FilterExpression"] = json!("attribute_exists(colour)");
+        }
+        partita.ok("Scan", &scan)["Count"].as_u64().unwrap()
+    };
+    until("every row in the index", || (count(true) == count(false)).then_some(()));
+    assert!(partita.stop().success());
+}

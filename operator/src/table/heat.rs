@@ -49,7 +49,8 @@ impl HalfUnits {
     fn of(load: &Load) -> Self {
         Self {
             read: load.read_half_units,
-            write: load.write_half_units,
+            // Those that a partition of an index did not take itself, but has to write all the same.
+            write: load.write_half_units + load.delivered_half_units,
         }
     }
 

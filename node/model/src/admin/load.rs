@@ -20,12 +20,19 @@ pub struct Load {
     /// Half write units of global indexes: counted where the write was taken.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub index_half_units: BTreeMap<IndexId, u64>,
+    /// Of a global index's partition: half write units of the rows that were delivered to it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub delivered_half_units: u64,
     /// Where requests that used read units have been in the last minute or two, as far as they were looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reads: Option<LoadSpread>,
     /// Likewise those that used write units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writes: Option<LoadSpread>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Where the load of a replica is in its partition's range.

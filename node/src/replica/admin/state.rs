@@ -49,6 +49,7 @@ pub fn group(node: &Node, group: &Group) -> GroupState {
             read_half_units: node.admission.used_half_units(group.id(), UnitKind::Read),
             write_half_units: node.admission.used_half_units(group.id(), UnitKind::Write),
             index_half_units: node.admission.index_half_units(group.id()),
+            delivered_half_units: node.admission.delivered_half_units(group.id()),
             reads: node.admission.spread(&descriptor, UnitKind::Read),
             writes: node.admission.spread(&descriptor, UnitKind::Write),
         },

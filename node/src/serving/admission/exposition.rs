@@ -63,6 +63,12 @@ impl Admission {
         meter.sampler(kind).spread(partition, (self.now_ms)())
     }
 
+    /// What rows that were delivered to a partition of an index have cost since the process started.
+    pub fn delivered_half_units(&self, group: GroupId) -> u64 {
+        let meters = self.meters.read();
+        meters.get(&group).map_or(0, |meter| meter.delivered_half_units())
+    }
+
     /// What writes to a partition have used of global indexes since the process started.
     pub fn index_half_units(&self, group: GroupId) -> BTreeMap<IndexId, u64> {
         let meters = self.meters.read();

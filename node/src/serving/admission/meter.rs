@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use partita_admission::table::Ceiling;
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use super::hot::{self, RowKeys, Sample, Sampler};
 use super::table::{Index, Table};
 use super::units::{Both, Counted, Counts, Pending, Units};
+use crate::serving::delivery::TooFar;
 
 /// One kind of units of one partition.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ struct Sides {
     writes: Side,
     /// What writes have used of global indexes, in half units.
     index_writes: Mutex<BTreeMap<IndexId, u64>>,
+    /// Of an index's partition: what rows that were delivered have cost, in half units. It has been paid with the writes.
+    delivered: AtomicU64,
 }
 
 impl Sides {
@@ -82,6 +86,7 @@ impl Meter {
         let sides = Sides {
             keys,
             index_writes: Mutex::default(),
+            delivered: AtomicU64::new(0),
             reads: Side::new(resource.and_then(|resource| resource.read_ceiling), now_ms),
             writes: Side::new(resource.and_then(|resource| resource.write_ceiling), now_ms),
         };
@@ -225,6 +230,57 @@ impl Meter {
         let holds = |name: &str| index.keys.iter().chain(included).any(|held| held == name);
         let needs_more = index.keys.iter().any(|key| !self.sides.keys.schema.contains(key));
         !needs_more || update.attributes().any(holds)
+    }
+
+    /// Holds back a write that may touch an index which is too far behind.
+    pub fn admit_behind<'a>(
+        &'a self,
+        deposit: Deposit<'a>,
+        action: &Action,
+        behind: &TooFar,
+    ) -> Result<Deposit<'a>, Met<'a>> {
+        let waited_for = |index: &&Index| behind.index.as_ref().is_none_or(|name| *name == index.name);
+        let mut indexes = self.table.indexes.iter().filter(waited_for);
+        match indexes.find(|index| self.may_touch(action, index)) {
+            Some(index) => {
+                let limit = ThrottleLimit::KeyRangeThroughputExceeded;
+                Err(self.met(UnitKind::Write, limit, Some(index), &index.resource.units.writes))
+            }
+            None => Ok(deposit),
+        }
+    }
+
+    /// Whether writes to this partition's table may have to wait for its indexes.
+    pub fn has_indexes(&self) -> bool {
+        self.index.is_none() && !self.table.indexes.is_empty()
+    }
+
+    /// Whether this is a partition of an index that is complete. Rows of one that is being built are copies of what was paid before.
+    pub fn is_complete_index(&self) -> bool {
+        let index = self.index.and_then(|index| self.table.index(index));
+        index.is_some_and(|index| index.complete)
+    }
+
+    /// Whether rows may be delivered to this partition of an index: what one partition can write in a second is there for them.
+    pub fn admit_delivery(&self, now_ms: u64) -> Result<(), Met<'_>> {
+        let index = self.index.and_then(|index| self.table.index(index));
+        let admitted = self.sides.writes.ceiling.lock().admit(HalfUnits(0), now_ms);
+        admitted.map_err(|limit| self.met(UnitKind::Write, limit, index, &self.units.writes))
+    }
+
+    /// Takes what delivered rows have cost.
+    pub fn charge_delivery(&self, cost: HalfUnits) {
+        self.sides.writes.ceiling.lock().charge(cost);
+    }
+
+    /// Counts what delivered rows have cost.
+    pub fn note_delivered(&self, cost: HalfUnits) {
+        self.sides.delivered.fetch_add(cost.0, Ordering::Relaxed);
+    }
+
+    /// What delivered rows have cost, in half units.
+    pub fn delivered_half_units(&self) -> u64 {
+        self.sides.delivered.load(Ordering::Relaxed)
     }
 
     fn admit_own<'a>(&'a self, kind: UnitKind, least: HalfUnits, now_ms: u64) -> Result<Deposit<'a>, Met<'a>> {

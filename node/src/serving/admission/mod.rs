@@ -3,7 +3,7 @@
 //! 1. Whoever keeps tables says what they declare ([`Admission::declare`]); nothing is refused before.
 //! 2. A request finds its partition's meter and asks for every balance that it will be paid from ([`meter`]): the table's
 //!    (or the index's) units, which its partitions share; what the partition may do by itself; and, for a write, the write
-//!    units of the table's global indexes: an index that cannot keep up holds back the writes that would touch it.
+//!    units of the table's global indexes: an index that cannot keep up, or is too far behind, holds back the writes that would touch it.
 //!    It is refused here, before the leader evaluates it, or goes ahead. The further parts of a page that has been begun are not
 //!    asked: what was read and paid for it would be lost.
 //! 3. Afterwards it pays what it cost; what it cost is counted.
@@ -11,8 +11,8 @@
 //! 5. Where a table's partitions are led by several stores, one of them grants the others shares of its units ([`exchange`]).
 //! 6. What was used and refused is shown as metrics ([`exposition`]), the keys that use the most on the admin API ([`hot`]).
 //!
-//! What the service does for itself (deliveries to indexes, copies of items into new ones, deletes of expired items) does
-//! not come through here: it is free, and a delivery has been paid for by its write.
+//! What the service does for itself (copies of items into new indexes, deletes of expired items) does not come through here: it is
+//! free. A delivery to an index has been paid for by its write; it only waits where the index's partition has enough to do.
 //!
 //! The rules are [`partita_admission`]'s; this is where they meet requests, threads and clocks.
 
@@ -28,19 +28,19 @@ mod units;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
 use partita_admission::share::HolderId;
 use partita_admission::table::Limits;
-use partita_model::capacity::{HalfUnits, UnitKind, WriteCost, read_units};
+use partita_model::capacity::{HalfUnits, UnitKind, WriteCost, read_units, write_units};
 use partita_model::partition::{GroupId, PartitionDescriptor, PartitionKind};
-use partita_model::request::{GetReply, GetRequest, PageReply, PageRequest, Refusal, WriteReply, WriteRequest};
+use partita_model::request::{Action, GetReply, GetRequest, PageReply, PageRequest, Refusal, WriteReply, WriteRequest};
 use partita_model::schema::TableId;
 use partita_model::table::Throughput;
 use partita_model::table::record::Record;
-use partita_partition::command::{CommandReply, Delivered, IndexBatch};
+use partita_partition::command::{Command, CommandReply, Delivered, IndexBatch, RowChange};
 use partita_replication::{Clock, Group, Store};
 
 use self::exchange::Unsaid;
@@ -48,7 +48,7 @@ use self::hot::{RowKeys, Sample};
 use self::levels::{Kept, LevelsFile, SavedTable};
 use self::meter::{Deposit, Met, Meter};
 use self::table::{Declaration, Table};
-use super::delivery::{IndexTarget, Undelivered};
+use super::delivery::{IndexTarget, TooFar, Undelivered};
 use crate::cli;
 use crate::routing::Leader;
 
@@ -112,7 +112,12 @@ pub struct Admission {
     holder: HolderId,
     /// What has to be said to other stores.
     unsaid: Unsaid,
+    /// Which partitions' indexes are too far behind.
+    too_far: OnceLock<TooFarOf>,
 }
+
+/// Whether a partition's indexes are too far behind.
+pub type TooFarOf = Box<dyn Fn(GroupId) -> Option<TooFar> + Send + Sync>;
 
 /// What is known of tables.
 #[derive(Default)]
@@ -155,6 +160,14 @@ impl Admission {
             file: None,
             holder: 0,
             unsaid: Unsaid::default(),
+            too_far: OnceLock::new(),
+        }
+    }
+
+    /// Holds back writes to partitions whose indexes do not catch up, from now on.
+    pub fn hold_back(&self, too_far: TooFarOf) {
+        if self.too_far.set(too_far).is_err() {
+            tracing::error!("it is asked in two places how far indexes are behind: the first one counts");
         }
     }
 
@@ -263,7 +276,7 @@ impl Admission {
     pub async fn write(&self, group: &Arc<Group>, request: WriteRequest) -> Result<WriteReply, Refusal> {
         let meter = self.meter(group);
         let pays = match group.is_serving() {
-            true => self.ask(meter.admit_write(&request.action, (self.now_ms)()))?,
+            true => self.ask(self.admit_write(&meter, group.id(), &request.action))?,
             false => None,
         };
         let sample = meter.sampler(UnitKind::Write).sample(&request.key);
@@ -274,6 +287,47 @@ impl Admission {
             Err(_) => {}
         }
         answer
+    }
+
+    /// Whether a write may go ahead: there are units for it, and the indexes that it may touch keep up.
+    fn admit_write<'a>(&self, meter: &'a Meter, group: GroupId, action: &Action) -> Result<Deposit<'a>, Met<'a>> {
+        let deposit = meter.admit_write(action, (self.now_ms)())?;
+        let asks = self.too_far.get().filter(|_| meter.has_indexes());
+        match asks.and_then(|too_far| too_far(group)) {
+            Some(behind) => meter.admit_behind(deposit, action, &behind),
+            None => Ok(deposit),
+        }
+    }
+
+    /// Rows for a partition of a global index. They have been paid with the writes that caused them; but one partition takes no more
+    /// of them in a second than it can do, and whoever delivers has to wait.
+    pub async fn deliver(&self, group: &Arc<Group>, batch: IndexBatch) -> Result<CommandReply, Refusal> {
+        let meter = self.meter(group);
+        if batch.rows.is_empty() || !meter.is_complete_index() || !group.is_serving() {
+            return group.command(Command::Deliver(batch)).await;
+        }
+        if self.options.mode == Mode::Enforce {
+            let admitted = meter.admit_delivery((self.now_ms)());
+            admitted.map_err(|met| Refusal::Throttled(Box::new(met.into_throttled())))?;
+        }
+        let costs: Vec<_> = batch.rows.iter().map(|row| row_cost(&row.change)).collect();
+        let sampler = meter.sampler(UnitKind::Write);
+        let samples = batch.rows.iter().zip(&costs);
+        let samples: Vec<_> = samples
+            .filter_map(|(row, cost)| Some((sampler.sample(&row.key)?, *cost)))
+            .collect();
+        let reply = group.command(Command::Deliver(batch)).await?;
+        self.delivered(&meter, costs.into_iter().sum(), samples);
+        Ok(reply)
+    }
+
+    fn delivered(&self, meter: &Meter, cost: HalfUnits, samples: Vec<(Sample, HalfUnits)>) {
+        let now_ms = (self.now_ms)();
+        meter.charge_delivery(cost);
+        meter.note_delivered(cost);
+        for (sample, cost) in samples {
+            meter.note_sample(UnitKind::Write, Some(sample), cost, now_ms);
+        }
     }
 
     /// What becomes of a request that was (or was not) admitted: whether it pays, or why it is refused. One that goes ahead
@@ -372,13 +426,21 @@ impl Leader for Admitted {
     }
 }
 
+/// What a row costs a partition of an index. What was there before is not known.
+fn row_cost(change: &RowChange) -> HalfUnits {
+    write_units(match change {
+        RowChange::Put(row) => row.as_ref().size(),
+        RowChange::Delete => 1,
+    })
+}
+
 impl IndexTarget for Admitted {
     fn id(&self) -> GroupId {
         self.group.id()
     }
 
     async fn deliver(&self, batch: IndexBatch) -> Result<CommandReply, Undelivered> {
-        IndexTarget::deliver(&self.group, batch).await
+        Ok(self.admission.deliver(&self.group, batch).await?)
     }
 
     async fn close(&self, sources: Vec<(GroupId, u64)>) -> Result<(), Undelivered> {

@@ -33,6 +33,8 @@ pub struct Index {
     pub keys: Vec<String>,
     /// What its rows hold beside keys.
     pub projection: IndexProjection,
+    /// Whether existing items have been copied into it.
+    pub complete: bool,
     pub resource: Resource,
 }
 
@@ -82,6 +84,7 @@ impl Table {
             name: index.name.clone(),
             keys: index.keys.attributes().map(|key| key.name.clone()).collect(),
             projection: index.projection.clone(),
+            complete: false,
             resource: Resource::default(),
         });
         Self {
@@ -199,6 +202,7 @@ impl Declaration<'_> {
                 name: index.name.clone(),
                 keys: spec.keys.attributes().map(|key| key.name.clone()).collect(),
                 projection: spec.projection.clone(),
+                complete: index.phase == IndexPhase::Ready,
                 resource: self.resource(known, &index.partitions, declared, saved, now_ms),
             })
         });

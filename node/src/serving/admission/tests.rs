@@ -1,6 +1,7 @@
 //! Admission as requests meet it, with a clock that is set by hand. What a request cost is said by the tests: nothing is
 //! stored.
 
+mod indexes;
 mod levels;
 mod spread;
 

@@ -4,7 +4,9 @@
 //! 1. [`Deliveries::start`] follows the store: a partition whose schema calls for a worker gets one, and keeps it until
 //!    the schema does not, or the group is gone.
 //! 2. A worker finds the index's partitions in the directory, and reaches each through its [`IndexTarget`].
-//! 3. [`Deliveries::delivered`] waits for it: a backfill's pieces are delivered one by one. [`Deliveries::follow_now`] does
+//! 3. A partition of an index takes as many units in a second as one can do: the worker waits for it. Where it does not catch up,
+//!    the table's writes are held back ([`Deliveries::too_far`]).
+//! 4. [`Deliveries::delivered`] waits for it: a backfill's pieces are delivered one by one. [`Deliveries::follow_now`] does
 //!    for a moment: in a single process a read of an index finds what was written before it (ADR 24).
 
 mod worker;
@@ -22,6 +24,7 @@ use partita_partition::descriptor::{GroupId, ItemTime};
 use partita_replication::{Clock, Group, Store};
 use tokio::sync::watch;
 
+use super::admission::Admission;
 use crate::routing::Directory;
 use worker::Worker;
 
@@ -89,6 +92,26 @@ struct Progress {
     delivered: ItemTime,
     /// Why it waits, if it does.
     waits: Option<Undelivered>,
+    /// What it has not delivered, while it is at work.
+    lag: Option<Lag>,
+    /// The index one of whose partitions takes no more for the moment.
+    held_by: Option<String>,
+}
+
+/// What a worker has not delivered.
+#[derive(Debug, Clone, Copy)]
+struct Lag {
+    /// Since when there has always been something, in epoch milliseconds. What is read again after a restart is old, and soon over.
+    since_ms: u64,
+    /// When the oldest of it was written.
+    oldest_ms: u64,
+}
+
+/// Indexes are so far behind a partition of their table that it should be written to no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TooFar {
+    /// The index that they all wait for, if it is one.
+    pub index: Option<String>,
 }
 
 /// The workers of a store.
@@ -96,16 +119,19 @@ pub struct Deliveries<T> {
     store: Arc<Store>,
     directory: Arc<Directory<T>>,
     now_ms: Clock,
+    /// How long a table's writes go on while its indexes do not catch up.
+    lag_max: Duration,
     running: Mutex<HashMap<GroupId, watch::Receiver<Progress>>>,
 }
 
 impl<T: IndexTarget> Deliveries<T> {
     /// Delivers from every partition of the store that needs it, until the process stops.
-    pub fn start(store: Arc<Store>, directory: Arc<Directory<T>>, now_ms: Clock) -> Arc<Self> {
+    pub fn start(store: Arc<Store>, directory: Arc<Directory<T>>, now_ms: Clock, lag_max: Duration) -> Arc<Self> {
         let deliveries = Arc::new(Self {
             store,
             directory,
             now_ms,
+            lag_max,
             running: Mutex::default(),
         });
         tokio::spawn(Arc::clone(&deliveries).follow());
@@ -178,6 +204,24 @@ impl<T: IndexTarget> Deliveries<T> {
     pub fn lag_ms(&self, source: &Group) -> Option<u64> {
         let delivered = self.running.lock().get(&source.id())?.borrow().delivered;
         Some(source.stats().counters.clock.ms().saturating_sub(delivered.ms()))
+    }
+
+    /// Lets admission hold back writes to sources that are too far ahead of their indexes.
+    pub fn hold_back_in(self: &Arc<Self>, admission: &Admission) {
+        let deliveries = Arc::downgrade(self);
+        admission.hold_back(Box::new(move |source| deliveries.upgrade()?.too_far(source)));
+    }
+
+    /// Whether indexes are too far behind a source: they are being delivered to, and do not catch up. What cannot be delivered at all is
+    /// an outage, and not the load of this source's writers: it holds back nobody.
+    pub fn too_far(&self, source: GroupId) -> Option<TooFar> {
+        let running = self.running.lock();
+        let progress = running.get(&source)?.borrow();
+        let lag = progress.lag.as_ref()?;
+        let lag_ms = (self.now_ms)().saturating_sub(lag.oldest_ms.max(lag.since_ms));
+        (lag_ms > self.lag_max.as_millis() as u64).then(|| TooFar {
+            index: progress.held_by.clone(),
+        })
     }
 
     /// Why nothing is delivered from a source at the moment, if so.

@@ -3,8 +3,9 @@
 //! 1. Sleep until an entry is applied to the source partition.
 //! 2. Read the change log behind the cursor.
 //! 3. Sort the rows by index partition and deliver a batch to each, all at once; wait for all.
-//! 4. Move the cursor, go on at 2 until the log is read to its end.
-//! 5. From time to time, and once when it becomes quiet: tell every index partition how far it is, then trim the log
+//! 4. Where one of them takes no more at the moment, wait for it a little, and go on at 2; what the others have is not sent again.
+//! 5. Move the cursor, go on at 2 until the log is read to its end.
+//! 6. From time to time, and once when it becomes quiet: tell every index partition how far it is, then trim the log
 //!    behind what all of them have (and behind what a stream has to keep).
 //!
 //! An index partition records the position with the rows, and ignores rows at or below it: a batch that is sent again
@@ -18,7 +19,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use partita_model::request::Refusal;
 use partita_model::schema::TableSchema;
 use partita_partition::change::ChangeRecord;
@@ -27,7 +28,7 @@ use partita_partition::descriptor::{GroupId, ItemTime, LogPosition};
 use partita_replication::Group;
 use tokio::sync::watch;
 
-use super::{Deliveries, IndexTarget, Progress, Undelivered, session};
+use super::{Deliveries, IndexTarget, Lag, Progress, Undelivered, session};
 use crate::routing::TableRoute;
 
 /// Records that one round reads: enough for a group commit of every connection.
@@ -45,6 +46,8 @@ const STREAM_TRIM: Duration = Duration::from_secs(60 * 60);
 /// Waits between attempts when a delivery was refused: first and longest.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// How long a worker waits for an index partition that takes no more: what it owes then is a batch, half a second's units.
+const HELD_PAUSE: Duration = Duration::from_millis(50);
 /// For how long nothing being delivered is usual (an index is being made or removed, its store restarts) and not worth a
 /// warning.
 const USUAL: Duration = Duration::from_secs(2);
@@ -112,6 +115,7 @@ impl<T: IndexTarget> Worker<T> {
             tracing::warn!(source, %reason, "delivery to global indexes waits");
         }
         self.positions.clear();
+        self.lags(None);
         let pause = RETRY_FIRST.saturating_mul(1 << failures.min(16)).min(RETRY_LONGEST);
         // Only the directory or the schema can help an index that is not in the directory: once that has been said,
         // there is nothing to try.
@@ -130,14 +134,22 @@ impl<T: IndexTarget> Worker<T> {
         self.groups.mark_unchanged();
         self.start().await?;
         loop {
-            while self.round().await? {}
+            let last = loop {
+                match self.round().await? {
+                    Round::More => {}
+                    last @ (Round::End | Round::Held) => break last,
+                }
+            };
             if self.untrimmed_rounds >= TRIM_ROUNDS {
                 self.trim().await?;
             }
             if self.deliveries.ended(&self.source) {
                 return Ok(());
             }
-            self.sleep().await?;
+            match last {
+                Round::Held => tokio::time::sleep(HELD_PAUSE).await,
+                Round::More | Round::End => self.sleep().await?,
+            }
         }
     }
 
@@ -201,8 +213,8 @@ impl<T: IndexTarget> Worker<T> {
         Ok(position)
     }
 
-    /// Delivers one stretch of the log; `false` at its end.
-    async fn round(&mut self) -> Result<bool, Undelivered> {
+    /// Delivers one stretch of the log.
+    async fn round(&mut self) -> Result<Round, Undelivered> {
         // Both are taken before the log is read: what is applied by then is in what is read, what is applied later
         // wakes this worker again.
         self.applied.mark_unchanged();
@@ -213,14 +225,51 @@ impl<T: IndexTarget> Worker<T> {
             .source
             .changes(self.cursor, ROUND_RECORDS_MAX, ROUND_BYTES_MAX)
             .await?;
-        let Some(last) = records.last().map(|record| record.time) else {
+        let (Some(first), Some(last)) = (records.first(), records.last()) else {
             self.advance(clock);
-            return Ok(false);
+            self.lags(None);
+            return Ok(Round::End);
         };
-        self.deliver(records, session, last).await?;
-        self.untrimmed_rounds += 1;
-        self.advance(last);
-        Ok(true)
+        let last = last.time;
+        self.lags(Some(first.time));
+        match self.deliver(records, session, last).await {
+            Ok(()) => {
+                self.untrimmed_rounds += 1;
+                self.advance(last);
+                Ok(Round::More)
+            }
+            Err(Undelivered::Refused(Refusal::Throttled(throttled))) => {
+                self.failing = None;
+                self.note(|progress| (progress.held_by, progress.waits) = (throttled.index, None));
+                Ok(Round::Held)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The oldest change that is not delivered. While existing items are copied into an index, lag is no sign of load.
+    fn lags(&self, oldest: Option<ItemTime>) {
+        let builds = self
+            .schema()
+            .is_ok_and(|schema| schema.global.iter().any(|index| !index.readable));
+        let now_ms = (self.deliveries.now_ms)();
+        self.note(|progress| {
+            progress.lag = oldest.filter(|_| !builds).map(|oldest| Lag {
+                since_ms: progress.lag.map_or(now_ms, |lag| lag.since_ms),
+                oldest_ms: oldest.ms(),
+            });
+            if oldest.is_none() {
+                progress.held_by = None;
+            }
+        });
+    }
+
+    /// Changes what is known of it. Nobody waits for that.
+    fn note(&self, change: impl FnOnce(&mut Progress)) {
+        self.progress.send_if_modified(|progress| {
+            change(progress);
+            false
+        });
     }
 
     fn advance(&mut self, to: ItemTime) {
@@ -266,7 +315,7 @@ impl<T: IndexTarget> Worker<T> {
         self.send(batches.into_values(), session, through).await
     }
 
-    /// Sends batches to index partitions, all at once.
+    /// Sends batches to index partitions, all at once. One that refuses takes nothing from the others: what they have is not sent again.
     async fn send(
         &mut self,
         batches: impl Iterator<Item = (T, Vec<IndexRow>)>,
@@ -274,7 +323,9 @@ impl<T: IndexTarget> Worker<T> {
         through: ItemTime,
     ) -> Result<(), Undelivered> {
         let source = self.source.id();
-        let (ancestors, closed) = (&self.ancestors, &self.closed);
+        let (ancestors, closed, positions) = (&self.ancestors, &self.closed, &self.positions);
+        let lacks = |target: &T| positions.get(&target.id()).is_none_or(|position| *position < through);
+        let batches = batches.filter(|(target, _)| lacks(target));
         let sent = batches.map(|(target, rows)| async move {
             // Other partitions had some of these items before, and the tail of their log is here now: nothing that they
             // sent by then may come behind what is delivered from here.
@@ -292,11 +343,19 @@ impl<T: IndexTarget> Worker<T> {
                 _ => Ok(target.id()),
             }
         });
-        for target in try_join_all(sent).await? {
-            self.closed.insert(target);
-            self.positions.insert(target, through);
+        let mut outcome = Ok(());
+        for sent in join_all(sent).await {
+            match sent {
+                Ok(target) => {
+                    self.closed.insert(target);
+                    self.positions.insert(target, through);
+                }
+                // Whatever is worse than having to wait a moment has to be seen to.
+                Err(error) if outcome.is_ok() || is_held(&outcome) => outcome = Err(error),
+                Err(_) => {}
+            }
         }
-        Ok(())
+        outcome
     }
 
     /// Forgets what everybody has.
@@ -337,4 +396,19 @@ impl<T: IndexTarget> Worker<T> {
             () = tokio::time::sleep(quiet.unwrap_or_default()), if quiet.is_some() => self.trim().await,
         }
     }
+}
+
+/// How a stretch of the log ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// There may be more.
+    More,
+    /// There is no more.
+    End,
+    /// An index partition takes no more for the moment: the same again, soon.
+    Held,
+}
+
+fn is_held(outcome: &Result<(), Undelivered>) -> bool {
+    matches!(outcome, Err(Undelivered::Refused(Refusal::Throttled(_))))
 }

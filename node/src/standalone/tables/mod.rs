@@ -9,6 +9,7 @@ pub mod backend;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use partita_gateway::backend::Account;
@@ -68,11 +69,18 @@ impl Tables {
         admission: Arc<Admission>,
         metrics: Arc<Metrics>,
         now_ms: Clock,
+        index_lag_max: Duration,
     ) -> anyhow::Result<Arc<Self>> {
         let folder = data.join(CATALOG_FOLDER);
         let catalog = Catalog::open(folder).context("table records")?;
         let directory = Arc::new(Directory::new());
-        let deliveries = Deliveries::start(Arc::clone(&store), Arc::clone(&directory), Arc::clone(&now_ms));
+        let deliveries = Deliveries::start(
+            Arc::clone(&store),
+            Arc::clone(&directory),
+            Arc::clone(&now_ms),
+            index_lag_max,
+        );
+        deliveries.hold_back_in(&admission);
         let tables = Arc::new(Self {
             store,
             catalog,

@@ -141,6 +141,45 @@ async fn a_hot_collection_is_split_between_its_sort_keys_and_each_half_where_it_
 }
 
 #[tokio::test]
+async fn a_partition_of_an_index_is_hot_by_what_is_delivered_to_it() {
+    let mut world = ready(2000, 1).await;
+    world.cluster.edit("tables", NAMESPACE, "orders", |table| {
+        let index = &mut table["spec"]["globalSecondaryIndexes"][0];
+        index["provisionedThroughput"] = json!({"readCapacityUnits": 1, "writeCapacityUnits": 2000});
+    });
+    world.settle().await;
+    let of_index = |world: &World| {
+        let mut own = world.cluster.all("partitions");
+        own.retain(|partition| !partition["spec"]["indexId"].is_null());
+        own.sort_by_key(|partition| text(&partition["spec"]["start"]));
+        own
+    };
+    assert_eq!(of_index(&world).len(), 2);
+    let middle = KeyBytes(hex::decode("1234000000000000").unwrap());
+    // It was cut a moment ago, and is measured anew.
+    for _ in 0..6 {
+        if of_index(&world).len() > 2 {
+            break;
+        }
+        let hot = group(&of_index(&world)[0]);
+        let leader = world.nodes.voters(hot).1.unwrap();
+        world.nodes.store_of(&leader, |store| {
+            let state = store.groups.iter_mut().find(|state| state.descriptor.group == hot);
+            let load = &mut state.unwrap().load;
+            load.delivered_half_units += 950 * 2 * 60;
+            load.writes = Some(LoadSpread {
+                busiest_percent: 5,
+                middle: Some(middle.clone()),
+            });
+        });
+        world.later(MINUTE_MS);
+        world.settle().await;
+    }
+    let starts: Vec<String> = of_index(&world).iter().map(|one| text(&one["spec"]["start"])).collect();
+    assert_eq!(starts, ["", "1234000000000000", "8000000000000000"]);
+}
+
+#[tokio::test]
 async fn a_single_hot_key_is_told_of_once_and_never_split() {
     let mut world = ready(2000, 3).await;
     let hot = [around(1000, 97, "1234000000000000"), writes(0)];
