@@ -1,5 +1,5 @@
-"""A range that stays at what one partition can is split where its load is, while the table has units left; a single key that does
-so is told of, and left alone. A partition is hot so soon that a few writers make it so."""
+"""A range that stays at what one partition can is split where its load is, while the table has units left, also between the sort keys
+of one partition key; a single item that does so is told of, and left alone. A partition is hot so soon that a few writers make it so."""
 
 import pytest
 
@@ -82,6 +82,28 @@ def test_a_hot_range_is_split_where_its_load_is(limited, place):
     starts = [one["spec"].get("start", "") for one in found]
     even = ["", "4000000000000000", "8000000000000000", "c000000000000000"]
     assert [start for start in starts if start not in even] == starts[1:len(starts) - PARTITIONS + 1], starts
+    checker.progress()
+    finished(checker)
+
+
+def test_a_hot_collection_is_split_between_its_sort_keys(limited, place):
+    place.ready(table("collection", range_key="sk", billingMode="PROVISIONED", provisionedThroughput={
+        "readCapacityUnits": 100, "writeCapacityUnits": PARTITIONS * WRITE_UNITS}))
+    kubectl = place.kubectl
+    # One partition key, and as much load as above.
+    checker = place.sdk().check("collection", writers=4, per_second=18, repeats=True, text_bytes=7_900, collection="one")
+
+    def split():
+        found = partitions(kubectl)
+        assert len(found) > PARTITIONS, decisions(kubectl, "collection")
+        for one in found:
+            assert not {"movingTo", "mergingInto"} & set(one["spec"]) and one["status"]["replicas"] == "1/1", one
+        return found
+    found = wait_for("a split by heat", split, SPLIT_SECONDS)
+    # Behind a hash of eight bytes stands the partition key, and behind that a sort key.
+    within = [one["spec"]["start"] for one in found if len(one["spec"].get("start", "")) > 16]
+    assert within and all(b"one".hex() in start for start in within), found
+    assert not any(one.startswith("HotKey: ") for one in decisions(kubectl, "collection")), decisions(kubectl, "collection")
     checker.progress()
     finished(checker)
 

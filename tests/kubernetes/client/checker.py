@@ -18,6 +18,8 @@ TEXT_BYTES = 300
 PAUSE_AFTER_FAILURE_SECONDS = 0.1
 FINAL_READ_SECONDS_MAX = 60
 DETAILS_KEPT = 10
+# Of the last calls that were answered: enough for one in a hundred.
+LATENCIES_KEPT = 10_000
 
 
 def text_of(key, number, size):
@@ -45,10 +47,10 @@ class Key:
 
 class Checker:
     """The writers of one table, whose key is `pk` (S), or `pk` (S) and `sk` (S). They share the keys that are given, or have new
-    ones."""
+    ones. With a collection, that is every item's `pk`, and the keys are sort keys."""
 
-    def __init__(self, client, table, writers=4, writes_per_second=40, keys=None, text_bytes=TEXT_BYTES):
-        self.client, self.table = client, table
+    def __init__(self, client, table, writers=4, writes_per_second=40, keys=None, text_bytes=TEXT_BYTES, collection=None):
+        self.client, self.table, self.collection = client, table, collection
         description = client.describe_table(TableName=table)["Table"]
         self.key_names = [part["AttributeName"] for part in description["KeySchema"]]
         self.run = f"{random.getrandbits(32):08x}"
@@ -59,6 +61,7 @@ class Checker:
         self.errors = collections.Counter()
         self.details = []
         self.longest_gap = 0.0
+        self.latencies = collections.deque(maxlen=LATENCIES_KEPT)
         self.last_success = time.monotonic()
         self.text_bytes = text_bytes
         names = keys or [f"{self.run}-{n}" for n in range(writers * KEYS_PER_WRITER)]
@@ -69,7 +72,8 @@ class Checker:
 
     def attributes(self, name):
         """The primary key of an item."""
-        return {attribute: {"S": name} for attribute in self.key_names}
+        names = [self.collection or name, name]
+        return {attribute: {"S": name} for attribute, name in zip(self.key_names, names)}
 
     def write(self, keys):
         """One writer, until it is told to stop."""
@@ -96,6 +100,7 @@ class Checker:
 
     def call(self, counted, method, **parameters):
         """One call; None when it failed."""
+        began = time.monotonic()
         try:
             answer = getattr(self.client, method)(TableName=self.table, **parameters)
         except Exception as error:   # whatever goes wrong on the way: it is counted by its name, and nothing is repeated
@@ -110,6 +115,7 @@ class Checker:
         with self.lock:
             self.counts[counted] += 1
             now = time.monotonic()
+            self.latencies.append(now - began)
             self.longest_gap = max(self.longest_gap, now - self.last_success)
             self.last_success = now
         return answer
@@ -130,8 +136,10 @@ class Checker:
         """The counts so far."""
         with self.lock:
             quiet = time.monotonic() - self.last_success
+            latencies = sorted(self.latencies)
+            slow = latencies[len(latencies) * 99 // 100] if latencies else 0.0
             return {**self.counts, "errors": dict(self.errors), "details": list(self.details),
-                    "longestGapSeconds": round(max(self.longest_gap, quiet), 2)}
+                    "longestGapSeconds": round(max(self.longest_gap, quiet), 2), "p99Milliseconds": round(slow * 1000, 2)}
 
     def finish(self):
         """Stops writing, looks at every key, and says what was found."""
@@ -165,7 +173,7 @@ class Checker:
         found, page = 0, {}
         while True:
             answer = self.insist("scan", ConsistentRead=True, **page)
-            key = self.key_names[0]
+            key = self.key_names[-1]
             found += sum(item[key]["S"] in own for item in answer["Items"])
             if "LastEvaluatedKey" not in answer:
                 return found

@@ -1,7 +1,8 @@
 """The tests' client in a pod: an SDK, told over HTTP what to do. Port 9000; every answer is 200 and JSON.
 
     POST /call           {"operation": "put_item", "parameters": {...}}: one call of boto3's client, as it is
-    POST /check/NAME     {"table": ..., "writers": ..., "writesPerSecond": ..., "keys": null, "textBytes": ..., "repeats": false}:
+    POST /check/NAME     {"table": ..., "writers": ..., "writesPerSecond": ..., "keys": null, "textBytes": ..., "collection": null,
+                          "repeats": false}:
                          starts a checker; if it repeats, calls that fail are made again as the SDK does by default
     GET  /check/NAME     its counts so far
     GET  /finish/NAME    ends it and answers with its counts, every acknowledged write looked at
@@ -84,7 +85,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def start(self, name, asked):
         client = self.repeating if asked["repeats"] else self.dynamodb
         self.checkers[name] = Checker(
-            client, asked["table"], asked["writers"], asked["writesPerSecond"], asked["keys"], asked["textBytes"])
+            client, asked["table"], asked["writers"], asked["writesPerSecond"], asked["keys"], asked["textBytes"],
+            asked["collection"])
         return {"started": name}
 
     def answer(self, act):

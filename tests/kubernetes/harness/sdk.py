@@ -66,14 +66,15 @@ class Sdk:
             return found
         return wait_for(f"table {table} being active", description, seconds)
 
-    def check(self, table, name=None, writers=2, per_second=30, repeats=False, keys=None, text_bytes=300):
+    def check(self, table, name=None, writers=2, per_second=30, repeats=False, keys=None, text_bytes=300,
+              collection=None):
         """Starts a checker: it writes numbered items and reads them back until it is finished, with keys of its own or the given
-        ones. If it repeats, a call that fails is made again as the SDK does by default, and counts as failed only if that does
+        ones: sort keys of one collection, if there is one. If it repeats, a call that fails is made again as the SDK does by default, and counts as failed only if that does
         not help."""
         name = name or table
         outcome(self.kubectl.post(self.path(f"check/{name}"), {
             "table": table, "writers": writers, "writesPerSecond": per_second, "repeats": repeats,
-            "keys": keys, "textBytes": text_bytes}))
+            "keys": keys, "textBytes": text_bytes, "collection": collection}))
         checker = Check(self, name)
         checker.progress()
         return checker
