@@ -28,6 +28,11 @@ pub trait Work {
 
     /// How many items the answer served; an error ends the run.
     fn served(&mut self, body: &[u8]) -> Result<u64>;
+
+    /// A whole answer with another status than 200; an error ends the run, as it does unless refusals are what is measured.
+    fn refused(&mut self, answer: &[u8]) -> Result<()> {
+        bail!("refused: {}", String::from_utf8_lossy(answer))
+    }
 }
 
 /// When requests are sent.
@@ -151,7 +156,11 @@ impl Generator {
                 };
                 let lane = &mut self.lanes[index];
                 let start = lane.inbox.len() - body_length;
-                items += work.served(&lane.inbox[start..])?;
+                if &lane.inbox[9..12] == b"200" {
+                    items += work.served(&lane.inbox[start..])?;
+                } else {
+                    work.refused(&lane.inbox)?;
+                }
                 lane.inbox.clear();
                 let now = Instant::now();
                 if let Some(since) = lane.since.take() {
@@ -279,11 +288,6 @@ impl Generator {
         ensure!(
             lane.inbox.len() == head + 4 + length,
             "more than one answer to one request"
-        );
-        ensure!(
-            &lane.inbox[9..12] == b"200",
-            "refused: {}",
-            String::from_utf8_lossy(&lane.inbox)
         );
         Ok(Some(length))
     }

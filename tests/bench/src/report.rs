@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::load::Outcome;
 use crate::replicated::borders::Borders;
+use crate::throttled::Throttled;
 use crate::work::Kind;
 
 /// Names of the columns.
@@ -49,6 +50,8 @@ pub struct Report {
     pub hand_overs: Vec<Duration>,
     /// Syncs of a store for each write when a sync takes a millisecond.
     pub syncs_per_write: f64,
+    /// What a table does at ten times its units.
+    pub throttled: Throttled,
     /// What cuts and moves cost.
     pub borders: Borders,
     /// Groups, and resident bytes of the largest of three replicas that have them all at rest.
@@ -225,6 +228,16 @@ impl Report {
                 shown: format!("{alone:.0} (at most 2 × {:.0} + 150)", sync * 1e6),
                 met: alone <= 2.0 * sync * 1e6 + 150.0,
             },
+            at_most(
+                "ten times the units: admitted, % off them",
+                (self.throttled.admitted - 1.0).abs() * 100.0,
+                2.0,
+            ),
+            at_most(
+                "CPU of a throttled PutItem ÷ of a served one",
+                self.throttled.refused_micros / self.throttled.served_micros,
+                0.7,
+            ),
             at_most("idle memory, MB", self.idle_memory as f64 / (1024.0 * 1024.0), 60.0),
         ]
     }

@@ -19,8 +19,8 @@ use crate::replicated::etcd::Etcd;
 use crate::replicated::outages;
 use crate::replicated::trio::Trio;
 use crate::report::{Report, Series};
-use crate::setting;
 use crate::work::{Kind, RANGE_TABLE, Requests, TABLE, range_keys};
+use crate::{setting, throttled};
 
 /// Enough to keep both cores busy while a table is filled.
 const LOAD_CONNECTIONS: usize = 16;
@@ -44,6 +44,8 @@ pub struct Settings {
     /// Keys of a table whose replica moves.
     pub(crate) moved_keys: usize,
     groups: usize,
+    /// How long a table is at ten times its units.
+    pub(crate) throttled_seconds: u64,
     etcd: Option<PathBuf>,
     judge: bool,
 }
@@ -65,6 +67,7 @@ impl Settings {
             outages: setting("BENCH_OUTAGES", 50)?.max(1),
             moved_keys: setting("BENCH_MOVED_MB", 1024)?.max(1) * 1024,
             groups: setting("BENCH_GROUPS", 1000)?.max(1),
+            throttled_seconds: setting("BENCH_THROTTLED_SECONDS", 60)?.max(1) as u64,
             etcd: std::env::var_os("BENCH_ETCD").map(PathBuf::from),
             judge: setting("BENCH_JUDGE", 1)? == 1,
         })
@@ -93,6 +96,12 @@ pub(crate) struct Subject {
 pub fn only_borders(settings: &Settings) -> Result<ExitCode> {
     let borders = borders::run(settings.made()?.path(), settings)?;
     println!("longest gaps at cuts: {:?}", borders.gaps);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Only what a table does at ten times its units.
+pub fn only_throttled(settings: &Settings) -> Result<ExitCode> {
+    throttled::run(settings.made()?.path(), settings)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -202,6 +211,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
     drop(trio);
     report.borders = borders::run(&made(folder.path(), "borders")?, settings)?;
     report.many_groups = many_groups(&made(folder.path(), "many")?, settings)?;
+    report.throttled = throttled::run(&made(folder.path(), "throttled")?, settings)?;
     report.syncs_per_write = syncs_per_write(&made(folder.path(), "slow")?, settings)?;
     let all_met = report.print(settings.connections);
     Ok(if all_met || !settings.judge {
