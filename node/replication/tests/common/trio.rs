@@ -202,7 +202,8 @@ impl Trio {
     /// The letter that arrives there next, and whose it is.
     pub fn coming(&self, place: usize) -> Option<(Uuid, Bytes)> {
         let sent = self.sent.lock();
-        let (from, to, frames) = sent.first()?;
+        let slow = self.slow.map(|slow| self.stores[slow].uuid());
+        let (from, to, frames) = sent.iter().find(|letter| Some(letter.1) != slow)?;
         (*to == self.stores[place].uuid()).then(|| (*from, frames.clone()))
     }
 
