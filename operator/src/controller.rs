@@ -18,6 +18,7 @@ use kube::{Api, Client, ResourceExt};
 use partita_crds::names::{OPERATOR, TABLE_NAME};
 use partita_crds::{Partition, Table, names};
 
+use crate::server;
 use crate::table::{self, Context, Known};
 
 /// Tables that are reconciled at once: each may be waiting for its nodes.
@@ -76,7 +77,7 @@ pub async fn run(
     context: impl FnOnce(Known) -> Context,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    let ours = watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={OPERATOR}"));
+    let ours = server::watched().labels(&format!("app.kubernetes.io/managed-by={OPERATOR}"));
     let (tables, table_writer) = reflector::store::<Table>();
     let (partitions, partition_writer) = reflector::store::<Partition>();
     let (stateful_sets, set_writer) = reflector::store::<StatefulSet>();
@@ -84,11 +85,11 @@ pub async fn run(
     let (disruption_budgets, budget_writer) = reflector::store::<PodDisruptionBudget>();
     let table_changes = reflected(
         table_writer,
-        watcher(Api::<Table>::all(client.clone()), watcher::Config::default()).backoff(Waits::of_a_watch()),
+        watcher(Api::<Table>::all(client.clone()), server::watched()).backoff(Waits::of_a_watch()),
     );
     let partition_changes = reflected(
         partition_writer,
-        watcher(Api::all(client.clone()), watcher::Config::default()).backoff(Waits::of_a_watch()),
+        watcher(Api::all(client.clone()), server::watched()).backoff(Waits::of_a_watch()),
     );
     let set_changes = reflected(
         set_writer,
@@ -104,7 +105,7 @@ pub async fn run(
     );
     let claim_changes = watcher(
         Api::<PartialObjectMeta<PersistentVolumeClaim>>::all(client.clone()),
-        watcher::Config::default().labels(names::TABLE_ID),
+        server::watched().labels(names::TABLE_ID),
     )
     .backoff(Waits::of_a_watch());
 

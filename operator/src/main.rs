@@ -7,7 +7,8 @@
 //! 4. [`certificates`] makes and renews what operator, routers and storage nodes need for mutual TLS with each other, and the
 //!    webhook for the API server;
 //! 5. [`webhook`]: every operator answers what a change of a Table would do;
-//! 6. told to stop, it finishes what it is in the middle of and gives the Lease up. If it loses the Lease, it ends at once.
+//! 6. [`server`]: the API server is waited for within bounds;
+//! 7. told to stop, it finishes what it is in the middle of and gives the Lease up. If it loses the Lease, it ends at once.
 
 mod admin;
 mod certificates;
@@ -17,6 +18,7 @@ mod lease;
 mod metrics;
 mod nodes;
 mod rolling;
+mod server;
 mod settings;
 mod table;
 mod webhook;
@@ -84,7 +86,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         .with_context(|| format!("--admin-listen {}", options.admin_listen))?;
     tokio::spawn(admin::serve(listener, Arc::clone(&admin)));
 
-    let client = Client::try_default().await.context("the Kubernetes API")?;
+    let client = server::client().await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         identity = options.identity,

@@ -43,6 +43,8 @@ use secrets::{Keys, Places};
 
 /// How long the API server may take to accept a connection.
 const API_CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long it may say nothing, to a request or on a watch: a connection that has gone dead without a word is not waited for.
+const API_SILENCE_MAX: Duration = Duration::from_secs(45);
 
 /// Runs until the process is told to stop.
 pub fn run(options: Router) -> anyhow::Result<()> {
@@ -133,6 +135,9 @@ async fn api_server(options: &Router) -> anyhow::Result<Option<kube::Client>> {
     }
     let mut config = kube::Config::infer().await.context("the Kubernetes API server")?;
     config.connect_timeout = Some(API_CONNECT_MAX);
+    config.read_timeout = Some(API_SILENCE_MAX);
+    // From the request on, and not since a connection that is kept was last used.
+    config.reset_reader_on_write = true;
     Ok(Some(
         kube::Client::try_from(config).context("the Kubernetes API server")?,
     ))

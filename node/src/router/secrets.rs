@@ -134,7 +134,7 @@ pub async fn follow(client: Client, places: Places, cache: Option<PathBuf>, keys
     }
     let watches = places.all().map(|namespace| {
         let secrets = Api::<Secret>::namespaced(client.clone(), &namespace);
-        let events = watcher(secrets, watcher::Config::default().labels(names::NAMESPACE)).default_backoff();
+        let events = watcher(secrets, directory::kubernetes::watched().labels(names::NAMESPACE)).default_backoff();
         events.map(move |event| (namespace.clone(), event)).boxed()
     });
     let mut events = select_all(watches);

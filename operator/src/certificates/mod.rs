@@ -40,6 +40,8 @@ use tokio::sync::Mutex;
 use authority::Authority;
 use leaf::{Leaf, Verdict};
 
+use crate::server;
+
 /// The wait after a failure.
 const RETRY: Duration = Duration::from_secs(5);
 /// Touched Secrets come in bursts: our own writes are seen, too.
@@ -387,7 +389,7 @@ fn touched<K>(api: Api<PartialObjectMeta<K>>, name: &str) -> BoxStream<'static, 
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
 {
-    let named = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let named = server::watched().fields(&format!("metadata.name={name}"));
     let events = watcher(api, named).default_backoff().touched_objects();
     events.filter_map(async |event| event.ok().map(drop)).boxed()
 }

@@ -25,6 +25,8 @@ pub use entries::tests as samples;
 pub use entries::{deleting, rank, recorded};
 pub use resources::Resources;
 
+/// A watch that has nothing to tell ends after so long, and goes on where it was: before its silence is taken for a dead connection's.
+const WATCH_S: u32 = 30;
 /// Changes that come together make one listing: a new table is a handful of resources.
 const GATHER: Duration = Duration::from_millis(20);
 /// How often an API server that was away is asked whether it is back: a watch without news does not say.
@@ -66,7 +68,7 @@ async fn watch<K>(client: &Client, directory: &Directory, take: impl Fn(Event<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + DeserializeOwned + 'static,
 {
-    let events = watcher(Api::<K>::all(client.clone()), watcher::Config::default()).default_backoff();
+    let events = watcher(Api::<K>::all(client.clone()), watched()).default_backoff();
     pin_mut!(events);
     while let Some(event) = events.next().await {
         match event {
@@ -80,6 +82,11 @@ where
             }
         }
     }
+}
+
+/// What a watch is begun with.
+pub fn watched() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_S)
 }
 
 /// Says why a watch does not go on; it is tried again.
