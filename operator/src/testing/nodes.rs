@@ -198,15 +198,7 @@ impl Inner {
             return None;
         }
         let claim = self.claim(pod)?;
-        let fresh = StoreState {
-            uuid: format!("store-of-{claim}"),
-            version: "0".to_owned(),
-            cluster: String::new(),
-            address: String::new(),
-            draining: false,
-            volume: None,
-            groups: Vec::new(),
-        };
+        let fresh = fresh_store(&claim);
         Some(self.stores.entry(claim).or_insert(fresh))
     }
 
@@ -554,5 +546,18 @@ impl Nodes for FakeNodes {
             }
             self.0.lock().take(host, call)
         })
+    }
+}
+
+/// A store that has nothing yet, named after what it is in.
+pub fn fresh_store(place: &str) -> StoreState {
+    StoreState {
+        uuid: format!("store-of-{place}"),
+        version: "0".to_owned(),
+        cluster: String::new(),
+        address: String::new(),
+        draining: false,
+        volume: None,
+        groups: Vec::new(),
     }
 }

@@ -22,6 +22,7 @@ use crate::table::patience::Patience;
 use crate::table::{Context, Known};
 use crate::testing::cluster::Cluster;
 use crate::testing::groups::FakeGroup;
+use crate::testing::nodes::fresh_store;
 use crate::testing::serve::Server;
 use crate::testing::world::settings;
 use crate::testing::{NAMESPACE, NOW_MS, table};
@@ -128,15 +129,7 @@ impl Nodes for Obedient {
     fn store<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<StoreState, NodeError>> {
         Box::pin(async move {
             let mut stores = self.0.lock();
-            let fresh = || StoreState {
-                uuid: format!("store-of-{}", &host[..host.find('.').unwrap()]),
-                version: "0".to_owned(),
-                cluster: String::new(),
-                address: String::new(),
-                draining: false,
-                volume: None,
-                groups: Vec::new(),
-            };
+            let fresh = || fresh_store(&host[..host.find('.').unwrap()]);
             Ok(stores.entry(host.to_owned()).or_insert_with(fresh).clone())
         })
     }
